@@ -1,0 +1,169 @@
+"""The steps inside the container: `python -m pipeline STEP --recipe NAME --set section.key=value`.
+
+Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pipeline import recipe as recipes
+from pipeline.errors import Stop
+
+_NEXT = """next:
+  invoke export ask                               merge, and ask the merged model
+  invoke ask --context 3 --question "..."         ask about another context of the data
+  invoke train --set training.epochs=3 evaluate   learn longer
+  invoke runs                                     compare the runs"""
+
+STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step; returns the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        recipe = recipes.load(given.recipe, given.set)
+        _quiet()
+        _steps()[given.step](recipe, given)
+    except Stop as stop:
+        if os.environ.get("PINTUNE_DEBUG") == "1":
+            raise
+        print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pintune {given.step} interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("PINTUNE_DEBUG") == "1":
+            raise
+        print(f"pintune {given.step} stopped\n{_unforeseen(error, given.step)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _unforeseen(error: Exception, step: str) -> Stop:
+    shown = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Stop("disk space", shown, str(error.filename or Path.cwd()), "free some (old runs are under runs/), then the same again")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Stop("a file or folder that this user may write", shown, str(error.filename), "check its owner, as ls -l shows it")
+    return Stop("the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key")
+    parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
+    parser.add_argument("--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0")
+    parser.add_argument("--file", default="", help="ask: a JSON file with one context, instead of --context")
+    parser.add_argument("--question", default="", help="ask: the question; default: the context's first")
+    return parser
+
+
+def _quiet() -> None:
+    # Before torch and transformers are imported: offline, reproducible, and no bars but ours.
+    for name, value in (("HF_HUB_OFFLINE", "1"), ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"), ("TOKENIZERS_PARALLELISM", "false"),
+                        ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1")):  # fmt: skip
+        os.environ.setdefault(name, value)
+    if not sys.stdout.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar that cannot go back in its line is only noise
+    if os.environ.get("PINTUNE_DEBUG") != "1":
+        warnings.simplefilter("ignore")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    """Print the steps that must run before train can, one a line."""
+    from pipeline import fetch, rows
+
+    if fetch.missing(recipe):
+        print("fetch\nformat")
+    elif rows.unformatted(recipe):
+        print("format")
+
+
+def _fetch(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import fetch
+
+    fetch.fetch(recipe, _say)
+
+
+def _format(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import rows
+
+    rows.format_splits(recipe, _say)
+
+
+def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import start
+
+    run, manifest = start.train(recipe, given.resume, _say)
+    done = manifest["training"]
+    _say(f"train  {done['steps']} steps in {done['seconds']:.0f} s, {done['tokens_per_second']:,.0f} tokens/s, "
+         f"peak memory {done['peak_memory_bytes'] / 2**30:.1f} GiB")  # fmt: skip
+    _say(f"train  {run / 'adapter'}: sha256 {done['adapter_sha256']}")
+
+
+def _evaluate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import evaluate
+
+    recipe, run, manifest = _of_run(recipe, given)
+    results = evaluate.evaluate(recipe, run, manifest)
+    _say(f"\n{evaluate.table(results)}\n")
+    _say(f"evaluate  {run / 'evaluation.json'}")
+    _say(_NEXT)
+
+
+def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import export
+
+    recipe, run, manifest = _of_run(recipe, given)
+    checked = export.export(recipe, run, manifest)
+    _say(f"export  {run / 'merged'}: {checked['dtype']}, logits within {checked['largest_logit_difference']:.4f} of base + adapter")
+    _say(f"export  asked from disk: {checked['question']} -> {checked['answer']} (gold: {checked['gold']})")
+
+
+def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import ask
+    from pipeline.tatqa import format
+
+    merged = ask.merged_model(recipe)
+    context = ask.context_of_file(Path(given.file)) if given.file else ask.context_of_data(recipe, given.context)
+    answered = ask.ask(recipe, merged, context, given.question)
+    _say(f"ask    {merged}")
+    _say(format.render_input(context, answered.question, recipe.data.language))
+    _say(f"Answer: {answered.answer}" + (f"   (gold: {answered.gold})" if answered.gold else ""))
+
+
+def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
+    """The newest run and the recipe it was trained with, overrides of this call on top."""
+    from pipeline import manifest, rows, runs
+
+    run, made = runs.latest(recipe)
+    recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / runs.MANIFEST))
+    if stale := rows.unformatted(recipe):
+        raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", f"data/{recipe.data.source}", "invoke data")
+    # the adapter fits the model that it was trained on; evaluation may well be on other data
+    now = manifest.model_inputs(recipe)
+    manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / runs.MANIFEST)
+    return recipe, run, made
+
+
+def _steps() -> dict[str, Any]:
+    return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

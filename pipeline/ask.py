@@ -1,0 +1,93 @@
+"""Ask the newest merged model about one context.
+
+python -m pipeline ask --context 3                              # its first question, of the evaluation split
+python -m pipeline ask --context 3 --question "How many …?"
+python -m pipeline ask --file context.json --question "…"       # a table with its notes, in TAT-QA's schema
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline import folders
+from pipeline.answering import answers
+from pipeline.errors import Stop
+from pipeline.fetch import splits
+from pipeline.recipe import Recipe
+from pipeline.tatqa import format, schema
+from pipeline.training import model
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question, the model's answer and the gold one, if the context has it."""
+
+    context: schema.Context
+    question: str
+    answer: str
+    gold: str
+
+
+def merged_model(recipe: Recipe) -> Path:
+    """The newest merged model of a recipe.
+
+    Raises:
+        Stop: there is none.
+    """
+    found = sorted(folders.runs(recipe.name).glob("[0-9]*/merged/model*.safetensors"))
+    if not found:
+        raise Stop(f"a merged model of {recipe.name}", "none", str(folders.runs(recipe.name)), "invoke export")
+    return found[-1].parent
+
+
+def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) -> Answered:
+    """One answer. An empty `question` stands for the context's own first one.
+
+    Raises:
+        Stop: no question given and none in the context.
+    """
+    own = {each.text: each for each in context.questions}
+    if not question and not own:
+        raise Stop("a question", "none given and none in the context", "the command line", 'invoke ask --file FILE --question "…"')
+    question = question or next(iter(own))
+    words = format.LANGUAGES[recipe.data.language]
+    row = {"instruction": words.instruction, "input": format.render_input(context, question, recipe.data.language)}
+    kind, _ = model.precision(recipe)
+    loaded = model.load_base(merged, torch.float16 if kind == "fp16" else torch.float32)
+    text = answers(loaded, model.load_tokenizer(merged), [row], recipe.evaluation.max_new_tokens, 1)[0] or ""
+    gold = format.render_output(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
+    return Answered(context, question, text, gold)
+
+
+def context_of_data(recipe: Recipe, number: int) -> schema.Context:
+    """Context `number`, from 0, of the evaluation split.
+
+    Raises:
+        Stop: there is none of that number.
+    """
+    path = folders.raw_split(recipe.data.source, splits(recipe)[1])
+    contexts = schema.load(path)
+    if not 0 <= number < len(contexts):
+        raise Stop(f"a context from 0 to {len(contexts) - 1}", str(number), str(path), "invoke ask --context 0")
+    return contexts[number]
+
+
+def context_of_file(path: Path) -> schema.Context:
+    """The context of a JSON file: one object with table and paragraphs, questions if it has any.
+
+    Raises:
+        Stop: as `schema.parse`.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Stop("a context in JSON", str(error), str(path), "pass a file in TAT-QA's raw schema") from None
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]
+    if isinstance(raw, dict):
+        raw.setdefault("questions", [])
+    return schema.parse([raw], str(path))[0]

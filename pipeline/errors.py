@@ -1,0 +1,34 @@
+"""The one exception that reaches a person, in the same four parts everywhere."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+
+class Stop(Exception):
+    """A step cannot go on. Printed as four short lines, without a traceback.
+
+    Args:
+        wanted: what the step needed.
+        found: what was there instead.
+        where: file and field, or the place in the program's input.
+        todo: the next command or edit that gets on with it.
+    """
+
+    def __init__(self, wanted: str, found: str, where: str, todo: str) -> None:
+        self.wanted, self.found, self.where, self.todo = wanted, found, where, todo
+        super().__init__(f"wanted: {wanted}\n found: {found}\n where: {where}\n  next: {todo}")
+
+
+def need_space(folder: Path, size: int) -> None:
+    """Raise Stop unless `folder`'s file system has `size` bytes free, so that a write fails before it begins."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise Stop(
+            wanted=f"{size / 2**20:,.0f} MiB free",
+            found=f"{free / 2**20:,.0f} MiB free",
+            where=str(folder),
+            todo="free some disk space (old runs are under runs/), then run the same command again",
+        )

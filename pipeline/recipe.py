@@ -1,0 +1,260 @@
+"""What a run is made of: plain values with a unit and a meaning each. A recipe file holds only what differs from these defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from pipeline.errors import Stop
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Model:
+    """[model]"""
+
+    source: str = "smollm2-135m-instruct"
+    """Name of the base model: one that fetch knows, or any Transformers folder (safetensors) under models/."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """[data]"""
+
+    source: str = "sample"
+    """"sample" (made up, embedded) or "tatqa" (the real one, fetched at a pinned commit)."""
+    language: str = "zh"
+    """Language of instruction and scale words: "zh" as the seed project has them, or "en"."""
+    train: str = ""
+    """Split to train on; empty: the source's own ("train")."""
+    evaluation: str = ""
+    """Split to evaluate on; empty: the source's own ("heldout" of sample, "dev" of tatqa)."""
+    train_contexts: int = 0
+    """Contexts to train on, from the start of the split; 0: all."""
+    evaluation_contexts: int = 0
+    """Contexts to evaluate on, from the start of the split; 0: all."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """[lora] (Hu et al., 2021, arXiv:2106.09685)"""
+
+    r: int = 16
+    """Rank of the update."""
+    alpha: int = 32
+    """Scale of the update: it is multiplied by alpha / r."""
+    dropout: float = 0.0
+    """Chance that an input of the update is zeroed while training, 0 to 1."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Linear layers that get an update, by the end of their name; "all-linear": each but the output head."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """[training]"""
+
+    seed: int = 42
+    """Of the adapter's first weights, the order of the contexts and dropout."""
+    precision: str = "auto"
+    """"fp32", "fp16" (weights in fp16, adapter in fp32, scaled loss) or "auto": fp16 on a GPU, fp32 on a CPU."""
+    packing: str = "shared"
+    """"shared": a context is read once for all its questions; "none": once for each (the reference, same mathematics)."""
+    epochs: float = 3.0
+    """Passes over the training contexts."""
+    batch_contexts: int = 4
+    """Contexts in one forward pass, each with all its questions."""
+    accumulation: int = 1
+    """Forward passes to one optimizer step."""
+    learning_rate: float = 2e-4
+    """Peak of the AdamW learning rate."""
+    scheduler: str = "cosine"
+    """Shape of the learning rate over the run, by Transformers' names ("cosine", "linear", "constant_with_warmup")."""
+    warmup_steps: int = 10
+    """Optimizer steps over which the learning rate rises to its peak."""
+    weight_decay: float = 0.0
+    """AdamW's decay of the adapter's weights per step, as a part of the learning rate."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    max_length: int = 2048
+    """Tokens of one question with its context and answer; longer ones are left out and counted."""
+    checkpoint_steps: int = 25
+    """Optimizer steps between checkpoints."""
+    checkpoints_kept: int = 2
+    """Newest checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """[evaluation]"""
+
+    max_new_tokens: int = 64
+    """Tokens at which an answer is cut off."""
+    batch_questions: int = 12
+    """Questions answered at once."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """[export]"""
+
+    dtype: str = "float16"
+    """Precision of the merged weights on disk: "float16", "bfloat16" or "float32". The merge itself is done in float32."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as resolved: file over defaults, overrides over file."""
+
+    name: str
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    lora: Lora = field(default_factory=Lora)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    export: Export = field(default_factory=Export)
+
+
+_CHOICES = {
+    "data.language": ("zh", "en"),
+    "training.precision": ("auto", "fp32", "fp16"),
+    "training.packing": ("shared", "none"),
+    "training.scheduler": ("cosine", "linear", "constant_with_warmup"),
+    "export.dtype": ("float16", "bfloat16", "float32"),
+}
+_AT_LEAST = {
+    "data.train_contexts": 0,
+    "data.evaluation_contexts": 0,
+    "lora.r": 1,
+    "lora.alpha": 1,
+    "training.seed": 0,
+    "training.batch_contexts": 1,
+    "training.accumulation": 1,
+    "training.warmup_steps": 0,
+    "training.max_length": 16,
+    "training.checkpoint_steps": 1,
+    "training.checkpoints_kept": 1,
+    "evaluation.max_new_tokens": 1,
+    "evaluation.batch_questions": 1,
+}
+_ABOVE_ZERO = ("training.epochs", "training.learning_rate", "training.max_grad_norm")
+
+
+def load(name: str, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """The recipe `name` (a shipped one, or a path that ends in .toml) with overrides such as "lora.r=32" applied.
+
+    Raises:
+        Stop: no such recipe, not TOML, an unknown section or key, a value of the wrong type or out of its range.
+    """
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
+        raise Stop(f"one of {shipped}, or a path ending in .toml", "no such recipe", name, "pass --recipe NAME with one of these") from None
+    except (OSError, ValueError) as error:
+        raise Stop("a recipe in TOML", str(error), str(path), "mend that line of the recipe") from None
+    return resolve(path.stem, values, overrides, str(path))
+
+
+def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] = (), where: str = "the recipe") -> Recipe:
+    """A recipe from nested values, as in TOML or in a manifest, and overrides.
+
+    Raises:
+        Stop: as `load`.
+    """
+    sections = {f.name: f.default_factory for f in dataclasses.fields(Recipe) if f.name != "name"}
+    settings: dict[str, tuple[Any, str]] = {}
+    for section, body in values.items():
+        if section not in sections:
+            raise _unknown("section", f"[{section}]", section, list(sections), where)
+        if not isinstance(body, dict):
+            raise Stop(f"a section [{section}]", f"the value {body!r}", where, f"write [{section}] on a line of its own")
+        settings.update({f"{section}.{key}": (value, where) for key, value in body.items()})
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise Stop("--set section.key=value", repr(override), "the command line", "for example --set lora.r=32")
+        settings[key.strip()] = (_toml_value(text.strip()), f"the command line, --set {override}")
+    built: dict[str, Any] = {}
+    for section, factory in sections.items():
+        cls = typing.cast(type, factory)
+        built[section] = cls(**{key.partition(".")[2]: value for key, value in _typed(settings, section, cls)})
+    known = [f"{s}.{f.name}" for s, factory in sections.items() for f in dataclasses.fields(typing.cast(type, factory))]
+    for key, (_, origin) in settings.items():
+        if key not in known:
+            raise _unknown("key", key, key, known, origin)
+    return Recipe(name=name, **built)
+
+
+def as_values(recipe: Recipe) -> dict[str, Any]:
+    """The nested values that `resolve` takes, every key written out."""
+    values = dataclasses.asdict(recipe)
+    del values["name"]
+    return values
+
+
+def _typed(settings: dict[str, tuple[Any, str]], section: str, cls: type) -> typing.Iterator[tuple[str, Any]]:
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        key = f"{section}.{item.name}"
+        if key in settings:
+            value, where = settings[key]
+            yield key, _check(key, _convert(key, value, hints[item.name], where), where)
+
+
+def _convert(key: str, value: Any, kind: Any, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == tuple[str, ...]:
+        listed = [value] if isinstance(value, str) else value
+        if isinstance(listed, list | tuple) and listed and all(isinstance(item, str) for item in listed):
+            return tuple(listed)
+        wanted = "a list of strings"
+    else:
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+        wanted = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[kind]
+    raise Stop(f"{key} as {wanted}", repr(value), where, f"write {key} as {wanted}")
+
+
+def _check(key: str, value: Any, where: str) -> Any:
+    wanted = ""
+    if key in _CHOICES and value not in _CHOICES[key]:
+        wanted = "one of " + ", ".join(_CHOICES[key])
+    elif key in _AT_LEAST and value < _AT_LEAST[key]:
+        wanted = f"at least {_AT_LEAST[key]}"
+    elif key in _ABOVE_ZERO and not 0 < value < float("inf"):
+        wanted = "a number above 0"
+    elif key == "training.seed" and value >= 2**32:
+        wanted = "below 2**32"
+    elif key == "model.source" and (not value or "/" in value or value.startswith(".")):
+        wanted = "the name of a folder under models/"
+    elif key == "lora.dropout" and not 0 <= value < 1:
+        wanted = "at least 0 and below 1"
+    elif key == "training.weight_decay" and not value >= 0:
+        wanted = "at least 0"
+    if wanted:
+        raise Stop(f"{key}: {wanted}", repr(value), where, f"change {key}")
+    return value
+
+
+def _unknown(what: str, shown: str, name: str, known: list[str], where: str) -> Stop:
+    near = difflib.get_close_matches(name, known, n=1)
+    listed = ", ".join(key for key in known if key.partition(".")[0] == name.partition(".")[0]) or ", ".join(
+        sorted({k.partition(".")[0] for k in known})
+    )
+    return Stop(f"a known {what}: {listed}", shown, where, f"did you mean {near[0]}?" if near else f"remove {shown}")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word: --set data.source=tatqa

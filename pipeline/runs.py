@@ -1,0 +1,97 @@
+"""Run folders: runs/RECIPE/ID/, and `latest`, which points to the newest finished one.
+
+A run is unfinished while it holds `unfinished`, half there when it has no manifest either.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline import folders
+from pipeline.errors import Stop
+from pipeline.files import write_json
+from pipeline.recipe import Recipe, as_values
+
+MANIFEST = "manifest.json"
+UNFINISHED = "unfinished.json"
+
+
+def create(recipe: Recipe, inputs: dict[str, Any]) -> Path:
+    """A new run folder, its ID the time in UTC and a hash of the recipe; records recipe and input hashes, so that a resume can compare."""
+    values = as_values(recipe)
+    mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    run = folders.runs(recipe.name) / f"{stamp}-{mark}"
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:
+        raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again") from None
+    except OSError as error:
+        raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
+    write_json(run / UNFINISHED, {"recipe": values, "inputs": inputs})
+    return run
+
+
+def finish(run: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, point `latest` here, and drop the mark; in this order, so that `latest` is never half there."""
+    write_json(run / MANIFEST, manifest)
+    point_to(run)
+    (run / UNFINISHED).unlink()
+
+
+def point_to(run: Path) -> None:
+    """Make `latest` name this run."""
+    aside = run.parent / f".latest.{os.getpid()}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(run.name)
+    aside.replace(run.parent / "latest")
+
+
+def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
+    """The newest unfinished run of a recipe, and the recipe values and input hashes it was started with.
+
+    Raises:
+        Stop: there is none, or its mark cannot be read.
+    """
+    marks = [mark for mark in sorted(folders.runs(recipe.name).glob(f"*/{UNFINISHED}")) if not (mark.parent / MANIFEST).exists()]
+    if not marks:
+        raise Stop("an unfinished run to resume", "none", str(folders.runs(recipe.name)), "invoke train")
+    try:
+        started = json.loads(marks[-1].read_text(encoding="utf-8"))
+    except ValueError as error:
+        started = str(error)
+    if not isinstance(started, dict) or not {"recipe", "inputs"} <= started.keys():
+        raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(marks[-1]),
+                   f"delete {marks[-1].parent}, then invoke train")  # fmt: skip
+    return marks[-1].parent, started
+
+
+def latest(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
+    """The newest finished run of a recipe and its manifest.
+
+    Raises:
+        Stop: there is none, or it is only half there; says what is missing and what to do.
+    """
+    link = folders.runs(recipe.name) / "latest"
+    if not link.is_symlink():
+        half = sorted(folders.runs(recipe.name).glob(f"*/{UNFINISHED}"))
+        found = f"only an unfinished run: {half[-1].parent.name}" if half else "no run"
+        raise Stop(f"a trained run of {recipe.name}", found, str(link), "invoke train --resume" if half else "invoke train")
+    run = link.parent / link.readlink()
+    needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
+    lacking = [name for name in needed if not (run / name).exists()]
+    if lacking:
+        raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), f"delete {run}, then invoke train")
+    try:
+        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError as error:
+        manifest = {"error": str(error)}
+    if not isinstance(manifest, dict) or not {"recipe", "inputs", "outputs"} <= manifest.keys():
+        raise Stop("a manifest with recipe, inputs and outputs", str(manifest)[:80], str(run / MANIFEST),
+                   f"delete {run}, then invoke train")  # fmt: skip
+    return run, manifest

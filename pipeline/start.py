@@ -1,0 +1,74 @@
+"""Starting a run or going on with one, and its manifest at the end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline import fetch, folders, manifest, rows, runs
+from pipeline.errors import Stop, need_space
+from pipeline.recipe import Recipe, as_values
+
+
+def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Train in a new run folder, or in the newest unfinished one.
+
+    Raises:
+        Stop: data or model missing, nothing to resume, a recipe that changed since, no disk space, or what the training itself raises.
+    """
+    lacking = fetch.missing(recipe)
+    if lacking:
+        raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
+    if stale := rows.unformatted(recipe):
+        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", f"data/{recipe.data.source}", "invoke data")
+    need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
+    checkpoint = None
+    inputs = manifest.inputs(recipe)
+    if resume:
+        run, started = runs.unfinished(recipe)
+        _unchanged(recipe, started["recipe"], run)
+        manifest.need_same(started["inputs"], inputs, run / runs.UNFINISHED)
+        checkpoint = _checkpoint(run, say)
+    else:
+        run = runs.create(recipe, inputs)
+    from pipeline.training import loop  # torch is heavy: only once everything is there
+
+    split, _ = fetch.splits(recipe)
+    try:
+        done = loop.train(recipe, folders.formatted_split(recipe.data.source, recipe.data.language, split), run, checkpoint)
+    except Exception:
+        if not any(run.glob("checkpoints/*")):
+            shutil.rmtree(run)  # nothing to resume
+        raise
+    made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
+    runs.finish(run, made)
+    return run, made
+
+
+def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
+    from pipeline.training import resume
+
+    checkpoint, broken = resume.newest_checkpoint(run)
+    for folder in broken:
+        say(f"train  {folder} is not whole; the one before it is taken")
+    say(f"train  going on from {checkpoint}" if checkpoint else f"train  {run} has no whole checkpoint: starting over in it")
+    return checkpoint
+
+
+def _unchanged(recipe: Recipe, started: dict[str, Any], run: Path) -> None:
+    now = as_values(recipe)
+    changed = [
+        f"{section}.{key}: {started.get(section, {}).get(key)!r} then, {value!r} now"
+        for section in ("model", "data", "lora", "training")
+        for key, value in now[section].items()
+        if _listed(started.get(section, {}).get(key)) != _listed(value)
+    ]
+    if changed:
+        raise Stop("the recipe that the run was started with", "; ".join(changed), str(run / runs.UNFINISHED),
+                   "set these keys back, or start anew with invoke train")  # fmt: skip
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value  # JSON has no tuples

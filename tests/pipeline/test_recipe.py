@@ -1,0 +1,62 @@
+"""Recipes: defaults, files, overrides, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import recipe
+from pipeline.errors import Stop
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in recipe.SHIPPED.glob("*.toml")))
+def test_every_shipped_recipe_loads_and_survives_a_manifest(name: str) -> None:
+    loaded = recipe.load(name)
+    assert recipe.resolve(name, recipe.as_values(loaded)) == loaded
+
+
+def test_override_beats_file_beats_default() -> None:
+    loaded = recipe.load("quickstart", ["lora.r=32", "data.source=tatqa", "lora.targets=['q_proj']", "training.epochs=2"])
+    assert (loaded.lora.r, loaded.data.source, loaded.lora.targets, loaded.training.epochs) == (32, "tatqa", ("q_proj",), 2.0)
+    assert loaded.data.language == "en"
+    assert loaded.lora.alpha == recipe.Lora().alpha
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted", "found", "todo"),
+    [
+        ("[lora]\nrank = 8", "a known key", "lora.rank", ""),
+        ("[training]\nlearning_rat = 1e-3", "a known key", "training.learning_rat", "did you mean training.learning_rate?"),
+        ("[lorra]\nr = 8", "a known section", "[lorra]", "did you mean lora?"),
+        ("[lora]\nr = '8'", "lora.r as a whole number", "'8'", ""),
+        ("[lora]\nr = true", "lora.r as a whole number", "True", ""),
+        ("[lora]\nr = 0", "at least 1", "0", ""),
+        ("[lora]\ntargets = [1]", "a list of strings", "[1]", ""),
+        ("[training]\nepochs = nan", "a number above 0", "nan", ""),
+        ("[training]\nlearning_rate = inf", "a number above 0", "inf", ""),
+        ("[training]\nprecision = 'int4'", "one of auto, fp32, fp16", "'int4'", ""),
+        ("lora = 3", "a section [lora]", "3", ""),
+        ("[lora\nr = 3", "TOML", "line 1", ""),
+    ],
+)
+def test_a_bad_recipe_is_refused_in_one_message(tmp_path: Path, body: str, wanted: str, found: str, todo: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(body, encoding="utf-8")
+    with pytest.raises(Stop) as stopped:
+        recipe.load(str(file))
+    assert wanted in stopped.value.wanted
+    assert found in stopped.value.found
+    assert str(file) in stopped.value.where
+    assert todo in stopped.value.todo
+
+
+def test_a_missing_recipe_names_those_there_are() -> None:
+    with pytest.raises(Stop, match="quickstart"):
+        recipe.load("quikstart")
+
+
+@pytest.mark.parametrize("override", ["lora.r", "lora.q=1", "r=1"])
+def test_a_bad_override_names_itself(override: str) -> None:
+    with pytest.raises(Stop, match="command line"):
+        recipe.load("quickstart", [override])
