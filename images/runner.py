@@ -1,0 +1,221 @@
+"""Where a step runs, and running it: `here` (inside an image), `docker` (an engine answers), `venv` (neither).
+
+What crosses over is a command line, PINTUNE_* variables and folders: data/, models/, runs/ and, to fetch, the mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from images import build, container, engine, facts, hostpip, lock, matrix, venv
+from images.container import Container, Mount
+from images.errors import StepFailed, Stop
+
+RUNNERS = ("auto", "here", "docker", "venv")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of the pipeline may touch."""
+
+    writes: tuple[str, ...]
+    network: bool = False
+
+
+STEPS = {
+    "missing": Step(writes=()),
+    "fetch": Step(writes=("data", "models"), network=True),
+    "format": Step(writes=("data",)),
+    "train": Step(writes=("runs",)),
+    "evaluate": Step(writes=("runs",)),
+    "export": Step(writes=("runs",)),
+    "ask": Step(writes=()),
+}
+FOLDERS = ("data", "models", "runs")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the verbs of one call share."""
+
+    recipe: str
+    flavor: str
+    runner: str
+    overrides: tuple[str, ...] = ()
+    dry: bool = False
+
+
+def choose(
+    wanted: str, environment: Mapping[str, str] = os.environ, answers: Callable[[], bool] = engine.answers, dry: bool = False
+) -> tuple[str, str]:
+    """The runner to take, and why in a few words. A named one is taken or refused; `auto` takes the first that fits.
+
+    Raises:
+        Stop: unknown, or `here` outside an image, or `docker` without an engine.
+    """
+    if wanted not in RUNNERS:
+        raise Stop(f"a runner: {', '.join(RUNNERS)}", repr(wanted), "--runner or PINTUNE_RUNNER", "--runner auto")
+    inside = environment.get("PINTUNE_IMAGE", "")
+    if wanted == "here" and not inside:
+        raise Stop("to be inside a Pintune image (PINTUNE_IMAGE is set there)", "PINTUNE_IMAGE is not set", "--runner here", "--runner auto")
+    if wanted == "docker" and not dry:  # to print a command needs no engine
+        engine.client()
+    if wanted != "auto":
+        return wanted, "asked for"
+    if inside:
+        return "here", f"inside the image {inside}"
+    if answers():
+        return "docker", "a Docker engine answers"
+    return "venv", "no Docker engine answers"
+
+
+def make(choices: Choices, runner: str) -> str:
+    """Build what a runner needs; returns the line that says what is there now.
+
+    Raises:
+        Stop: as `build.build` and `venv.build`.
+    """
+    if runner == "docker":
+        return build.build("train", choices.flavor, choices.dry)
+    if runner == "venv":
+        return venv.build("train", choices.flavor, choices.dry)
+    matrix.load().flavor(choices.flavor)
+    return f"build  nothing to do inside the image {os.environ['PINTUNE_IMAGE']}"
+
+
+def need_environment(choices: Choices, runner: str) -> None:
+    """Raise Stop unless image or environment are there and made from this checkout."""
+    known = matrix.load()
+    lock.read(matrix.lock_file("train", choices.flavor), known.requirements("train", choices.flavor))
+    again = "invoke build" + (f" --runner {choices.runner}" if choices.runner != "auto" else "")
+    if runner == "venv" and not venv.ready("train", choices.flavor):
+        raise Stop("the environment of this checkout's lock", "none", str(venv.folder("train", choices.flavor)), again)
+    if runner == "docker":
+        name = build.tag("train", choices.flavor)
+        label = engine.image_label(name, build.SOURCE_LABEL)
+        if label != build.source_hash("train", choices.flavor):
+            found = "none of that name" if engine.image_id(name) is None else "an image made from other code, lock or base"
+            raise Stop(f"the image {name} of this checkout", found, "docker image ls", again)
+
+
+def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), capture: bool = False) -> str:
+    """Run one step; returns its standard output with `capture`, else "".
+
+    Args:
+        files: files of the host that `arguments` name; where the step runs in a container they are mounted and the names changed.
+
+    Raises:
+        StepFailed: it ended with another status than 0, having said why.
+        Stop: image or environment are not there.
+    """
+    recipe = Path(choices.recipe)
+    if choices.recipe.endswith(".toml"):
+        if not recipe.is_file():
+            raise Stop("a recipe file", "no such file", choices.recipe, "pass --recipe with a shipped name or an existing file")
+        files = (*files, recipe)
+    command: tuple[str, ...] = (step, "--recipe", str(recipe), *(word for override in choices.overrides for word in ("--set", override)), *arguments)
+    with hostpip.secrets(keep=choices.dry) as scratch:
+        if runner == "docker":
+            spec = _container(choices, step, command, files, scratch, capture)
+            if choices.dry:
+                print(engine.shown(container.argv(spec)))
+                return ""
+            status, text = container.run(spec, capture)
+        else:
+            words, environment = _process(choices, runner, step, command, files, scratch)
+            if choices.dry:
+                print(engine.shown(words))
+                return ""
+            done = subprocess.run(words, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
+            status, text = done.returncode, done.stdout or ""
+    if status < 0 or status > 130:  # a signal: it could not say why itself
+        again = _again(choices, step)
+        raise Stop(f"{step} to end by itself", f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
+                   f"runner {runner}", f"free memory, then {again}")  # fmt: skip
+    if status:
+        raise StepFailed(step, status)
+    return text
+
+
+def _again(choices: Choices, step: str) -> str:
+    """The command that goes on with a step that was killed, with the flags of this call."""
+    words = ["invoke", "data" if step == "format" else step, *(["--resume"] if step == "train" else [])]
+    words += ["--recipe", choices.recipe, "--runner", choices.runner]
+    return shlex.join([*words, *(word for override in choices.overrides for word in ("--set", override))])
+
+
+def _facts(choices: Choices, runner: str) -> dict[str, str]:
+    """The PINTUNE_* variables of a step."""
+    revision, dirty = facts.revision()
+    known = {"PINTUNE_RUNNER": runner, "PINTUNE_FLAVOR": choices.flavor, "PINTUNE_REVISION": revision, "PINTUNE_DIRTY": "1" if dirty else "0"}
+    if runner != "here":
+        known["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))
+    if os.environ.get("PINTUNE_DEBUG"):
+        known["PINTUNE_DEBUG"] = os.environ["PINTUNE_DEBUG"]
+    return known
+
+
+def _container(choices: Choices, step: str, command: tuple[str, ...], files: tuple[Path, ...], scratch: Path, capture: bool) -> Container:
+    access, image = STEPS[step], build.tag("train", choices.flavor)
+    environment = {**_facts(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
+    mounts = []
+    for name in FOLDERS:
+        folder, writable = matrix.ROOT / name, name in access.writes
+        if not choices.dry:
+            folder.mkdir(exist_ok=True)
+        if not choices.dry and writable:
+            container.hand_over(folder)
+        mounts.append(Mount(folder, f"/work/{name}", writable))
+    if not choices.dry:
+        environment["PINTUNE_IMAGE_DIGEST"] = engine.image_id(image) or ""
+    if access.network:
+        mounts += _network(environment, scratch, choices.dry)
+    named = {str(file): f"/work/given/{number}/{file.name}" for number, file in enumerate(files)}
+    mounts += [Mount(file.resolve(), named[str(file)]) for file in files]
+    uid, gid = container.user()
+    terminal = sys.stdout.isatty() and not capture
+    words = ("python", "-m", "pipeline", *(named.get(word, word) for word in command))
+    return Container(image, words, tuple(mounts), environment, uid, gid, access.network, terminal)
+
+
+def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Mount]:
+    """What fetch gets of the host's settings: pip's, certificates and the mirror, as read-only mounts."""
+    settings = hostpip.read()
+    given = "/run/pintune"
+    file = scratch / "pip.conf"
+    hostpip.private(file, hostpip.pip_conf(settings, f"{given}/certificates"))
+    if not dry:
+        container.hand_over(file.parent)
+    environment["PIP_CONFIG_FILE"] = f"{given}/pip.conf"
+    mounts = [Mount(file, f"{given}/pip.conf")]
+    if settings.certificates:
+        environment["SSL_CERT_FILE"] = f"{given}/certificates"
+        mounts.append(Mount(settings.certificates.resolve(), f"{given}/certificates"))
+    if mirror := os.environ.get("PINTUNE_MIRROR"):
+        if not Path(mirror).is_dir():
+            raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={mirror}", "unset PINTUNE_MIRROR, or name a folder")
+        environment["PINTUNE_MIRROR"] = "/work/mirror"
+        mounts.append(Mount(Path(mirror).resolve(), "/work/mirror"))
+    environment.update({name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)})
+    return mounts
+
+
+def _process(
+    choices: Choices, runner: str, step: str, command: tuple[str, ...], files: tuple[Path, ...], scratch: Path
+) -> tuple[list[str], dict[str, str]]:
+    """The command and environment of a step outside a container."""
+    python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment |= {**_facts(choices, runner), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
+    if runner == "here":
+        environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+    if STEPS[step].network and (bundle := hostpip.read().certificates):
+        environment.setdefault("SSL_CERT_FILE", str(bundle))
+    named = {str(file): str(file.resolve()) for file in files}
+    return [python, "-m", "pipeline", *(named.get(word, word) for word in command)], environment

@@ -1,0 +1,155 @@
+"""Whole command lines: what a person could paste, and nothing in it that should not be seen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from images import build, container, engine, matrix, runner, venv
+from images.container import Container, Mount
+from images.errors import Stop
+from images.runner import Choices
+
+PLAN = build.Plan(
+    "train",
+    "cpu",
+    "debian:bookworm-slim@sha256:0",
+    "3.11",
+    "linux/amd64",
+    "train-cpu.txt",
+    "l0",
+    "r0",
+    "s0",
+    Path("/h"),
+    Path("/s"),
+    ("HTTPS_PROXY",),
+)
+
+
+def test_the_build_command() -> None:
+    assert engine.shown(build.argv(PLAN)) == (
+        "docker buildx build --load --provenance=false --platform linux/amd64 --file images/Dockerfile --target train --tag pintune/train:cpu"
+        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg PYTHON=3.11 --build-arg LOCK=train-cpu.txt --build-arg LOCK_SHA256=l0"
+        " --build-arg FLAVOR=cpu --build-arg HTTPS_PROXY"
+        " --label 'org.opencontainers.image.title=pintune train cpu' --label org.opencontainers.image.revision=r0"
+        " --label org.opencontainers.image.base.name=debian:bookworm-slim@sha256:0 --label org.opencontainers.image.licenses=Apache-2.0"
+        " --label dev.pintune.lock=l0 --label dev.pintune.source=s0"
+        " --secret id=pip.conf,src=/s/pip.conf --secret id=uv.toml,src=/s/uv.toml --secret id=certificates,src=/s/certificates"
+        " --build-context wheelhouse=/h ."
+    )
+
+
+def test_the_base_is_pinned_unless_replaced() -> None:
+    known = matrix.load()
+    assert build.base_image(known, {}) == known.base.image
+    assert build.base_image(known, {"PINTUNE_BASE_IMAGE": "debian:mine"}) == "debian:mine"
+
+
+SPEC = Container(
+    "pintune/train:cpu", ("python", "-m", "pipeline", "train"), (Mount(Path("/d"), "/work/data"), Mount(Path("/r"), "/work/runs", True)),
+    {"PINTUNE_RUNNER": "docker"}, 501, 20,
+)  # fmt: skip
+
+
+def test_the_run_command() -> None:
+    assert engine.shown(container.argv(SPEC)) == (
+        "docker run --rm --user 501:20 --cap-drop ALL --security-opt no-new-privileges --read-only --init --tmpfs /tmp:exec,mode=1777 --network none"
+        " --mount type=bind,source=/d,target=/work/data,readonly --mount type=bind,source=/r,target=/work/runs"
+        " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
+    )
+
+
+def test_a_proxys_password_is_in_no_command() -> None:
+    told = Container("i", (), (), {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}, 1, 1)
+    assert container.argv(told)[-3:] == ["--env", "HTTPS_PROXY", "i"]
+    assert container.settings(told)["environment"] == {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}
+
+
+@pytest.mark.parametrize("given", ["./mine.toml", "sub//mine.toml", "mine.toml"])
+def test_a_file_is_found_in_the_container_however_it_is_written(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(given).parent.mkdir(exist_ok=True)
+    Path(given).write_text("")
+    runner.run(Choices(given, "cpu", "docker", dry=True), "docker", "train")
+    line = capsys.readouterr().out
+    assert f"source={Path(given).resolve()},target=/work/given/0/mine.toml,readonly" in line
+    assert "--recipe /work/given/0/mine.toml" in line
+
+
+def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
+    again = runner._again(Choices("mine.toml", "cpu", "venv", ("lora.r=8",)), "train")
+    assert again == "invoke train --resume --recipe mine.toml --runner venv --set lora.r=8"
+
+
+def test_the_sdk_is_asked_for_the_same() -> None:
+    asked = container.settings(SPEC)
+    assert (asked["user"], asked["cap_drop"], asked["security_opt"], asked["read_only"], asked["network_mode"]) == (
+        "501:20", ["ALL"], ["no-new-privileges"], True, "none",
+    )  # fmt: skip
+    assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in asked["mounts"]] == [
+        ("/d", "/work/data", True),
+        ("/r", "/work/runs", False),
+    ]
+
+
+def test_only_fetch_has_a_network_and_no_step_writes_everywhere() -> None:
+    assert [name for name, step in runner.STEPS.items() if step.network] == ["fetch"]
+    assert runner.STEPS["train"].writes == runner.STEPS["export"].writes == ("runs",)
+
+
+def test_the_environments_commands() -> None:
+    make, install = venv.argv("train", "cpu")
+    assert re.fullmatch(r"uv venv --quiet --python-preference system --python 3\.11 \S+/\.pintune/venv/train-cpu-[0-9a-f]{12}", engine.shown(make))
+    assert re.fullmatch(
+        r"uv pip install --python \S+/bin/python --require-hashes --only-binary :all: -r images/locks/train-cpu\.txt", engine.shown(install)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environment", "answers", "chosen"),
+    [
+        ("auto", {"PINTUNE_IMAGE": "train"}, True, "here"),
+        ("auto", {}, True, "docker"),
+        ("auto", {}, False, "venv"),
+        ("venv", {}, True, "venv"),
+        ("here", {"PINTUNE_IMAGE": "train"}, False, "here"),
+    ],
+)
+def test_the_first_runner_that_fits_is_taken(wanted: str, environment: dict[str, str], answers: bool, chosen: str) -> None:
+    name, why = runner.choose(wanted, environment, lambda: answers)
+    assert name == chosen
+    assert why
+
+
+@pytest.mark.parametrize("wanted", ["here", "podman"])
+def test_a_named_runner_is_taken_or_refused(wanted: str) -> None:
+    with pytest.raises(Stop):
+        runner.choose(wanted, {}, lambda: True)
+
+
+def test_a_recipe_file_that_is_not_there_stops_before_anything_starts() -> None:
+    with pytest.raises(Stop, match=r"mine\.toml"):
+        runner.run(Choices("mine.toml", "cpu", "venv"), "venv", "train")
+
+
+def test_root_never_runs_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    assert container.user() == (1000, 1000)
+    monkeypatch.setattr("os.getuid", lambda: 501)
+    monkeypatch.setattr("os.getgid", lambda: 20)
+    assert container.user() == (501, 20)
+
+
+def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Path] = []
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setattr("os.lchown", lambda path, uid, gid: given.append(path))
+    monkeypatch.setattr(container, "OTHER_UID", -1)
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "latest").symlink_to("nowhere")
+    container.hand_over(tmp_path / "runs")
+    assert sorted(given) == [tmp_path / "runs", tmp_path / "runs" / "a", tmp_path / "runs" / "latest"]

@@ -1,0 +1,32 @@
+"""No disk space: said before anything is built, and nothing of before is lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from images import build, engine, venv
+from images.errors import Stop
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_an_environment_is_not_begun_on_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(venv, "folder", lambda image, flavor: tmp_path / "venv" / "train")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**30))
+    with pytest.raises(Stop, match=r"4 GiB free\n found: 1\.0 GiB"):
+        venv.build("train", "cpu", dry=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_is_not_begun_where_the_engines_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "free_space", lambda: 2**30)
+    with pytest.raises(Stop, match="docker system prune"):
+        build._need_space(8 * 2**30)
+    monkeypatch.setattr(engine, "free_space", lambda: None)  # an engine on another machine
+    build._need_space(8 * 2**30)

@@ -1,0 +1,144 @@
+"""The verbs as a person calls them, in a copy of the checkout."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from images import doctor, lock, matrix, runs
+from tests.marks import Invoke
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+
+
+def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
+    listed = call("--list").stdout
+    verbs = re.findall(r"^  ([a-z]+)  +\S", listed, re.MULTILINE)
+    assert verbs == ["ask", "build", "data", "doctor", "evaluate", "export", "fetch", "lint", "lock", "runs", "test", "train"]
+    for verb in verbs:
+        text = call("--help", verb).stdout
+        for flag in re.findall(r"^  (?:-\w(?:[ =]\w+)?, )?--[\w-]+.*$", text, re.MULTILINE):
+            assert len(flag.split("   ")) > 1 or re.search(rf"{re.escape(flag)}\n? +\S", text), f"{verb}: {flag} has no help"
+
+
+def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path) -> None:
+    done = call("--dry", "build", "--runner", "docker", "train", "--set", "lora.r=8", "evaluate")
+    assert done.returncode == 0, done.stderr
+    builds = [line for line in done.stdout.splitlines() if line.startswith("docker buildx build")]
+    starts = [line for line in done.stdout.splitlines() if line.startswith("docker run")]
+    assert len(builds) == 1
+    assert [re.search(r"-m pipeline (\w+)", line).group(1) for line in starts] == ["fetch", "format", "train", "evaluate"]  # type: ignore[union-attr]
+    assert all("--set lora.r=8" in line for line in starts)
+    assert ["--network none" in line for line in starts] == [False, True, True, True]
+    assert not [name for name in ("data", "models", "runs") if (bare / name).exists()]
+
+
+@pytest.mark.parametrize("words", [("build", "--runner", "venv", "train", "export"), ("train", "--runner", "venv", "export")])
+def test_a_flag_given_to_one_verb_holds_for_those_after_it(call: Invoke, words: tuple[str, ...]) -> None:
+    done = call("--dry", *words)
+    assert "docker" not in done.stdout.replace("--runner", "")
+    assert done.stdout.count(" -m pipeline ") == 4
+
+
+def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
+    done = call("--dry", "export", PINTUNE_RUNNER="venv", PINTUNE_RECIPE="mistral")
+    assert "runner venv (asked for), flavor cpu" in done.stdout
+    assert "--recipe mistral" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        (("build", "--runner", "docker"), NO_ENGINE, "start Docker, or take --runner venv"),
+        (("train", "--runner", "docker"), NO_ENGINE, "a Docker engine that answers"),
+        (("train", "--runner", "here"), {}, "to be inside a Pintune image"),
+        (("train",), NO_ENGINE, "invoke build"),
+        (("build", "--flavor", "cu99"), NO_ENGINE, "a flavor: cpu"),
+        (("train", "--runner", "podman"), {}, "a runner: auto, here, docker, venv"),
+        (("ask", "--file", "none.json"), NO_ENGINE, "no such file"),
+        (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
+    ],
+)
+def test_what_cannot_be_ends_in_one_message_and_status_1(call: Invoke, words: tuple[str, ...], environment: dict[str, str], said: str) -> None:
+    done = call(*words, **environment)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(f"{part}: " in done.stderr for part in ("wanted", " found", " where", "  next"))
+
+
+def test_a_lock_that_does_not_match_the_matrix_stops_the_build(call: Invoke, bare: Path) -> None:
+    file = bare / "images" / "matrix.toml"
+    text = file.read_text()
+    try:
+        file.write_text(text.replace("peft==0.21.0", "peft==0.20.0"))
+        for words in (("build", "--runner", "venv"), ("--dry", "build", "--runner", "docker"), ("train", "--runner", "venv")):
+            done = call(*words)
+            assert (done.returncode, "invoke lock" in done.stderr) == (1, True), done.stderr
+    finally:
+        file.write_text(text)
+
+
+def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path) -> None:
+    known = matrix.load()
+    requirements = known.requirements("train", "cpu")
+    sealed = matrix.digest(("3.99", known.base.platform, *requirements))  # the lock of that Python, so that the build gets to it
+    changes = {
+        bare / "images" / "matrix.toml": ('python = "3.11"', 'python = "3.99"'),
+        bare / "images" / "locks" / "train-cpu.txt": (lock.asked_for(requirements), sealed),
+    }
+    kept = {file: file.read_text() for file in changes}
+    try:
+        for file, (old, new) in changes.items():
+            assert old in kept[file]
+            file.write_text(kept[file].replace(old, new))
+        done = call("build", "--runner", "venv", UV_PYTHON_DOWNLOADS="never")
+        assert done.returncode == 1
+        assert "apt-get install python3.99" in done.stderr
+    finally:
+        for file, text in kept.items():
+            file.write_text(text)
+    assert not list((bare / ".pintune").glob("venv/*/pintune-lock"))
+
+
+def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
+    done = call("doctor", **NO_ENGINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for what in ("Python", "Docker engine", "disk", "memory", "GPU", "lock train-cpu", "environment", "models", "data"):
+        assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), what
+    assert "-> invoke build --runner venv" in done.stdout
+
+
+def test_doctor_reports_a_wrong_lock_as_wrong(call: Invoke, bare: Path) -> None:
+    file = bare / "images" / "locks" / "train-cpu.txt"
+    text = file.read_text()
+    try:
+        file.write_text(text + "\n")
+        done = call("doctor", **NO_ENGINE)
+        assert (done.returncode, "wrong  locks" in done.stdout) == (1, True)
+    finally:
+        file.write_text(text)
+
+
+def test_findings_line_up() -> None:
+    lines = doctor.table([doctor.Finding("ok", "a", "x"), doctor.Finding("note", "long name", "y", "do z")]).splitlines()
+    assert lines == ["ok     a          x", "note   long name  y  -> do z"]
+
+
+def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
+    assert runs.table(tmp_path) == "no runs yet; next: invoke train"
+    whole, half, lost = (tmp_path / "runs" / "quickstart" / f"2026010{i}-000000-abc" for i in (1, 2, 3))
+    for folder in (whole, half, lost):
+        folder.mkdir(parents=True)
+    (whole / "manifest.json").write_text(json.dumps({"training": {"last_loss": 0.5, "seconds": 61.2, "adapter_sha256": "f" * 64}}))
+    score = {"em": 0.5, "f1": 0.625, "scale": 1.0}
+    (whole / "evaluation.json").write_text(json.dumps({"questions": 72, "base": {"all": {**score, "em": 0.0}}, "tuned": {"all": score}}))
+    (half / "unfinished.json").write_text("{}")
+    head, *rows = runs.table(tmp_path).splitlines()
+    assert head.split() == ["run", "questions", "EM", "base", "tuned", "F1", "loss", "time", "adapter", "state"]
+    assert rows[0].split() == ["quickstart/20260101-000000-abc", "72", "0.0", "50.0", "62.5", "0.500", "61", "s", "f" * 12, "trained"]
+    assert rows[1].endswith("unfinished: invoke train --resume")
+    assert rows[2].endswith("no manifest: delete it")
