@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from invoke.collection import Collection
@@ -15,129 +12,160 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from images import doctor as doctors
+from images import gpu, matrix, venv
 from images import lock as locks
-from images import matrix, runner, venv
+from images import offline as offline_builds
+from images import registry as registries
+from images import release as releases
+from images import runner as runners
 from images import runs as all_runs
-from images.errors import StepFailed, Stop
+from images.errors import Stop, plainly
 from images.runner import Choices
 
 RECIPE = "recipe: a shipped name, or a path ending in .toml (default: PINTUNE_RECIPE, else quickstart)"
-FLAVOR = "what it computes on: cpu (default: PINTUNE_FLAVOR, else cpu)"
+FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by the GPU that is seen (default: PINTUNE_FLAVOR, else auto)"
 RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
 SET = "override one recipe key, such as lora.r=32; may be repeated"
 SHARED = {"recipe": RECIPE, "flavor": FLAVOR, "runner": RUNNER, "set_": SET}
-BUILT = {"flavor": FLAVOR, "runner": RUNNER}
+IMAGE = "which image: train, dev, webui or serve (default: train)"
+REGISTRY = "registry and path, such as ghcr.io/OWNER/pintune (default: PINTUNE_REGISTRY"
+NAMED = {"image": IMAGE, "flavor": FLAVOR}
 
 _given = {name: os.environ.get(f"PINTUNE_{name.upper()}") or default for name, default in
-          (("recipe", "quickstart"), ("flavor", "cpu"), ("runner", "auto"))}  # fmt: skip
+          (("recipe", "quickstart"), ("flavor", "auto"), ("runner", "auto"))}  # fmt: skip
 _overrides: list[str] = []
 _announced: list[str] = []
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-signal.signal(signal.SIGTERM, _interrupt)  # so that a step ends with the verb that started it
-
-
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    """No traceback reaches a person, unless PINTUNE_DEBUG=1."""
-    try:
-        yield
-    except (Stop, StepFailed) as stop:
-        if os.environ.get("PINTUNE_DEBUG") == "1":
-            raise
-        raise Exit("" if isinstance(stop, StepFailed) else f"pintune stopped\n{stop}", code=getattr(stop, "status", 1)) from None
-    except Exit:
-        raise
-    except KeyboardInterrupt:
-        raise Exit("pintune interrupted; a training goes on with: invoke train --resume", code=130) from None
-    except Exception as error:
-        if os.environ.get("PINTUNE_DEBUG") == "1":
-            raise
-        shown = f"{type(error).__name__}: {error}".splitlines()[0]
-        unforeseen = Stop("the verb to end well", shown, "on the host's side", "set PINTUNE_DEBUG=1 to see where, and report it")
-        raise Exit(f"pintune stopped\n{unforeseen}", code=1) from None
+_why: dict[str, str] = {}
 
 
 def _choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> Choices:
     for name, value in (("recipe", recipe), ("flavor", flavor), ("runner", runner)):
         _given[name] = value or _given[name]
     _overrides.extend(set_ or [])
-    return Choices(**_given, overrides=tuple(_overrides), dry=bool(c.config.run.dry))
+    taken, _why["flavor"] = runners.flavor(_given["flavor"])
+    return Choices(_given["recipe"], taken, _given["runner"], tuple(_overrides), bool(c.config.run.dry))
 
 
 def _runner(choices: Choices) -> str:
-    chosen, why = runner.choose(choices.runner, dry=choices.dry)
-    if chosen not in _announced:
-        print(f"runner {chosen} ({why}), flavor {choices.flavor}", flush=True)
-        _announced.append(chosen)
+    chosen, why = runners.choose(choices.runner, dry=choices.dry)
+    line = f"runner {chosen} ({why}), flavor {choices.flavor} ({_why['flavor']})"
+    if line not in _announced:
+        print(line, flush=True)
+        _announced.append(line)
     return chosen
 
 
 def _step(choices: Choices, *steps: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = ()) -> None:
     chosen = _runner(choices)
     if not choices.dry:
-        runner.need_environment(choices, chosen)
+        runners.need_environment(choices, chosen, any(runners.STEPS[step].computes for step in steps))
     for step in steps:
-        runner.run(choices, chosen, step, arguments, files)
+        runners.run(choices, chosen, step, arguments, files)
 
 
-@task(help=BUILT)
-def build(c: Context, flavor: str = "", runner: str = "") -> None:
+@task(
+    help={
+        **NAMED,
+        "runner": RUNNER,
+        "release": "build from nothing, to the same digest on every machine, with its bill of materials",
+        "verify": "build the release twice and say what differs",
+        "offline": "without any network, from the folder that --wheelhouse names",
+        "wheelhouse": "a folder that `invoke wheelhouse` filled (default: wheelhouse)",
+    }
+)
+def build(
+    c: Context,
+    image: str = "train",
+    flavor: str = "",
+    runner: str = "",
+    release: bool = False,
+    verify: bool = False,
+    offline: bool = False,
+    wheelhouse: str = "wheelhouse",
+) -> None:
     """Build what steps run in: the image, or without an engine the virtual environment."""
-    from images import runner as runners
+    with plainly():
+        choices = _choices(c, flavor=flavor, runner="docker" if release or verify or offline else runner)
+        chosen, carried = _runner(choices), Path(wheelhouse).resolve() if offline else None
+        if release or verify:
+            say = (
+                releases.verify(image, choices.flavor, carried)
+                if verify and not choices.dry
+                else releases.make(image, choices.flavor, choices.dry, carried)
+            )
+            for line in say:
+                print(line, flush=True)
+        else:
+            print(runners.make(choices, chosen, image, carried), flush=True)
 
-    with _plainly():
-        choices = _choices(c, flavor=flavor, runner=runner)
-        print(runners.make(choices, _runner(choices)), flush=True)
+
+@task(help={**NAMED, "to": "the folder to fill (default: wheelhouse)"})
+def wheelhouse(c: Context, image: str = "train", flavor: str = "", to: str = "wheelhouse") -> None:
+    """Gather what a build without network needs into one folder (uses the network)."""
+    with plainly():
+        choices = _choices(c, flavor=flavor)
+        print(offline_builds.gather(image, choices.flavor, Path(to).resolve(), choices.dry), flush=True)
 
 
-@task
-def lock(c: Context) -> None:
-    """Resolve every lock of images/matrix.toml anew (uses the network)."""
-    with _plainly():
-        for path in locks.write_all():
+@task(help={**NAMED, "registry": f"{REGISTRY})"})
+def push(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
+    """Push the newest release build and record its digest."""
+    with plainly():
+        choices = _choices(c, flavor=flavor)
+        print(registries.push(image, choices.flavor, registry or os.environ.get("PINTUNE_REGISTRY", ""), choices.dry), flush=True)
+
+
+@task(help={**NAMED, "registry": f"{REGISTRY}, else the one it was pushed to)"})
+def pull(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
+    """Pull the image that was released as this version, by digest."""
+    with plainly():
+        choices = _choices(c, flavor=flavor)
+        print(registries.pull(image, choices.flavor, registry or os.environ.get("PINTUNE_REGISTRY", ""), choices.dry), flush=True)
+
+
+@task(help={"upgrade": "take the newest versions that fit, instead of those locked before"})
+def lock(c: Context, upgrade: bool = False) -> None:
+    """Resolve the locks of images/matrix.toml (uses the network)."""
+    with plainly():
+        for path in locks.write_all(upgrade):
             print(f"lock   {path.relative_to(matrix.ROOT)}", flush=True)
 
 
 @task(help=SHARED, iterable=["set_"])
 def fetch(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
     """Fetch the recipe's data and model, by hash (uses the network)."""
-    with _plainly():
+    with plainly():
         _step(_choices(c, recipe, flavor, runner, set_), "fetch")
 
 
 @task(help=SHARED, iterable=["set_"])
 def data(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
     """Format the raw data into instruction, input and output (fetches first what is missing)."""
-    with _plainly():
+    with plainly():
         choices = _choices(c, recipe, flavor, runner, set_)
-        _step(choices, *dict.fromkeys((*_missing(choices), "format")))
+        _step(choices, *dict.fromkeys((*runners.missing(choices, _runner(choices)), "format")))
 
 
 @task(help={**SHARED, "resume": "go on with the newest unfinished run"}, iterable=["set_"])
 def train(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, resume: bool = False) -> None:
     """Train a LoRA adapter (fetches and formats first what is missing)."""
-    with _plainly():
+    with plainly():
         choices = _choices(c, recipe, flavor, runner, set_)
-        _step(choices, *_missing(choices))
+        _step(choices, *runners.missing(choices, _runner(choices), computes=True))
         _step(choices, "train", arguments=("--resume",) if resume else ())
 
 
 @task(help=SHARED, iterable=["set_"])
 def evaluate(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
     """Score base and tuned model on the held-out split."""
-    with _plainly():
+    with plainly():
         _step(_choices(c, recipe, flavor, runner, set_), "evaluate")
 
 
 @task(help=SHARED, iterable=["set_"])
 def export(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
     """Merge the adapter into the model, and check the merged one from disk."""
-    with _plainly():
+    with plainly():
         _step(_choices(c, recipe, flavor, runner, set_), "export")
 
 
@@ -161,7 +189,7 @@ def ask(
     question: str = "",
 ) -> None:
     """Ask the newest merged model about one context."""
-    with _plainly():
+    with plainly():
         if file and not Path(file).is_file():
             raise Stop("a JSON file with one context", "no such file", file, "invoke ask --context 0")
         given = ("--file", str(Path(file))) if file else ("--context", str(context))
@@ -172,16 +200,17 @@ def ask(
 @task
 def runs(c: Context) -> None:
     """List the runs: scores, loss, time, adapter hash."""
-    with _plainly():
+    with plainly():
         print(all_runs.table(matrix.ROOT))
 
 
-@task(help={"flavor": FLAVOR})
-def doctor(c: Context, flavor: str = "") -> None:
-    """Say what this machine has of what Pintune needs."""
-    with _plainly():
-        found = list(doctors.findings(_choices(c, flavor=flavor).flavor))
-        print(doctors.table(found))
+@task(help={**SHARED, "json": "for programs"}, iterable=["set_"])
+def doctor(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, json: bool = False) -> None:
+    """Say what this machine has of what Pintune needs, and which flavor fits."""
+    with plainly():
+        choices = _choices(c, recipe, flavor, runner, set_)
+        found = list(doctors.findings(choices, gpu.look()))
+        print(doctors.as_json(found, choices.flavor) if json else doctors.table(found))
         if any(each.severity == "wrong" for each in found):
             raise Exit(code=1)
 
@@ -189,33 +218,31 @@ def doctor(c: Context, flavor: str = "") -> None:
 @task(help={"slow": "the slow tests, instead of the others", "pick": "only tests whose name matches, as pytest -k"})
 def test(c: Context, slow: bool = False, pick: str = "") -> None:
     """Run the tests in the locked test environment."""
-    words = ["-m", "pytest", "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]
-    _checked([words])
+    _checked([["pytest", "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]])
 
 
 @task
 def lint(c: Context) -> None:
-    """Check style and types in the locked test environment."""
-    _checked([["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."], ["-m", "mypy"],
-              ["-m", "mypy", "--python-version", "3.10", "tasks.py", "images"]])  # fmt: skip
+    """Check style, types, Dockerfile and workflows in the locked test environment."""
+    workflows = [str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))]
+    _checked([
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["mypy", "--python-version", "3.10", "tasks.py", "images"],
+        ["hadolint", "images/Dockerfile"],
+        ["zizmor", "--offline", "--quiet", *workflows],
+        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
+    ])  # fmt: skip
 
 
 def _checked(commands: list[list[str]]) -> None:
-    with _plainly():
+    with plainly():
         print(venv.build("test", "cpu", dry=False), flush=True)
-        python = str(venv.python("test", "cpu"))
-        for command in commands:
-            if status := subprocess.run([python, *command], cwd=matrix.ROOT).returncode:
+        programs = venv.python("test", "cpu").parent
+        for program, *words in commands:
+            if status := subprocess.run([programs / program, *words], cwd=matrix.ROOT).returncode:
                 raise Exit(code=status)
 
 
-def _missing(choices: Choices) -> tuple[str, ...]:
-    """The steps that must run before this recipe can train."""
-    if choices.dry:
-        return ("fetch", "format")
-    chosen = _runner(choices)
-    runner.need_environment(choices, chosen)
-    return tuple(runner.run(choices, chosen, "missing", capture=True).split())
-
-
-ns = Collection(build, lock, fetch, data, train, evaluate, export, ask, runs, doctor, test, lint)
+ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, runs, doctor, test, lint)

@@ -18,6 +18,7 @@ from images.errors import Stop
 from images.hostpip import PROXIES
 
 OTHER_UID = 1000  # of the container's user where the caller is root, which no step runs as
+CDI_ALL = "nvidia.com/gpu=all"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Container:
     gid: int
     network: bool = False
     terminal: bool = False
+    gpu: str = ""  # how GPUs come in: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
 
 
 def user() -> tuple[int, int]:
@@ -52,6 +54,7 @@ def argv(spec: Container) -> list[str]:
     """The `docker run` command that does the same as `run`."""
     command = ["docker", "run", "--rm", "--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
                "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", "bridge" if spec.network else "none"]  # fmt: skip
+    command += {"nvidia": ["--gpus", "all"], "cdi": ["--device", CDI_ALL], "": []}[spec.gpu]
     if spec.terminal:
         command.append("--tty")
     for mount in spec.mounts:
@@ -74,6 +77,11 @@ def settings(spec: Container) -> dict[str, Any]:
         "init": True,  # the first process of a container ignores SIGTERM; init passes it on
         "tmpfs": {"/tmp": "exec,mode=1777"},
         "network_mode": "bridge" if spec.network else "none",
+        "device_requests": {
+            "nvidia": [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])],
+            "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=[CDI_ALL])],
+            "": [],
+        }[spec.gpu],
         "tty": spec.terminal,
         "mounts": [docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable) for each in spec.mounts],
         "environment": dict(spec.environment),

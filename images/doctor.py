@@ -1,17 +1,21 @@
-"""What this machine has of what Pintune needs; each finding with its remedy."""
+"""What this machine has of what Pintune needs: findings, each with its severity and remedy, and the flavor that fits."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from images import build, engine, lock, matrix, venv
-from images.errors import Stop
+from images import build, engine, gpu, lock, matrix, runner, venv
+from images.errors import StepFailed, Stop
+from images.gpu import Seen
+from images.runner import Choices
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,42 @@ class Finding:
     remedy: str = ""
 
 
-def findings(flavor: str) -> Iterator[Finding]:
+def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
     """Everything, in the order in which a first run meets it."""
     yield Finding("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield from _engine()
-    yield _disk()
+    known = matrix.load()
+    yield from fit(known, choices.flavor, seen)
+    yield from _engine(bool(seen.gpus))
+    yield _disk(bool(known.flavor(choices.flavor).cuda))
     yield _memory()
-    yield _gpu()
-    yield from _locks(flavor)
-    yield from _environments(flavor)
+    yield from _locks()
+    yield from _environments(choices.flavor)
     yield from _inputs()
+    yield _need(choices, seen)
+
+
+def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
+    """Driver, GPUs, and for each flavor whether it runs on them."""
+    if not seen.gpus:
+        yield Finding("wrong" if seen.trouble else "note", "GPU", seen.trouble or "none seen (no nvidia-smi)",
+                      "reinstall or restart the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu")  # fmt: skip
+    else:
+        yield Finding("ok", "driver", seen.driver)
+        for each in seen.gpus:
+            yield Finding("ok", "GPU", f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {each.memory / 2**30:.0f} GiB")
+    try:
+        best, why = gpu.pick(known, seen)
+    except Stop as stop:
+        best, why = "", ""
+        yield Finding("wrong", "flavor", stop.found, stop.todo)
+    for flavor in known.flavors.values():
+        against = gpu.misfit(flavor, seen)
+        if flavor.name == best:
+            yield Finding("ok", f"flavor {flavor.name}", f"fits: {why}")
+        elif flavor.name == chosen and against:
+            yield Finding("wrong", f"flavor {flavor.name}", f"asked for, but {against}", f"--flavor {best or 'cpu'}")
+        else:
+            yield Finding("ok", f"flavor {flavor.name}", f"not here: {against}" if against else "would do")
 
 
 def table(found: list[Finding]) -> str:
@@ -42,7 +72,16 @@ def table(found: list[Finding]) -> str:
     return "\n".join(f"{each.severity:<5}  {each.what:<{width}}  {each.found}" + (f"  -> {each.remedy}" if each.remedy else "") for each in found)
 
 
-def _engine() -> Iterator[Finding]:
+def as_json(found: list[Finding], flavor: str) -> str:
+    """The findings for programs: {"flavor", "wrong", "findings": [{"severity", "what", "found", "remedy"}]}."""
+    wrong = sum(each.severity == "wrong" for each in found)
+    return json.dumps({"flavor": flavor, "wrong": wrong, "findings": [dataclasses.asdict(each) for each in found]}, indent=2)
+
+
+def _engine(with_gpu: bool) -> Iterator[Finding]:
+    if inside := os.environ.get("PINTUNE_IMAGE"):
+        yield Finding("ok", "runner", f"here, inside the image {inside}")
+        return
     try:
         version = engine.client().version()["Version"]
     except Stop as stop:
@@ -51,54 +90,53 @@ def _engine() -> Iterator[Finding]:
     yield Finding("ok", "Docker engine", version)
     buildx = engine.buildx_version()
     yield Finding("ok", "buildx", buildx) if buildx else Finding("wrong", "buildx", "none", "install docker-buildx, or --runner venv")
+    if with_gpu:
+        how = engine.gpu_access()
+        yield Finding("ok", "GPU in containers", how) if how else Finding(
+            "wrong", "GPU in containers", "neither the nvidia runtime nor a CDI specification",
+            "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")  # fmt: skip
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(matrix.ROOT).free / 2**30
+def _disk(cuda: bool) -> Finding:
+    free, needed = shutil.disk_usage(matrix.ROOT).free / 2**30, 30 if cuda else 10
     shown = f"{free:.0f} GiB free at {matrix.ROOT}"
-    return Finding("ok", "disk", shown) if free >= 10 else Finding("wrong", "disk", shown, "free 10 GiB: an image, a model and its runs")
+    return Finding("ok", "disk", shown) if free >= needed else Finding("wrong", "disk", shown, f"free {needed} GiB: an image, a model and its runs")
 
 
 def _memory() -> Finding:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    total = _total_memory() / 2**30
     shown = f"{total:.0f} GiB, {os.cpu_count()} cores"
     return Finding("ok", "memory", shown) if total >= 6 else Finding("note", "memory", shown, "the quickstart needs about 4 GiB")
 
 
-def _gpu() -> Finding:
-    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return Finding("note", "GPU", "none seen (no nvidia-smi)", "none is needed for the flavor cpu")
-    if done.returncode:
-        return Finding("note", "GPU", f"nvidia-smi: {done.stdout.strip() or done.stderr.strip()}", "check the NVIDIA driver")
-    return Finding("ok", "GPU", "; ".join(done.stdout.strip().splitlines()))
+def _total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _locks(flavor: str) -> Iterator[Finding]:
+def _locks() -> Iterator[Finding]:
     try:
-        known = matrix.load()
-        for image in known.images:
-            pins = lock.read(matrix.lock_file(image, flavor), known.requirements(image, flavor))
-            yield Finding("ok", f"lock {image}-{flavor}", f"{len(pins)} packages, matches the matrix")
+        rows = lock.wanted()
+        for row in rows:
+            lock.read(row.path, row.requirements)
+        yield Finding("ok", "locks", f"{len(rows)}, all of the matrix as it is")
     except Stop as stop:
         yield Finding("wrong", "locks", f"{stop.found} ({stop.where})", stop.todo)
 
 
 def _environments(flavor: str) -> Iterator[Finding]:
-    if not matrix.lock_file("train", flavor).exists():
+    if not matrix.lock_file("train", flavor).exists() or os.environ.get("PINTUNE_IMAGE"):
         return
+    again = "invoke build" + (f" --flavor {flavor}" if flavor != "cpu" else "")
     if engine.answers():
         name = build.tag("train", flavor)
         label = engine.image_label(name, build.SOURCE_LABEL)
         if label == build.source_hash("train", flavor):
             yield Finding("ok", "image", f"{name} {engine.image_id(name)}")
         else:
-            yield Finding("note", "image", f"{name}: {'older than this checkout' if label else 'not built'}", "invoke build")
+            yield Finding("note", "image", f"{name}: {'older than this checkout' if label else 'not built'}", again)
     there = venv.ready("train", flavor)
     shown = str(venv.folder("train", flavor).relative_to(matrix.ROOT))
-    yield Finding("ok", "environment", shown) if there else Finding("note", "environment", "not built", "invoke build --runner venv")
+    yield Finding("ok", "environment", shown) if there else Finding("note", "environment", "not built", f"{again} --runner venv")
 
 
 def _inputs() -> Iterator[Finding]:
@@ -108,3 +146,29 @@ def _inputs() -> Iterator[Finding]:
     if mirror := os.environ.get("PINTUNE_MIRROR"):
         is_there = Path(mirror).is_dir()
         yield Finding("ok" if is_there else "wrong", "mirror", mirror, "" if is_there else "unset PINTUNE_MIRROR, or name a folder")
+
+
+def _need(choices: Choices, seen: Seen) -> Finding:
+    """Asks the pipeline, which knows recipes and models, through the runner that a run would take."""
+    what = f"recipe {Path(choices.recipe).stem}"
+    try:
+        chosen, _ = runner.choose(choices.runner)
+        runner.need_environment(choices, chosen, computes=False)
+        made: dict[str, Any] | None = json.loads(runner.run(choices, chosen, "estimate", capture=True))
+    except (Stop, StepFailed):
+        made = None
+    if made is None:
+        return Finding("note", what, "memory unknown until environment and model are there", "invoke build fetch")
+    return need(what, made, matrix.load().flavor(choices.flavor), seen)
+
+
+def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> Finding:
+    """What the pipeline estimates that a recipe takes, against what the smallest GPU, or without one the machine, has."""
+    cuda = bool(flavor.cuda and seen.gpus)
+    parts = made["fp16" if cuda else "fp32"]
+    has = min(each.memory for each in seen.gpus) if cuda else _total_memory()
+    shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items() if name != "total")
+    said = f"about {parts['total'] / 2**30:.1f} GiB ({shown}) of {has / 2**30:.0f} GiB"
+    if parts["total"] <= 0.9 * has:
+        return Finding("ok", what, said)
+    return Finding("wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import io
 import os
 import shlex
 import shutil
 import subprocess
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -65,6 +70,16 @@ def buildx_version() -> str | None:
     return words[1] if asked.returncode == 0 and len(words) > 1 else None
 
 
+def gpu_access() -> str:
+    """How the engine gives a container GPUs: "nvidia" (its runtime is set up), "cdi" (a device specification lies there), "" not at all."""
+    told = client().info()
+    if "nvidia" in (told.get("Runtimes") or {}):
+        return "nvidia"
+    folders = [Path(folder) for folder in told.get("CDISpecDirs") or ()]
+    specs = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.suffix in (".json", ".yaml")]
+    return "cdi" if any("nvidia.com/gpu" in file.read_text(encoding="utf-8", errors="replace") for file in specs) else ""
+
+
 def image_id(name: str) -> str | None:
     """The id of an image in the store, None where it is not there."""
     try:
@@ -79,6 +94,96 @@ def image_label(name: str, label: str) -> str | None:
         return client().images.get(name).labels.get(label)
     except docker.errors.ImageNotFound:
         return None
+
+
+def created(name: str) -> int:
+    """When an image was made, in seconds since 1970; pulls it if it is not here.
+
+    Raises:
+        Stop: it cannot be had.
+    """
+    if image_id(name) is None:
+        pull(name)
+    told = str(client().images.get(name).attrs.get("Created") or "1970-01-01T00:00:00Z")
+    moment = datetime.datetime.fromisoformat(f"{told[:19]}+00:00")
+    return max(0, int(moment.timestamp()))
+
+
+def load(archive: Path) -> None:
+    """Bring an image archive into the store, with the names in it.
+
+    Raises:
+        Stop: the engine does not take it.
+    """
+    try:
+        with archive.open("rb") as file:
+            client().images.load(file)
+    except (OSError, docker.errors.DockerException) as error:
+        raise Stop("an image archive that the engine takes", _short(error), str(archive), "invoke build --release") from None
+
+
+def read_file(image: str, path: str) -> bytes:
+    """A file of an image."""
+    made = client().containers.create(image)
+    try:
+        parts, _ = made.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
+            file = tar.extractfile(tar.next() or "")
+            return file.read() if file else b""
+    finally:
+        made.remove()
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What the engine says of an image that it pulled."""
+
+    digests: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+def pull(source: str) -> Pulled:
+    """Pull NAME:TAG or NAME@DIGEST.
+
+    Raises:
+        Stop: the registry refuses, or what came is not what the digest says.
+    """
+    try:
+        for line in client().api.pull(source, stream=True, decode=True):
+            if "error" in line:
+                raise Stop(f"the image {source}", str(line["error"]), "the registry", "check its name and docker login")
+        image = client().images.get(source)
+    except (docker.errors.DockerException, OSError) as error:
+        raise Stop(
+            f"the image {source}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login"
+        ) from None
+    listed = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or ()]
+    return Pulled(tuple(dict.fromkeys(each for each in (*listed, str(image.id)) if each)), image.labels)
+
+
+def push(name: str, to: str, tag: str) -> str:
+    """Push an image as `to`:`tag`; returns the digest that the registry has now.
+
+    Raises:
+        Stop: the registry refuses.
+    """
+    where = f"{to}:{tag}"
+    try:
+        client().images.get(name).tag(to, tag)
+        digest = ""
+        for line in client().api.push(to, tag, stream=True, decode=True):
+            if "error" in line:
+                raise Stop(f"a push to {where}", str(line["error"]), "the registry", "check its name and docker login")
+            digest = (line.get("aux") or {}).get("Digest") or digest
+    except (docker.errors.DockerException, OSError) as error:
+        raise Stop(f"a push to {where}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login") from None
+    return digest
+
+
+def name(source: str, target: str) -> None:
+    """Give an image of the store another name."""
+    repository, _, tag = target.partition(":")
+    client().images.get(source).tag(repository, tag)
 
 
 def free_space() -> int | None:

@@ -1,6 +1,13 @@
-"""The host side's one exception for a person. pipeline has its own: neither side imports the other."""
+"""What the host side says to a person when a verb cannot go on. pipeline has its own: neither side imports the other."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+from invoke.exceptions import Exit
 
 
 class Stop(Exception):
@@ -17,3 +24,29 @@ class StepFailed(Exception):
     def __init__(self, step: str, status: int) -> None:
         self.status = status
         super().__init__(f"{step} ended with status {status}")
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """No traceback reaches a person, unless PINTUNE_DEBUG=1."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a step ends with the verb that started it
+    try:
+        yield
+    except (Stop, StepFailed) as stop:
+        if os.environ.get("PINTUNE_DEBUG") == "1":
+            raise
+        raise Exit("" if isinstance(stop, StepFailed) else f"pintune stopped\n{stop}", code=getattr(stop, "status", 1)) from None
+    except Exit:
+        raise
+    except KeyboardInterrupt:
+        raise Exit("pintune interrupted; a training goes on with: invoke train --resume", code=130) from None
+    except Exception as error:
+        if os.environ.get("PINTUNE_DEBUG") == "1":
+            raise
+        shown = f"{type(error).__name__}: {error}".splitlines()[0]
+        unforeseen = Stop("the verb to end well", shown, "on the host's side", "set PINTUNE_DEBUG=1 to see where, and report it")
+        raise Exit(f"pintune stopped\n{unforeseen}", code=1) from None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

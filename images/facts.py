@@ -1,7 +1,8 @@
-"""What only the host knows of a run, for its manifest."""
+"""What only the host's checkout knows, for manifests and labels."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from images import matrix
@@ -11,6 +12,17 @@ def revision() -> tuple[str, bool]:
     """The checkout's git commit ("" outside a repository) and whether files differ from it."""
     head = _git("rev-parse", "HEAD")
     return head, bool(head) and bool(_git("status", "--porcelain"))
+
+
+def version() -> str:
+    """Pintune's own version."""
+    found = re.search(r'^version = "(.+)"$', (matrix.ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def commit_time() -> int:
+    """When HEAD was committed, in seconds since 1970; 0 outside a repository."""
+    return int(_git("show", "-s", "--format=%ct", "HEAD") or 0)
 
 
 def _git(*arguments: str) -> str:

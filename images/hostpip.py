@@ -12,13 +12,14 @@ import ast
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images.errors import Stop
@@ -98,9 +99,9 @@ def _local(url: str) -> Path | None:
     return Path(url).expanduser() if url and "://" not in url else None
 
 
-def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: str = "") -> str:
-    """uv's configuration file for these settings; `folders` are those of wheels that uv will see."""
-    lines = []
+def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: str = "", offline: bool = False) -> str:
+    """uv's configuration file for these settings; `folders` are those of wheels that uv will see, with `offline` all that it will."""
+    lines = ["no-index = true", "offline = true"] if offline else []
     if settings.index:
         lines.append(f"index-url = {json.dumps(settings.index)}")
     if settings.extra_indexes:
@@ -116,9 +117,10 @@ def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: st
     return "".join(line + "\n" for line in lines)
 
 
-def pip_conf(settings: Settings, certificates: str) -> str:
+def pip_conf(settings: Settings, certificates: str, offline: bool = False) -> str:
     """pip's configuration file for these settings; `certificates` is the bundle's path where pip will run, "" for none."""
     pairs = {
+        "no-index": "true" if offline else "",
         "index-url": settings.index,
         "extra-index-url": " ".join(settings.extra_indexes),
         "find-links": " ".join(settings.links),
@@ -156,6 +158,17 @@ def uv_environment(settings: Settings, scratch: Path, folders: Sequence[Path | s
     if settings.certificates:
         env["SSL_CERT_FILE"] = str(settings.certificates)
     return env
+
+
+def with_torch_index(settings: Settings, backend: str) -> Settings:
+    """The settings, and PyTorch's own index of a backend where uv names one: pip does not know these."""
+    if not backend:
+        return settings
+    with tempfile.TemporaryDirectory() as scratch:
+        words = [uv(), "pip", "compile", "-", "--no-deps", "--no-header", "--emit-index-annotation", "--quiet"]
+        done = subprocess.run(words, input="torch", capture_output=True, text=True, env=uv_environment(settings, Path(scratch), [], backend))
+    found = re.search(r"# from (\S+)", done.stdout)
+    return replace(settings, extra_indexes=(*settings.extra_indexes, found.group(1))) if found else settings
 
 
 @contextlib.contextmanager

@@ -36,48 +36,65 @@ class Pin:
     hashes: frozenset[str]
 
 
-def wanted() -> list[tuple[Path, tuple[str, ...], str]]:
-    """Every lock that the matrix asks for: its file, its requirements, and the PyTorch backend ("" for none)."""
+@dataclass(frozen=True)
+class Row:
+    """A lock that the matrix asks for."""
+
+    path: Path
+    requirements: tuple[str, ...]
+    torch_backend: str = ""
+    extends: Path | None = None  # a lock whose versions hold here too, so that the images share layers
+
+
+def wanted() -> list[Row]:
+    """Every lock that the matrix asks for; one that another extends comes before it."""
     known = matrix.load()
-    locks = [(matrix.tools_lock_file(), known.tools, "")]
-    for image in known.images:
-        for flavor in known.flavors.values():
-            locks.append((matrix.lock_file(image, flavor.name), known.requirements(image, flavor.name), flavor.torch_backend))
-    return locks
+    rows = [Row(matrix.tools_lock_file(), known.tools)]
+    for image in known.images.values():
+        for flavor in image.flavors:
+            under = matrix.lock_file(image.extends, flavor) if image.extends else None
+            rows.append(Row(matrix.lock_file(image.name, flavor), known.requirements(image.name, flavor), known.flavor(flavor).torch_backend, under))
+    return rows
 
 
-def write_all() -> Iterator[Path]:
-    """Resolve every lock of the matrix anew; yields each as it is written.
+def write_all(upgrade: bool = False) -> Iterator[Path]:
+    """Resolve every lock of the matrix; yields each as it is written. Versions that still fit stay, but with `upgrade`.
 
     Raises:
         Stop: uv found no solution, or reached no index; no lock is changed by a resolution that failed.
     """
-    known = matrix.load()
+    python = matrix.load().base.python
     settings = hostpip.read()
-    for path, requirements, backend in wanted():
-        body = _resolve(requirements, backend, known.base.python, settings)
-        aside = path.with_name(f".{path.name}")
-        aside.write_text(f"{_HEADER}\n# requirements: {asked_for(requirements)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8")
-        aside.replace(path)
-        yield path
+    for row in wanted():
+        body = _resolve(row, python, settings, upgrade)
+        aside = row.path.with_name(f".{row.path.name}")
+        aside.write_text(f"{_HEADER}\n# requirements: {asked_for(row.requirements)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8")
+        aside.replace(row.path)
+        yield row.path
 
 
-def _resolve(requirements: tuple[str, ...], backend: str, python: str, settings: hostpip.Settings) -> str:
+def _resolve(row: Row, python: str, settings: hostpip.Settings, upgrade: bool) -> str:
     # glibc 2.36 is Debian bookworm's
     command = [hostpip.uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",
                "--python-version", python, "--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:", "--no-progress", "--quiet"]  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        here = [file.name for folder in settings.folders for file in folder.glob("*.whl")]
-        env = hostpip.uv_environment(settings, Path(scratch), list(settings.folders), hostpip.torch_backend(settings, here, backend))
-        done = subprocess.run(command, input="\n".join(requirements), capture_output=True, text=True, env=env)
-    if done.returncode:
-        raise Stop(
-            "versions that fit each other, from an index",
-            done.stderr.strip(),
-            str(matrix.FILE),
-            "mend the versions there, or check `pip config list`",
-        )
-    return done.stdout
+        known = Path(scratch) / "lock.txt"  # uv prefers the versions of the file that it would write
+        if row.path.exists() and not upgrade:
+            known.write_text(row.path.read_text(encoding="utf-8"), encoding="utf-8")
+        command += ["--output-file", str(known), *(["--constraint", str(row.extends)] if row.extends else [])]
+        # a folder of wheels may hold torch's +cpu build, which satisfies every flavor's version
+        folders = list(settings.folders) if row.torch_backend else []
+        here = [file.name for folder in folders for file in folder.glob("*.whl")]
+        env = hostpip.uv_environment(settings, Path(scratch), folders, hostpip.torch_backend(settings, here, row.torch_backend))
+        done = subprocess.run(command, input="\n".join(row.requirements), capture_output=True, text=True, env=env)
+        if done.returncode:
+            raise Stop(
+                f"versions for {row.path.name} that fit each other, from an index",
+                done.stderr.strip(),
+                str(matrix.FILE),
+                "mend the versions there, or check `pip config list`",
+            )
+        return known.read_text(encoding="utf-8")
 
 
 def read(path: Path, requirements: tuple[str, ...]) -> list[Pin]:

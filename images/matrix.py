@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,32 @@ class Base:
     image: str  # with digest
     platform: str  # as Docker writes it: linux/amd64
     python: str  # major.minor
+    debian: str  # the suite's name, for apt
+    snapshot: str  # a day of snapshot.debian.org: 20261101T000000Z
 
 
 @dataclass(frozen=True)
 class Flavor:
-    """What an image computes on."""
+    """What an image computes on. Without `cuda` it is the processor, and the fields after it are empty."""
 
     name: str
     requirements: tuple[str, ...]
-    torch_backend: str  # uv's name of the PyTorch index that has these wheels
+    torch_backend: str = ""  # uv's name of the PyTorch index that has these wheels; "" where the package index has them
+    cuda: str = ""  # version of CUDA in the wheels
+    driver: str = ""  # oldest NVIDIA driver that runs it
+    cubins: tuple[str, ...] = ()  # compute capabilities with machine code in the wheels
+    ptx: tuple[str, ...] = ()  # compute capabilities with PTX in the wheels
 
 
 @dataclass(frozen=True)
 class Image:
-    """A set of packages; a target of the Dockerfile of the same name, if there is one."""
+    """A set of packages; a target of the Dockerfile of the same name, but for `test`."""
 
     name: str
     requirements: tuple[str, ...]  # those of the image it extends come first
+    flavors: tuple[str, ...]
+    extends: str = ""
+    torch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by flavor, in place of the flavor's own
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,29 @@ class Matrix:
             raise Stop(f"a flavor: {', '.join(self.flavors)}", repr(name), str(FILE), f"--flavor {next(iter(self.flavors))}")
         return self.flavors[name]
 
+    def image(self, name: str, flavor: str) -> Image:
+        """An image by name, that is made in this flavor.
+
+        Raises:
+            Stop: there is none of that name, or not in that flavor.
+        """
+        self.flavor(flavor)
+        if name not in self.images:
+            raise Stop(f"an image: {', '.join(self.images)}", repr(name), str(FILE), f"--image {next(iter(self.images))}")
+        image = self.images[name]
+        if flavor not in image.flavors:
+            raise Stop(f"a flavor of the image {name}: {', '.join(image.flavors)}", repr(flavor), f"{FILE}, [images.{name}]",
+                       f"--flavor {image.flavors[-1]}")  # fmt: skip
+        return image
+
     def requirements(self, image: str, flavor: str) -> tuple[str, ...]:
-        """What image and flavor ask for together; their lock is resolved from it."""
-        return (*self.flavor(flavor).requirements, *self.images[image].requirements)
+        """What image and flavor ask for together; their lock is resolved from it.
+
+        Raises:
+            Stop: as `image`.
+        """
+        made = self.image(image, flavor)
+        return (*made.torch.get(flavor, self.flavor(flavor).requirements), *made.requirements)
 
 
 def load(path: Path = FILE) -> Matrix:
@@ -79,22 +110,40 @@ def load(path: Path = FILE) -> Matrix:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Stop("a matrix in TOML", str(error), str(path), f"git checkout {path.name}, or mend that line") from None
-    base = Base(**{key: _read(raw, path, str, "base", key) for key in ("image", "platform", "python")})
-    if "@sha256:" not in base.image:
+    base = Base(**{key.name: _read(raw, path, str, "base", key.name) for key in fields(Base)})
+    if not re.search(r"@sha256:[0-9a-f]{64}$", base.image):
         raise Stop("a base pinned by digest: NAME:TAG@sha256:…", base.image, f"{path}, [base] image", "add the digest that docker pull prints")
-    flavors = {
-        name: Flavor(name, _strings(raw, path, "flavors", name, "requirements"), _read(raw, path, str, "flavors", name, "torch_backend"))
-        for name in _read(raw, path, dict, "flavors")
-    }
+    flavors = {name: _flavor(raw, path, name) for name in _read(raw, path, dict, "flavors")}
     images: dict[str, Image] = {}
-    for name, body in _read(raw, path, dict, "images").items():
-        extended: tuple[str, ...] = ()
-        if "extends" in body:
-            if body["extends"] not in images:
-                raise Stop(f"an image defined above: {', '.join(images)}", repr(body["extends"]), f"{path}, [images.{name}] extends", "mend it")
-            extended = images[body["extends"]].requirements
-        images[name] = Image(name, (*extended, *_strings(raw, path, "images", name, "requirements")))
+    for name in _read(raw, path, dict, "images"):
+        images[name] = _image(raw, path, name, flavors, images)
     return Matrix(base, _strings(raw, path, "tools", "requirements"), flavors, images)
+
+
+def _flavor(raw: dict[str, Any], path: Path, name: str) -> Flavor:
+    given = _read(raw, path, dict, "flavors", name)
+    requirements = _strings(raw, path, "flavors", name, "requirements")
+    backend = _read(raw, path, str, "flavors", name, "torch_backend") if "torch_backend" in given else ""
+    if "cuda" not in given:
+        return Flavor(name, requirements, backend)
+    cuda, driver = (_read(raw, path, str, "flavors", name, key) for key in ("cuda", "driver"))
+    ptx = _strings(raw, path, "flavors", name, "ptx") if given.get("ptx") else ()
+    return Flavor(name, requirements, backend, cuda, driver, _strings(raw, path, "flavors", name, "cubins"), ptx)
+
+
+def _image(raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Flavor], above: Mapping[str, Image]) -> Image:
+    body = _read(raw, path, dict, "images", name)
+    extends = body.get("extends", "")
+    extended: tuple[str, ...] = ()
+    if extends:
+        if extends not in above:
+            raise Stop(f"an image defined above: {', '.join(above)}", repr(extends), f"{path}, [images.{name}] extends", "mend it")
+        extended = above[extends].requirements
+    made_in = _strings(raw, path, "images", name, "flavors")
+    if unknown := [flavor for flavor in made_in if flavor not in flavors]:
+        raise Stop(f"flavors defined above: {', '.join(flavors)}", repr(unknown[0]), f"{path}, [images.{name}] flavors", "mend it")
+    torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
+    return Image(name, (*extended, *_strings(raw, path, "images", name, "requirements")), made_in, extends, torch)
 
 
 def lock_file(image: str, flavor: str) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import build, container, engine, facts, hostpip, lock, matrix, venv
+from images import build, container, engine, facts, gpu, hostpip, lock, matrix, venv
 from images.container import Container, Mount
 from images.errors import StepFailed, Stop
 
@@ -26,16 +26,18 @@ class Step:
 
     writes: tuple[str, ...]
     network: bool = False
+    computes: bool = False  # on the GPU of a CUDA flavor
 
 
 STEPS = {
     "missing": Step(writes=()),
     "fetch": Step(writes=("data", "models"), network=True),
     "format": Step(writes=("data",)),
-    "train": Step(writes=("runs",)),
-    "evaluate": Step(writes=("runs",)),
-    "export": Step(writes=("runs",)),
-    "ask": Step(writes=()),
+    "train": Step(writes=("runs",), computes=True),
+    "evaluate": Step(writes=("runs",), computes=True),
+    "export": Step(writes=("runs",), computes=True),
+    "ask": Step(writes=(), computes=True),
+    "estimate": Step(writes=()),
 }
 FOLDERS = ("data", "models", "runs")
 
@@ -75,25 +77,62 @@ def choose(
     return "venv", "no Docker engine answers"
 
 
-def make(choices: Choices, runner: str) -> str:
+def flavor(wanted: str, known: matrix.Matrix | None = None) -> tuple[str, str]:
+    """The flavor to take, and why in a few words; `auto` takes the one that fits the GPU that is seen.
+
+    Raises:
+        Stop: unknown, or there is a GPU that no flavor fits.
+    """
+    known = known or matrix.load()
+    if wanted == "auto":
+        return gpu.pick(known, gpu.look())
+    known.flavor(wanted)
+    return wanted, "asked for"
+
+
+def make(choices: Choices, runner: str, image: str = "train", carried: Path | None = None) -> str:
     """Build what a runner needs; returns the line that says what is there now.
 
     Raises:
-        Stop: as `build.build` and `venv.build`.
+        Stop: as `build.build` and `venv.build`, or inside an image: it is another than the matrix asks for.
     """
     if runner == "docker":
-        return build.build("train", choices.flavor, choices.dry)
+        return build.build(image, choices.flavor, choices.dry, carried=carried)
+    if image != "train":
+        raise Stop(f"a Docker engine for the image {image}", f"runner {runner}", "--image", "invoke build --runner docker, where an engine answers")
     if runner == "venv":
         return venv.build("train", choices.flavor, choices.dry)
-    matrix.load().flavor(choices.flavor)
-    return f"build  nothing to do inside the image {os.environ['PINTUNE_IMAGE']}"
+    return f"build  nothing to do: this is the image {_inside(choices.flavor)} that the matrix asks for"
 
 
-def need_environment(choices: Choices, runner: str) -> None:
-    """Raise Stop unless image or environment are there and made from this checkout."""
+def _inside(flavor: str) -> str:
+    """Name of the image that this is.
+
+    Raises:
+        Stop: it was made in another flavor or from another lock than the checkout has now.
+    """
+    image, made_in, made_of = (os.environ.get(name, "") for name in ("PINTUNE_IMAGE", "PINTUNE_FLAVOR", "PINTUNE_LOCK"))
+    rebuild = f"on the host: invoke build --image {image} --flavor {flavor}; a devcontainer: rebuild it"
+    if made_in != flavor:
+        raise Stop(f"an image of the flavor {flavor}", f"one of {made_in}", f"inside the image {image}", rebuild)
+    known = matrix.load()
+    path = matrix.lock_file(image, flavor)
+    lock.read(path, known.requirements(image, flavor))
+    if made_of != lock.sha256(path):
+        raise Stop(f"the image of this checkout's lock, {lock.sha256(path)[:12]}", f"one of {made_of[:12]}", f"inside the image {image}", rebuild)
+    return f"{image} {flavor}"
+
+
+def need_environment(choices: Choices, runner: str, computes: bool = True) -> None:
+    """Raise Stop unless image or environment are there and made from this checkout, and with `computes` the flavor's GPU is."""
     known = matrix.load()
     lock.read(matrix.lock_file("train", choices.flavor), known.requirements("train", choices.flavor))
-    again = "invoke build" + (f" --runner {choices.runner}" if choices.runner != "auto" else "")
+    if computes:
+        gpu.need(known, known.flavor(choices.flavor), gpu.look())
+    if runner == "here":
+        _inside(choices.flavor)
+    again = "invoke build" + (f" --flavor {choices.flavor}" if choices.flavor != "cpu" else "")
+    again += f" --runner {choices.runner}" if choices.runner != "auto" else ""
     if runner == "venv" and not venv.ready("train", choices.flavor):
         raise Stop("the environment of this checkout's lock", "none", str(venv.folder("train", choices.flavor)), again)
     if runner == "docker":
@@ -102,6 +141,18 @@ def need_environment(choices: Choices, runner: str) -> None:
         if label != build.source_hash("train", choices.flavor):
             found = "none of that name" if engine.image_id(name) is None else "an image made from other code, lock or base"
             raise Stop(f"the image {name} of this checkout", found, "docker image ls", again)
+
+
+def missing(choices: Choices, runner: str, computes: bool = False) -> tuple[str, ...]:
+    """The steps that must run before the recipe can train.
+
+    Raises:
+        Stop: as `need_environment`.
+    """
+    if choices.dry:
+        return ("fetch", "format")
+    need_environment(choices, runner, computes)
+    return tuple(run(choices, runner, "missing", capture=True).split())
 
 
 def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), capture: bool = False) -> str:
@@ -178,10 +229,25 @@ def _container(choices: Choices, step: str, command: tuple[str, ...], files: tup
         mounts += _network(environment, scratch, choices.dry)
     named = {str(file): f"/work/given/{number}/{file.name}" for number, file in enumerate(files)}
     mounts += [Mount(file.resolve(), named[str(file)]) for file in files]
+    brought = _gpu(choices) if access.computes and matrix.load().flavor(choices.flavor).cuda else ""
     uid, gid = container.user()
     terminal = sys.stdout.isatty() and not capture
     words = ("python", "-m", "pipeline", *(named.get(word, word) for word in command))
-    return Container(image, words, tuple(mounts), environment, uid, gid, access.network, terminal)
+    return Container(image, words, tuple(mounts), environment, uid, gid, access.network, terminal, brought)
+
+
+def _gpu(choices: Choices) -> str:
+    """How the container gets the GPUs.
+
+    Raises:
+        Stop: the engine gives it none.
+    """
+    if choices.dry:
+        return "nvidia"
+    if not (how := engine.gpu_access()):
+        raise Stop("an engine that gives containers GPUs", "neither the nvidia runtime nor a CDI specification", "docker info",
+                   "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")  # fmt: skip
+    return how
 
 
 def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Mount]:

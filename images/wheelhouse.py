@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from images.errors import Stop
 from images.hostpip import Settings
 from images.lock import Pin
 
@@ -32,6 +33,15 @@ def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[st
         if file.name not in taken:
             file.unlink()
     return taken
+
+
+def need(pins: Iterable[Pin], folder: Path) -> None:
+    """Raise Stop unless `folder` has a wheel of every pin, by name and hash."""
+    there = {_sha256(file) for file in folder.glob("*.whl")}
+    if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & there]:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise Stop("a wheel of every locked package, with a locked hash", f"none of {', '.join(missing[:5])}{more}", str(folder),
+                   "invoke wheelhouse, where there is a network")  # fmt: skip
 
 
 def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:

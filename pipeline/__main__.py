@@ -22,7 +22,7 @@ _NEXT = """next:
   invoke train --set training.epochs=3 evaluate   learn longer
   invoke runs                                     compare the runs"""
 
-STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask")
+STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,6 +158,14 @@ def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     _say(f"Answer: {answered.answer}" + (f"   (gold: {answered.gold})" if answered.gold else ""))
 
 
+def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    import json
+
+    from pipeline import estimate
+
+    _say(json.dumps(estimate.estimate(recipe)))
+
+
 def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
     """The newest run and the recipe it was trained with, overrides of this call on top."""
     from pipeline import manifest, rows, runs
@@ -173,7 +181,8 @@ def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.
 
 
 def _steps() -> dict[str, Any]:
-    return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask}
+    return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask,
+            "estimate": _estimate}  # fmt: skip
 
 
 if __name__ == "__main__":

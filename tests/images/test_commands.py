@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -13,32 +14,52 @@ from images.errors import Stop
 from images.runner import Choices
 
 PLAN = build.Plan(
-    "train",
-    "cpu",
-    "debian:bookworm-slim@sha256:0",
-    "3.11",
-    "linux/amd64",
-    "train-cpu.txt",
-    "l0",
-    "r0",
-    "s0",
-    Path("/h"),
-    Path("/s"),
-    ("HTTPS_PROXY",),
+    "train", "cpu", "linux/amd64", {"BASE": "debian:bookworm-slim@sha256:0", "LOCK": "train-cpu.txt"}, {"dev.pintune.lock": "l0"},
+    Path("/h"), Path("/d"), Path("/s"), ("HTTPS_PROXY",),
+)  # fmt: skip
+GIVEN = (
+    " --build-arg HTTPS_PROXY --label dev.pintune.lock=l0"
+    " --secret id=pip.conf,src=/s/pip.conf --secret id=uv.toml,src=/s/uv.toml --secret id=certificates,src=/s/certificates"
+    " --build-context wheelhouse=/h --build-context debs=/d ."
 )
 
 
 def test_the_build_command() -> None:
     assert engine.shown(build.argv(PLAN)) == (
         "docker buildx build --load --provenance=false --platform linux/amd64 --file images/Dockerfile --target train --tag pintune/train:cpu"
-        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg PYTHON=3.11 --build-arg LOCK=train-cpu.txt --build-arg LOCK_SHA256=l0"
-        " --build-arg FLAVOR=cpu --build-arg HTTPS_PROXY"
-        " --label 'org.opencontainers.image.title=pintune train cpu' --label org.opencontainers.image.revision=r0"
-        " --label org.opencontainers.image.base.name=debian:bookworm-slim@sha256:0 --label org.opencontainers.image.licenses=Apache-2.0"
-        " --label dev.pintune.lock=l0 --label dev.pintune.source=s0"
-        " --secret id=pip.conf,src=/s/pip.conf --secret id=uv.toml,src=/s/uv.toml --secret id=certificates,src=/s/certificates"
-        " --build-context wheelhouse=/h ."
+        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg LOCK=train-cpu.txt" + GIVEN
     )
+
+
+def test_the_release_command() -> None:
+    plan = dataclasses.replace(PLAN, output=build.archive(Path("/r/train.tar"), 1700000000))
+    assert engine.shown(build.argv(plan)) == (
+        "docker buildx build --no-cache --sbom=false --output type=docker,dest=/r/train.tar,rewrite-timestamp=true --provenance=false"
+        " --platform linux/amd64 --file images/Dockerfile --target train --tag pintune/train:cpu"
+        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg LOCK=train-cpu.txt --build-arg SOURCE_DATE_EPOCH=1700000000" + GIVEN
+    )
+
+
+def test_the_offline_command_has_no_network() -> None:
+    assert "--network=none" in build.argv(dataclasses.replace(PLAN, offline=True))
+
+
+@pytest.mark.parametrize(
+    ("environment", "day"),
+    [
+        ({}, matrix.load().base.snapshot),
+        ({"PINTUNE_BASE_IMAGE": "debian:mine"}, ""),  # its apt sources are its own
+        ({"PINTUNE_BASE_IMAGE": "debian:mine", "PINTUNE_SNAPSHOT": "20260101T000000Z"}, "20260101T000000Z"),
+        ({"PINTUNE_SNAPSHOT": "off"}, ""),
+    ],
+)
+def test_the_day_that_debian_packages_come_from(environment: dict[str, str], day: str) -> None:
+    assert build.snapshot(matrix.load(), environment) == day
+
+
+def test_a_snapshot_that_is_no_day_is_refused() -> None:
+    with pytest.raises(Stop, match="PINTUNE_SNAPSHOT"):
+        build.snapshot(matrix.load(), {"PINTUNE_SNAPSHOT": "yesterday"})
 
 
 def test_the_base_is_pinned_unless_replaced() -> None:
@@ -59,6 +80,17 @@ def test_the_run_command() -> None:
         " --mount type=bind,source=/d,target=/work/data,readonly --mount type=bind,source=/r,target=/work/runs"
         " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
     )
+
+
+@pytest.mark.parametrize(("gpu", "words"), [("nvidia", ["--gpus", "all"]), ("cdi", ["--device", "nvidia.com/gpu=all"]), ("", [])])
+def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
+    spec = dataclasses.replace(SPEC, gpu=gpu)
+    line = container.argv(spec)
+    assert line[line.index("none") + 1 : line.index("--mount")] == words
+    asked = container.settings(spec)["device_requests"]
+    assert [(each["Driver"], each["Count"], each["DeviceIDs"], each["Capabilities"]) for each in asked] == {
+        "nvidia": [("", -1, [], [["gpu"]])], "cdi": [("cdi", 0, ["nvidia.com/gpu=all"], [])], "": [],
+    }[gpu]  # fmt: skip
 
 
 def test_a_proxys_password_is_in_no_command() -> None:
@@ -98,6 +130,7 @@ def test_the_sdk_is_asked_for_the_same() -> None:
 
 def test_only_fetch_has_a_network_and_no_step_writes_everywhere() -> None:
     assert [name for name, step in runner.STEPS.items() if step.network] == ["fetch"]
+    assert [name for name, step in runner.STEPS.items() if step.computes] == ["train", "evaluate", "export", "ask"]
     assert runner.STEPS["train"].writes == runner.STEPS["export"].writes == ("runs",)
 
 

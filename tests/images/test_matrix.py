@@ -13,21 +13,26 @@ from images.errors import Stop
 TEXT = matrix.FILE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("path", "requirements"), [(path, requirements) for path, requirements, _ in lock.wanted()], ids=lambda x: getattr(x, "name", "")
-)
+@pytest.mark.parametrize(("path", "requirements"), [(row.path, row.requirements) for row in lock.wanted()], ids=lambda x: getattr(x, "name", ""))
 def test_every_lock_is_there_and_of_this_matrix(path: Path, requirements: tuple[str, ...]) -> None:
     pins = {pin.name: pin for pin in lock.read(path, requirements)}
     assert all(pin.hashes for pin in pins.values())
     for requirement in requirements:
         name, _, version = requirement.partition("==")
-        assert pins[name.lower()].version == version
+        assert pins[name.lower().partition("[")[0]].version == version
 
 
-def test_the_tests_run_on_what_the_image_trains_with() -> None:
+@pytest.mark.parametrize(
+    ("image", "flavor"), [(each.name, flavor) for each in matrix.load().images.values() if each.extends for flavor in each.flavors]
+)
+def test_what_extends_an_image_has_its_very_versions(image: str, flavor: str) -> None:
+    """The tests run on what trains, and dev shares train's layers."""
     known = matrix.load()
-    train, test = ({p.name: p.version for p in lock.read(matrix.lock_file(i, "cpu"), known.requirements(i, "cpu"))} for i in ("train", "test"))
-    assert train.items() <= test.items()
+    under, over = (
+        {pin.name: pin.version for pin in lock.read(matrix.lock_file(name, flavor), known.requirements(name, flavor))}
+        for name in (known.images[image].extends, image)
+    )
+    assert under.items() <= over.items()
 
 
 @pytest.mark.parametrize("path", sorted((matrix.ROOT / "images" / "locks").iterdir()), ids=lambda path: path.name)
@@ -46,7 +51,10 @@ def _file(tmp_path: Path, text: str) -> Path:
     [
         (re.search(r"@sha256:[0-9a-f]+", TEXT).group(), "", "a base pinned by digest", "[base] image"),  # type: ignore[union-attr]
         ('python = "3.11"', "python = 3.11", "a string", "base.python"),
-        ('extends = "train"', 'extends = "trian"', "an image defined above", "[images.test]"),
+        ('extends = "train"', 'extends = "trian"', "an image defined above", "[images.dev]"),
+        ('flavors = ["cu130"]', 'flavors = ["cu131"]', "flavors defined above", "[images.serve]"),
+        ('cubins = ["7.0", ', "cubins = [7.0, ", "a list of strings", "flavors.cu128.cubins"),
+        ('driver = "525.60.13"', "", "a string", "flavors.cu128.driver"),
         ('requirements = ["torch==2.13.0+cpu"]', "requirements = [1]", "a list of strings", "flavors.cpu.requirements"),
         ("[base]", "[base", "TOML", "matrix.toml"),
     ],
@@ -59,9 +67,13 @@ def test_a_broken_matrix_is_refused_where_it_is_broken(tmp_path: Path, old: str,
     assert where in stopped.value.where
 
 
-def test_an_unknown_flavor_names_the_known() -> None:
-    with pytest.raises(Stop, match="cpu"):
+def test_an_unknown_flavor_or_image_names_the_known() -> None:
+    with pytest.raises(Stop, match="cpu, cu128, cu130"):
         matrix.load().flavor("cu99")
+    with pytest.raises(Stop, match="train, dev, webui, serve"):
+        matrix.load().image("trian", "cpu")
+    with pytest.raises(Stop, match="a flavor of the image serve: cu130"):
+        matrix.load().image("serve", "cpu")
 
 
 REQUIREMENTS = ("six==1.17.0",)
@@ -99,7 +111,7 @@ def test_a_lock_of_another_matrix_is_refused(tmp_path: Path) -> None:
 
 def test_a_lock_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _lock(tmp_path)
-    monkeypatch.setattr(matrix, "load", lambda: matrix.Matrix(matrix.Base("b@sha256:0", "linux/amd64", "3.12"), (), {}, {}))
+    monkeypatch.setattr(matrix, "load", lambda: matrix.Matrix(matrix.Base("b@sha256:0", "linux/amd64", "3.12", "bookworm", "d"), (), {}, {}))
     with pytest.raises(Stop, match="other requirements"):
         lock.read(path, REQUIREMENTS)
 

@@ -17,7 +17,23 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
     listed = call("--list").stdout
     verbs = re.findall(r"^  ([a-z]+)  +\S", listed, re.MULTILINE)
-    assert verbs == ["ask", "build", "data", "doctor", "evaluate", "export", "fetch", "lint", "lock", "runs", "test", "train"]
+    assert verbs == [
+        "ask",
+        "build",
+        "data",
+        "doctor",
+        "evaluate",
+        "export",
+        "fetch",
+        "lint",
+        "lock",
+        "pull",
+        "push",
+        "runs",
+        "test",
+        "train",
+        "wheelhouse",
+    ]
     for verb in verbs:
         text = call("--help", verb).stdout
         for flag in re.findall(r"^  (?:-\w(?:[ =]\w+)?, )?--[\w-]+.*$", text, re.MULTILINE):
@@ -57,6 +73,14 @@ def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
         (("train", "--runner", "here"), {}, "to be inside a Pintune image"),
         (("train",), NO_ENGINE, "invoke build"),
         (("build", "--flavor", "cu99"), NO_ENGINE, "a flavor: cpu"),
+        (("build", "--image", "serve", "--flavor", "cpu"), NO_ENGINE, "a Docker engine for the image serve"),
+        (("build", "--image", "serve", "--flavor", "cpu", "--runner", "docker", "--dry"), {}, "a flavor of the image serve: cu130"),
+        (("build", "--image", "trian", "--runner", "docker", "--dry"), {}, "an image: train, dev, webui, serve"),
+        (("build", "--release"), NO_ENGINE, "start Docker"),
+        (("push", "--registry", "https://r.example"), {}, "a registry such as"),
+        (("push", "--registry", "r.example/p"), {}, "a release build of train:cpu"),
+        (("pull", "--registry", "r.example/p"), {}, "none recorded"),
+        (("build",), {**NO_ENGINE, "PINTUNE_FLAVOR": "cu99"}, "a flavor: cpu"),
         (("train", "--runner", "podman"), {}, "a runner: auto, here, docker, venv"),
         (("ask", "--file", "none.json"), NO_ENGINE, "no such file"),
         (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
@@ -107,9 +131,30 @@ def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path)
 def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
     done = call("doctor", **NO_ENGINE)
     assert done.returncode == 0, done.stdout + done.stderr
-    for what in ("Python", "Docker engine", "disk", "memory", "GPU", "lock train-cpu", "environment", "models", "data"):
+    for what in ("Python", "Docker engine", "disk", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
         assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), what
     assert "-> invoke build --runner venv" in done.stdout
+    told = json.loads(call("doctor", "--json", **NO_ENGINE).stdout)
+    assert (told["flavor"], told["wrong"]) == ("cpu", 0)
+    assert {"severity", "what", "found", "remedy"} == set(told["findings"][0])
+
+
+def test_a_gpu_that_is_asked_for_and_missing_stops_the_run(call: Invoke) -> None:
+    for words in (("train", "--flavor", "cu130", "--runner", "venv"), ("evaluate", "--flavor", "cu128", "--runner", "venv")):
+        done = call(*words)
+        assert (done.returncode, "no NVIDIA GPU is seen" in done.stderr, "next: --flavor cpu" in done.stderr) == (1, True, True), done.stderr
+
+
+def test_an_image_that_this_one_is_not_is_refused_inside(call: Invoke) -> None:
+    inside = {"PINTUNE_IMAGE": "dev", "PINTUNE_FLAVOR": "cpu"}
+    good = lock.sha256(matrix.lock_file("dev", "cpu"))
+    done = call("build", PINTUNE_LOCK=good, **inside)
+    assert (done.returncode, "this is the image dev cpu that the matrix asks for" in done.stdout) == (0, True), done.stderr
+    for words in (("build",), ("train",)):
+        done = call(*words, PINTUNE_LOCK="0" * 64, **inside)
+        assert (done.returncode, "invoke build --image dev --flavor cpu" in done.stderr) == (1, True), done.stderr
+    done = call("build", "--flavor", "cu130", PINTUNE_LOCK=good, **inside)
+    assert (done.returncode, "one of cpu" in done.stderr) == (1, True)
 
 
 def test_doctor_reports_a_wrong_lock_as_wrong(call: Invoke, bare: Path) -> None:

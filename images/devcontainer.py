@@ -1,0 +1,53 @@
+"""What .devcontainer/devcontainer.json starts on the host before it opens the dev image: python -m images.devcontainer
+
+Builds the image in the flavor that fits this machine, makes the folders that steps write to, and passes on what pip has been told
+(index, certificates) and proxies, so that `invoke fetch` works inside as it does outside.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from invoke.exceptions import Exit
+
+from images import build, container, gpu, hostpip, matrix, runner
+from images.errors import plainly
+
+WORKSPACE = "/workspaces/pintune"  # where devcontainer.json mounts the checkout
+GIVEN = "devcontainer"  # folder under .pintune with what is passed on
+
+
+def main() -> None:
+    """Prepare the host's side."""
+    known = matrix.load()
+    flavor, why = runner.flavor(os.environ.get("PINTUNE_FLAVOR") or "auto", known)
+    gpu.need(known, known.flavor(flavor), gpu.look())
+    print(f"image dev, flavor {flavor} ({why})", flush=True)
+    print(build.build("dev", flavor), flush=True)
+    pass_on(hostpip.read())
+    for name in runner.FOLDERS:
+        container.hand_over(matrix.ROOT / name)
+
+
+def pass_on(settings: hostpip.Settings) -> None:
+    """Write pip's configuration, the certificates and the environment that names them where the container finds them."""
+    folder = matrix.ROOT / ".pintune" / GIVEN
+    folder.mkdir(parents=True, exist_ok=True)
+    there = f"{WORKSPACE}/.pintune/{GIVEN}"
+    hostpip.private(folder / "pip.conf", hostpip.pip_conf(settings, f"{there}/certificates"))
+    environment = {"PIP_CONFIG_FILE": f"{there}/pip.conf", **{name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)}}
+    if settings.certificates:
+        hostpip.private(folder / "certificates", settings.certificates.read_text(encoding="utf-8"))
+        environment["SSL_CERT_FILE"] = f"{there}/certificates"
+    hostpip.private(folder / "environment", "".join(f"{name}={value}\n" for name, value in environment.items()))
+    container.hand_over(folder)
+
+
+if __name__ == "__main__":
+    try:
+        with plainly():
+            main()
+    except Exit as stop:
+        print(stop.message, file=sys.stderr)
+        sys.exit(stop.code)

@@ -1,0 +1,49 @@
+"""Compile every module under a folder to the same bytes in every build; what is compiled already is left alone.
+
+`python -m compileall` does not: it marks an object for sharing by how many references it has at that moment, which differs with the
+order of its workers (https://github.com/python/cpython/issues/78274). marshal's version 2 shares nothing. The .pyc files are of the
+kind that is not checked against its source (PEP 552): a container whose root is read-only could not write them anew.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+UNCHECKED_HASH = 1
+SHARES_NOTHING = 2
+
+
+def compiled(source: Path) -> bool:
+    """Compile one module; False where this Python does not know its grammar (torch carries tests for newer ones)."""
+    target = Path(importlib.util.cache_from_source(str(source)))
+    if target.exists():
+        return True
+    text = source.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = compile(text, str(source), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH.to_bytes(4, "little") + importlib.util.source_hash(text)
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(header + marshal.dumps(code, SHARES_NOTHING))
+    return True
+
+
+def main(folder: Path) -> None:
+    """Compile everything under a folder on every core."""
+    sources = sorted(folder.rglob("*.py"))
+    with ProcessPoolExecutor() as pool:
+        done = list(pool.map(compiled, sources, chunksize=64))
+    left = [str(source) for source, well in zip(sources, done, strict=True) if not well]
+    print(f"compiled {sum(done)} modules, left {len(left)}: {' '.join(left)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

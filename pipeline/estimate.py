@@ -1,0 +1,76 @@
+"""What a recipe will need of memory, before any run: weights, adapter, optimizer and activations, from the model's own config.json.
+
+    python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16 and for fp32; null without a model
+
+Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for
+grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep; for batches of max_length, so rather too much.
+The logits of every position are held in fp32 three times: as such, as probabilities and as gradient.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import folders
+from pipeline.errors import Stop
+from pipeline.recipe import Recipe
+
+_ADAM = 8  # bytes a trained parameter: two moments in fp32
+_TRAINED = 8  # weight and gradient in fp32
+_RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
+
+
+def estimate(recipe: Recipe) -> dict[str, Any] | None:
+    """None where the model has not been fetched, else bytes by part for each precision: {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "fp32": …}.
+
+    Raises:
+        Stop: the model's config.json does not say its shape.
+    """
+    path = folders.model(recipe.model.source) / "config.json"
+    if not path.exists():
+        return None
+    shape = _Shape(json.loads(path.read_text(encoding="utf-8")), path)
+    tokens = recipe.training.max_length * recipe.training.batch_contexts
+    adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
+    made = {}
+    for precision, size in (("fp16", 2), ("fp32", 4)):
+        parts = {
+            "weights": shape.parameters * size,
+            "adapter": adapter * _TRAINED,
+            "optimizer": adapter * _ADAM,
+            "activations": tokens * (shape.layers * shape.kept_per_token * size + shape.vocabulary * 4 * 3),
+            "runtime": _RUNTIME,
+        }
+        made[precision] = {**parts, "total": sum(parts.values())}
+    return {"model": recipe.model.source, "parameters": shape.parameters, "trained": adapter, "tokens": tokens, **made}
+
+
+class _Shape:
+    """The figures of a decoder with gated MLPs (Llama, Mistral, Phi3)."""
+
+    def __init__(self, config: dict[str, Any], path: Path) -> None:
+        try:
+            self.hidden, self.layers, self.vocabulary = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+            self.mlp, heads = int(config["intermediate_size"]), int(config["num_attention_heads"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
+        head = config.get("head_dim") or self.hidden // heads
+        queries, values = heads * head, int(config.get("num_key_value_heads") or heads) * head
+        self.linear = {
+            "q_proj": (self.hidden, queries), "k_proj": (self.hidden, values), "v_proj": (self.hidden, values), "o_proj": (queries, self.hidden),
+            "gate_proj": (self.hidden, self.mlp), "up_proj": (self.hidden, self.mlp), "down_proj": (self.mlp, self.hidden),
+        }  # fmt: skip
+        if "phi3" in str(config.get("model_type", "")):  # the same layers, three and two in one
+            fused = {"qkv_proj": (self.hidden, queries + 2 * values), "gate_up_proj": (self.hidden, 2 * self.mlp)}
+            self.linear = {**{name: self.linear[name] for name in ("o_proj", "down_proj")}, **fused}
+        embeddings = self.vocabulary * self.hidden * (1 if config.get("tie_word_embeddings") else 2)
+        self.parameters = embeddings + self.layers * (sum(a * b for a, b in self.linear.values()) + 2 * self.hidden) + self.hidden
+        # inputs of norms and projections, attention's own, and the gate's three
+        self.kept_per_token = 5 * self.hidden + 2 * queries + 2 * values + 4 * self.mlp
+
+    def lora(self, r: int, targets: tuple[str, ...]) -> int:
+        """Trained parameters of LoRA on every layer: r * (in + out) for each target."""
+        taken = self.linear.values() if targets == ("all-linear",) else [self.linear[name] for name in targets if name in self.linear]
+        return self.layers * sum(r * (a + b) for a, b in taken)

