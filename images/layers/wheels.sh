@@ -7,4 +7,4 @@ if [ -s /run/secrets/certificates ]; then export SSL_CERT_FILE=/run/secrets/cert
 [ -d /opt/venv ] || /opt/tools/bin/uv venv --quiet --python "/usr/bin/python$PYTHON" /opt/venv
 /opt/tools/bin/uv pip install --quiet --python /opt/venv/bin/python --require-hashes --only-binary :all: -r "$1"
 rm -rf /opt/venv/lib/python*/site-packages/torch/test # torch's own compiled tests, 83 MB that nothing here runs
-/opt/venv/bin/python "$(dirname "$0")/compile.py" /opt/venv/lib
+/opt/venv/bin/python -B "$(dirname "$0")/compile.py" /opt/venv/lib
