@@ -31,6 +31,13 @@ def compressed_size(archive: Path) -> int:
         return sum(int(layer["size"]) for layer in _manifest(tar, archive)["layers"])
 
 
+def layers(archive: Path) -> Iterator[IO[bytes]]:
+    """Every layer, compressed as it is."""
+    with _opened(archive) as tar:
+        for layer in _manifest(tar, archive)["layers"]:
+            yield _blob(tar, layer["digest"])
+
+
 def differences(one: Path, other: Path) -> list[str]:
     """What differs between two archives, a line each: the file, the layer it is in and the command that made that, and how it differs.
 

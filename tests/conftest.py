@@ -76,7 +76,9 @@ def workplace(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch)
 
 def _copy(folder: Path, base: Path) -> Path:
     """A copy of this checkout, to run verbs in without touching its data/, models/ and runs/."""
-    leave = shutil.ignore_patterns(".venv", ".pintune", "data", "models", "runs", "__pycache__", ".*_cache", "results", "*.egg-info", ".hypothesis")
+    leave = shutil.ignore_patterns(
+        ".venv", "node_modules", "wheelhouse", ".pintune", "data", "models", "runs", "__pycache__", ".*_cache", "results", "*.egg-info", ".hypothesis"
+    )
     shutil.copytree(ROOT, folder, ignore=leave, symlinks=True)
     for parent in folder.parents:
         if parent.is_relative_to(base):
@@ -84,7 +86,7 @@ def _copy(folder: Path, base: Path) -> Path:
     return folder
 
 
-def _invoke(folder: Path) -> Invoke:
+def invoke_in(folder: Path) -> Invoke:
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         known = {key: value for key, value in os.environ.items() if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")}
         command = [sys.executable, "-m", "invoke", *words]
@@ -102,7 +104,28 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def invoke(checkout: Path) -> Invoke:
     """Run `invoke` in the copied checkout: `invoke("train", "--runner", "venv", MORE="environment")`."""
-    return _invoke(checkout)
+    return invoke_in(checkout)
+
+
+@pytest.fixture(scope="session")
+def engine_there() -> None:
+    """A Docker engine with buildx answers."""
+    from images import engine
+
+    if not engine.answers() or engine.buildx_version() is None:
+        lacking("a Docker engine with buildx")
+
+
+@pytest.fixture(scope="session")
+def committed(engine_there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout in which all is committed, as a release needs it."""
+    folder = _copy(tmp_path_factory.mktemp("committed") / "pintune", tmp_path_factory.getbasetemp().parent)
+    shutil.rmtree(folder / ".git", ignore_errors=True)
+    identity = ("-c", "user.name=tests", "-c", "user.email=tests@example.invalid")
+    when = {"GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z"}
+    for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "all")):
+        subprocess.run(["git", *identity, *words], cwd=folder, check=True, env={**os.environ, **when})
+    return folder
 
 
 @pytest.fixture
@@ -114,16 +137,12 @@ def bare(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def call(bare: Path) -> Invoke:
     """Run `invoke` in the bare copy."""
-    return _invoke(bare)
+    return invoke_in(bare)
 
 
 @pytest.fixture(scope="session")
-def image(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(engine_there: None, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The train image, built once a session by the verb, with marks in pip's settings that must not stay in it."""
-    from images import engine
-
-    if not engine.answers() or engine.buildx_version() is None:
-        lacking("a Docker engine with buildx")
     done = invoke("build", "--runner", "docker", **marked_settings(tmp_path_factory.mktemp("settings")))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return "pintune/train:cpu"

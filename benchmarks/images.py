@@ -1,0 +1,104 @@
+"""Sizes and build times of the images, for README's table.
+
+    python benchmarks/images.py train:cpu train:cu130     builds these and measures them
+    python benchmarks/images.py --table                   the table in README, from the results there are
+
+A cold build has no layer cache (the engine's build cache is pruned but for downloaded wheels, which a release build before it brought
+in), a warm one only an edit in pipeline/. Sizes are those of the release archive: compressed as it is pushed, uncompressed as its layers
+unpack, and the part of it that the wheels' own files are. Writes benchmarks/results/images.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gzip
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from images import engine, oci
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "images.json"
+WHEELS = (
+    "import os, sys; print(sum(os.lstat(os.path.join(d, f)).st_size for d, _, fs in os.walk('/opt/venv/lib') for f in fs if not f.endswith('.pyc')))"
+)
+
+
+def main() -> None:
+    """Build, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="*", help="IMAGE:FLAVOR")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    given = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in [] if given.table else given.images:
+        results[name] = _measured(*name.split(":"))
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(_table(results))
+
+
+def _measured(image: str, flavor: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch:
+        clone = Path(scratch) / "pintune"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        words = ["--image", image, "--flavor", flavor]
+        release = _timed(["build", "--release", *words], clone)
+        archive = clone / ".pintune" / "release" / f"{image}-{flavor}.tar"
+        record = json.loads(archive.with_suffix(".json").read_text())
+        ran = subprocess.run(
+            ["docker", "run", "--rm", "--entrypoint", "python", f"pintune/{image}:{flavor}", "-c", WHEELS], capture_output=True, text=True, check=True
+        )
+        sizes = {"compressed": oci.compressed_size(archive), "uncompressed": _uncompressed(archive), "wheels": int(ran.stdout)}
+        archive.unlink()
+        subprocess.run(["docker", "builder", "prune", "-af", "--filter", "type!=exec.cachemount"], check=True, capture_output=True)
+        cold = _timed(["build", *words, "--runner", "docker"], clone)
+        edited = clone / "pipeline" / "progress.py"
+        edited.write_text(edited.read_text() + "\n# edited\n")
+        warm = _timed(["build", *words, "--runner", "docker"], clone)
+    return {
+        "script": "benchmarks/images.py",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"cores": os.cpu_count(), "system": platform.freedesktop_os_release()["PRETTY_NAME"],
+                    "engine": engine.client().version()["Version"], "buildx": engine.buildx_version()},
+        "revision": record["revision"],
+        "base": record["base"],
+        "digest": record["digest"],
+        "bytes": sizes,
+        "seconds": {"release": release, "cold": cold, "after an edit": warm},
+    }  # fmt: skip
+
+
+def _uncompressed(archive: Path) -> int:
+    """Bytes of all layers' tars."""
+    size = 0
+    for layer in oci.layers(archive):
+        with gzip.open(layer) as file:
+            while part := file.read(1 << 22):
+                size += len(part)
+    return size
+
+
+def _timed(words: list[str], clone: Path) -> float:
+    print("$ invoke", *words, flush=True)
+    started = time.monotonic()
+    subprocess.run([ROOT / ".venv" / "bin" / "invoke", *words], cwd=clone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return round(time.monotonic() - started, 1)
+
+
+def _table(results: dict[str, Any]) -> str:
+    lines = ["| image | compressed | uncompressed | of that wheels | cold build | after an edit |", "|---|---:|---:|---:|---:|---:|"]
+    for name, each in sorted(results.items()):
+        sizes = " | ".join(f"{each['bytes'][key] / 1e6:,.0f} MB" for key in ("compressed", "uncompressed", "wheels"))
+        lines.append(f"| {name} | {sizes} | {each['seconds']['cold']:.0f} s | {each['seconds']['after an edit']:.0f} s |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

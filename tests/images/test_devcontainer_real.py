@@ -1,0 +1,76 @@
+"""The devcontainer, opened by the real CLI with a real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from images import engine
+from tests.conftest import ROOT, invoke_in, lacking
+
+pytestmark = pytest.mark.docker
+
+CLI = ROOT / "tests" / "node" / "node_modules" / ".bin" / "devcontainer"
+SMALL = ("--set", "data.train_contexts=6", "--set", "data.evaluation_contexts=2")
+
+
+def _cli(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(CLI), words[0], "--workspace-folder", str(folder), *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, timeout=1500)
+
+
+@pytest.fixture(scope="module")
+def opened(committed: Path) -> Iterator[Path]:
+    """The committed copy, opened as a devcontainer."""
+    if not CLI.exists():
+        lacking("the devcontainer CLI: npm ci --prefix tests/node")
+    done = _cli("up", folder=committed)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["outcome"], told["remoteUser"], told["remoteWorkspaceFolder"]) == ("success", "pintune", "/workspaces/pintune")
+    assert "runner  " in done.stderr  # postCreateCommand ran doctor
+    yield committed
+    engine.client().containers.get(told["containerId"]).remove(force=True)
+
+
+def test_build_train_export_inside(opened: Path) -> None:
+    done = _cli("exec", "invoke", "build", "train", *SMALL, "evaluate", "export", "ask", folder=opened)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "runner here (inside the image dev)" in done.stdout
+    assert "this is the image dev cpu that the matrix asks for" in done.stdout
+    assert "Answer: " in done.stdout
+    made = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["environment"]
+    assert (made["runner"], made["image"], made["dirty"]) == ("here", "dev", False)
+    assert made["revision"]
+
+
+def test_inside_and_outside_train_the_same_adapter(opened: Path, image: str) -> None:
+    """The dev image has the train image's very wheels."""
+    inside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["training"]["adapter_sha256"]
+    call = invoke_in(opened)
+    done = call("build", "train", "--runner", "docker", *SMALL)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())
+    assert outside["environment"]["runner"] == "docker"
+    assert outside["training"]["adapter_sha256"] == inside
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("id", "-u"), "1000\n"),
+        (("sh", "-c", "echo $HOME $HF_HOME"), "/home/pintune /var/cache/pintune/huggingface\n"),
+        (("sh", "-c", "touch $HOME/a $HF_HOME/../b && echo well"), "well\n"),
+        (("git", "--version"), "git version"),
+        (("sh", "-c", "sed -n 's/^CapBnd:\\t//p' /proc/self/status"), "0000000000000000\n"),
+        (("jupyter", "lab", "--version"), "4."),
+        (("tensorboard", "--version_tb"), "2."),
+    ],
+)
+def test_what_one_works_in(opened: Path, words: tuple[str, ...], wanted: str) -> None:
+    done = _cli("exec", *words, folder=opened)
+    assert (done.returncode, done.stdout.startswith(wanted)) == (0, True), done.stdout + done.stderr
