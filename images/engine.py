@@ -170,14 +170,13 @@ def push(name: str, to: str, tag: str) -> str:
     where = f"{to}:{tag}"
     try:
         client().images.get(name).tag(to, tag)
-        digest = ""
         for line in client().api.push(to, tag, stream=True, decode=True):
             if "error" in line:
+                client().images.remove(where, noprune=True)  # only the name
                 raise Stop(f"a push to {where}", str(line["error"]), "the registry", "check its name and docker login")
-            digest = (line.get("aux") or {}).get("Digest") or digest
+        return str(client().images.get_registry_data(where).id)
     except (docker.errors.DockerException, OSError) as error:
         raise Stop(f"a push to {where}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login") from None
-    return digest
 
 
 def name(source: str, target: str) -> None:
