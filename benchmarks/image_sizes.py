@@ -1,11 +1,11 @@
 """Sizes and build times of the images, for README's table.
 
-    python benchmarks/images.py train:cpu train:cu130     builds these and measures them
-    python benchmarks/images.py --table                   the table in README, from the results there are
+    python -m benchmarks.image_sizes train:cpu train:cu130     builds these and measures them
+    python -m benchmarks.image_sizes --table                   the table in README, from the results there are
 
 A cold build has no layer cache (the engine's build cache is pruned but for downloaded wheels, which a release build before it brought
 in), a warm one only an edit in pipeline/. Sizes are those of the release archive: compressed as it is pushed, uncompressed as its layers
-unpack, and the part of it that the wheels' own files are. Writes benchmarks/results/images.json.
+unpack, and the part of it that the wheels' own files are. Writes benchmarks/results/image-sizes.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from images import engine, oci
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "images.json"
+RESULTS = ROOT / "benchmarks" / "results" / "image-sizes.json"
 WHEELS = (
     "import os, sys; print(sum(os.lstat(os.path.join(d, f)).st_size for d, _, fs in os.walk('/opt/venv/lib') for f in fs if not f.endswith('.pyc')))"
 )
@@ -63,7 +63,7 @@ def _measured(image: str, flavor: str) -> dict[str, Any]:
         edited.write_text(edited.read_text() + "\n# edited\n")
         warm = _timed(["build", *words, "--runner", "docker"], clone)
     return {
-        "script": "benchmarks/images.py",
+        "script": "benchmarks/image_sizes.py",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {"cores": os.cpu_count(), "system": platform.freedesktop_os_release()["PRETTY_NAME"],
                     "engine": engine.client().version()["Version"], "buildx": engine.buildx_version()},
