@@ -66,7 +66,7 @@ def misfit(flavor: Flavor, seen: Seen) -> str:
         return f"driver {seen.driver} is older than {flavor.driver}, which CUDA {flavor.cuda} needs"
     for gpu in seen.gpus:
         if not _runs(flavor, gpu):
-            return f"{gpu.name} (sm_{_joined(gpu.capability)}) is not among sm_{', sm_'.join(_joined(_version(each)) for each in flavor.cubins)}"
+            return f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]}) is not among sm_{', sm_'.join(joined(each) for each in flavor.cubins)}"
     return ""
 
 
@@ -113,5 +113,6 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-def _joined(capability: tuple[int, ...]) -> str:
-    return "".join(map(str, capability))
+def joined(capability: str) -> str:
+    """A compute capability as architectures are named after it: 8.6 is the 86 of sm_86."""
+    return capability.replace(".", "")
