@@ -31,6 +31,12 @@ else
 fi
 # shellcheck disable=SC2086 # words are meant to split
 apt-get install -y -qq --no-install-recommends $option $packages
+for list in "$@"; do
+  # shellcheck disable=SC2046 # patterns are meant to match
+  [ ! -f "$here/$list.remove" ] || rm -f $(sed 's/#.*//' "$here/$list.remove")
+done
+find /usr/share/doc -type f ! -name copyright -delete
+rm -rf /usr/share/man/* /usr/share/info/* /usr/share/locale/*
 rm -rf /var/lib/apt/lists/* /var/cache/apt /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache /var/lib/dpkg/*-old \
   /var/log/apt /var/log/*.log /var/log/lastlog /var/log/faillog
 find / -xdev -type f -perm /6000 -exec chmod a-s {} + # nothing here is to become another user
