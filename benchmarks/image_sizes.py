@@ -38,7 +38,8 @@ def main() -> None:
     given = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if given.table else given.images:
-        results[name] = _measured(*name.split(":"), given.rebuild)
+        image, _, flavor = name.partition(":")
+        results[name] = _measured(image, flavor, given.rebuild)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(_table(results))
 
