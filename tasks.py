@@ -70,7 +70,7 @@ def _step(choices: Choices, *steps: str, arguments: tuple[str, ...] = (), files:
         "release": "build from nothing, to the same digest on every machine, with its bill of materials",
         "verify": "build the release twice and say what differs",
         "offline": "without any network, from the folder that --wheelhouse names",
-        "wheelhouse": "a folder that `invoke wheelhouse` filled (default: wheelhouse)",
+        "wheelhouse": "the folder that `invoke wheelhouse` filled (default: wheelhouse)",
     }
 )
 def build(
@@ -81,22 +81,21 @@ def build(
     release: bool = False,
     verify: bool = False,
     offline: bool = False,
-    wheelhouse: str = "wheelhouse",
+    wheelhouse: str = "",
 ) -> None:
     """Build what steps run in: the image, or without an engine the virtual environment."""
     with plainly():
-        choices = _choices(c, flavor=flavor, runner="docker" if release or verify or offline else runner)
-        chosen, carried = _runner(choices), Path(wheelhouse).resolve() if offline else None
+        choices = _choices(c, flavor=flavor, runner=runner)
+        carried = offline_builds.carried(offline, wheelhouse)
+        if release or verify or offline:
+            choices = runners.with_engine(choices)
+        chosen = _runner(choices)
         if release or verify:
-            say = (
-                releases.verify(image, choices.flavor, carried)
-                if verify and not choices.dry
-                else releases.make(image, choices.flavor, choices.dry, carried)
-            )
-            for line in say:
-                print(line, flush=True)
+            lines = releases.build_release(image, choices.flavor, choices.dry, carried, verify)
         else:
-            print(runners.make(choices, chosen, image, carried), flush=True)
+            lines = iter([runners.make(choices, chosen, image, carried)])
+        for line in lines:
+            print(line, flush=True)
 
 
 @task(help={**NAMED, "to": "the folder to fill (default: wheelhouse)"})
@@ -112,7 +111,7 @@ def push(c: Context, image: str = "train", flavor: str = "", registry: str = "")
     """Push the newest release build and record its digest."""
     with plainly():
         choices = _choices(c, flavor=flavor)
-        print(registries.push(image, choices.flavor, registry or os.environ.get("PINTUNE_REGISTRY", ""), choices.dry), flush=True)
+        print(registries.push(image, choices.flavor, registry, choices.dry))
 
 
 @task(help={**NAMED, "registry": f"{REGISTRY}, else the one it was pushed to)"})
@@ -120,7 +119,7 @@ def pull(c: Context, image: str = "train", flavor: str = "", registry: str = "")
     """Pull the image that was released as this version, by digest."""
     with plainly():
         choices = _choices(c, flavor=flavor)
-        print(registries.pull(image, choices.flavor, registry or os.environ.get("PINTUNE_REGISTRY", ""), choices.dry), flush=True)
+        print(registries.pull(image, choices.flavor, registry, choices.dry), flush=True)
 
 
 @task(help={"upgrade": "take the newest versions that fit, instead of those locked before"})
@@ -208,8 +207,12 @@ def runs(c: Context) -> None:
 def doctor(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, json: bool = False) -> None:
     """Say what this machine has of what Pintune needs, and which flavor fits."""
     with plainly():
-        choices = _choices(c, recipe, flavor, runner, set_)
-        found = list(doctors.findings(choices, gpu.look()))
+        try:
+            choices, found = _choices(c, recipe, flavor, runner, set_), []
+        except Stop as stop:  # an unknown flavor, or a GPU that none fits: the rest is worth knowing all the same
+            choices = _choices(c, flavor="cpu")
+            found = [doctors.Finding("wrong", "flavor", f"{stop.wanted}: {stop.found}", stop.todo)]
+        found += doctors.findings(choices, gpu.look())
         print(doctors.as_json(found, choices.flavor) if json else doctors.table(found))
         if any(each.severity == "wrong" for each in found):
             raise Exit(code=1)

@@ -68,7 +68,7 @@ def _measured(image: str, flavor: str, rebuild: bool) -> dict[str, Any]:
         "script": "benchmarks/image_sizes.py",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {"cores": os.cpu_count(), "system": platform.freedesktop_os_release()["PRETTY_NAME"],
-                    "engine": engine.client().version()["Version"], "buildx": engine.buildx_version()},
+                    "engine": engine.version(), "buildx": engine.buildx_version()},
         "revision": record["revision"],
         "base": record["base"],
         "digest": record["digest"],

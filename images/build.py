@@ -108,30 +108,40 @@ def locks(image: str, flavor: str) -> list[Path]:
 
 
 def source_hash(image: str, flavor: str) -> str:
-    """Hash of what an image is made from: Dockerfile and what it runs, locks, base, and code. An image with another one is stale."""
+    """Hash of what an image is made from: Dockerfile and what it runs, locks, base, and code. An image with another one is stale.
+
+    Hidden files and caches are not in the build's context (.dockerignore).
+    """
     known = matrix.load()
     digest = hashlib.sha256(f"{base_image(known)} {snapshot(known)} {known.base.python}".encode())
     folders = [matrix.ROOT / "images" / "layers", *([matrix.ROOT / "pipeline"] if image in _CODE_IN else [])]
     files = [matrix.ROOT / "images" / "Dockerfile", *locks(image, flavor), matrix.tools_lock_file()]
-    files += sorted(file for folder in folders for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    files += sorted(file for folder in folders for file in folder.rglob("*") if file.is_file() and _in_context(file.relative_to(matrix.ROOT)))
     for file in files:
         digest.update(f"\0{file.relative_to(matrix.ROOT)}\0".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, carried: Path | None = None) -> str:
+def _in_context(file: Path) -> bool:
+    return not any(part == "__pycache__" or part.startswith(".") for part in file.parts)
+
+
+def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, carried: Path | None = None, context: Path | None = None) -> str:
     """Build an image; returns the line that says what is in the engine's store now, or with `dry` the command.
 
     Args:
         carried: a folder that `invoke wheelhouse` filled; with it the build has no network.
+        context: a checkout to build from, instead of this one.
 
     Raises:
-        Stop: no engine, no buildx, a lock that does not match, no disk space, a wheel missing in `carried`, or a build that failed.
+        Stop: not an image but a lock only, no engine, no buildx, a lock that does not match, no disk space, a wheel missing in `carried`, or a build that failed.
     """
     known = matrix.load()
-    pins = [pin for path in locks(image, flavor) for pin in lock.read(path, known.requirements(_image_of(path, flavor), flavor))]
-    pins += lock.read(matrix.tools_lock_file(), known.tools)
+    if known.image(image, flavor).lock_only:
+        raise Stop("an image: train, dev, webui, serve", f"{image!r}, a lock only", str(matrix.FILE), "--image train")
+    names = [name for name in (known.images[image].extends, image) if name]
+    pins = [pin for row in (*(lock.row(name, flavor) for name in names), lock.tools()) for pin in lock.read(row)]
     settings = hostpip.Settings() if carried else hostpip.read()
     if not dry:
         engine.need_buildx()
@@ -140,6 +150,7 @@ def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, c
         made = _plan(image, flavor, known, folder, output, carried)
         if carried:
             wheelhouse.need(pins, carried / "wheels")
+            wheelhouse.need_debs(carried / "debs")
             taken: list[str] = []
         else:
             taken = wheelhouse.gather(pins, settings, made.wheelhouse)
@@ -151,15 +162,11 @@ def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, c
         hostpip.private(folder / "certificates", settings.certificates.read_text(encoding="utf-8") if settings.certificates else "")
         if dry:
             return engine.shown(argv(made))
-        if subprocess.run(argv(made), cwd=matrix.ROOT).returncode:
+        if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
             raise Stop(f"the image {tag(image, flavor)}", "a build that failed; its last lines are above", "images/Dockerfile",
                        "mend what they name, then invoke build; where no registry is reached, PINTUNE_BASE_IMAGE names a local base"
                        ", where snapshot.debian.org is not, PINTUNE_SNAPSHOT=off")  # fmt: skip
     return f"build  {tag(image, flavor)}: {engine.image_id(tag(image, flavor))}"
-
-
-def _image_of(path: Path, flavor: str) -> str:
-    return path.name.removesuffix(f"-{flavor}.txt")
 
 
 def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: Output, carried: Path | None) -> Plan:
@@ -189,14 +196,14 @@ def labels(image: str, flavor: str) -> dict[str, str]:
     """What an image says of itself, by the names of the OCI image specification's annotations where there is one."""
     known = matrix.load()
     base = base_image(known)
-    revision, _ = facts.revision()
+    revision, dirty = facts.revision()
     said = {
         "org.opencontainers.image.title": f"pintune {image} {flavor}",
         "org.opencontainers.image.version": facts.version(),
-        "org.opencontainers.image.revision": revision,
+        "org.opencontainers.image.revision": f"{revision}-dirty" if dirty else revision,
         "org.opencontainers.image.base.name": base.partition("@")[0],
         "org.opencontainers.image.base.digest": base.partition("@")[2] or (engine.image_id(base) if engine.answers() else "") or "",
-        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.licenses": "Apache-2.0" + (" AND LicenseRef-NVIDIA-CUDA" if known.flavor(flavor).cuda else ""),
         "dev.pintune.image": image,
         "dev.pintune.flavor": flavor,
         LOCK_LABEL: lock.sha256(matrix.lock_file(image, flavor)),

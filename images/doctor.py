@@ -33,7 +33,7 @@ def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
     yield Finding("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     known = matrix.load()
     yield from fit(known, choices.flavor, seen)
-    yield from _engine(bool(seen.gpus))
+    yield from _runner(choices, bool(seen.gpus))
     yield _disk(bool(known.flavor(choices.flavor).cuda))
     yield _memory()
     yield from _locks()
@@ -45,17 +45,17 @@ def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
 def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
     """Driver, GPUs, and for each flavor whether it runs on them."""
     if not seen.gpus:
-        yield Finding("wrong" if seen.trouble else "note", "GPU", seen.trouble or "none seen (no nvidia-smi)",
-                      "reinstall or restart the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu")  # fmt: skip
+        yield Finding("wrong" if seen.trouble else "note", "GPU", seen.trouble or "none seen",
+                      "mend the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu")  # fmt: skip
     else:
         yield Finding("ok", "driver", seen.driver)
         for each in seen.gpus:
-            yield Finding("ok", "GPU", f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {each.memory / 2**30:.0f} GiB")
+            yield Finding("ok", "GPU", f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {_gib(each.memory)}")
     try:
         best, why = gpu.pick(known, seen)
     except Stop as stop:
         best, why = "", ""
-        yield Finding("wrong", "flavor", stop.found, stop.todo)
+        yield Finding("wrong", "flavors", stop.found, stop.todo)
     for flavor in known.flavors.values():
         against = gpu.misfit(flavor, seen)
         if flavor.name == best:
@@ -78,22 +78,36 @@ def as_json(found: list[Finding], flavor: str) -> str:
     return json.dumps({"flavor": flavor, "wrong": wrong, "findings": [dataclasses.asdict(each) for each in found]}, indent=2)
 
 
-def _engine(with_gpu: bool) -> Iterator[Finding]:
-    if inside := os.environ.get("PINTUNE_IMAGE"):
-        yield Finding("ok", "runner", f"here, inside the image {inside}")
-        return
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.0f} GiB" if size else "memory unknown"
+
+
+def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
+    """Where steps would run, and the engine that two of the runners do without."""
     try:
-        version = engine.client().version()["Version"]
+        chosen, why = runner.choose(choices.runner)
+        yield Finding("ok", "runner", f"{chosen} ({why})")
+        if chosen == "here":
+            yield Finding("ok", "image", f"{runner.inside(choices.flavor)}, as the matrix asks for")
+            return
     except Stop as stop:
-        yield Finding("note", "Docker engine", f"none answers ({stop.found})", "start Docker, or go on: the venv runner needs none")
+        yield Finding("wrong", "runner", f"{stop.wanted}: {stop.found}", stop.todo)
+        if os.environ.get("PINTUNE_IMAGE"):
+            return
+        chosen = choices.runner
+    needed = "wrong" if chosen == "docker" else "note"
+    try:
+        version = engine.version()
+    except Stop as stop:
+        yield Finding(needed, "Docker engine", f"none answers ({stop.found})", "start Docker, or go on: the venv runner needs none")
         return
     yield Finding("ok", "Docker engine", version)
     buildx = engine.buildx_version()
-    yield Finding("ok", "buildx", buildx) if buildx else Finding("wrong", "buildx", "none", "install docker-buildx, or --runner venv")
+    yield Finding("ok", "buildx", buildx) if buildx else Finding(needed, "buildx", "none", "install docker-buildx, or --runner venv")
     if with_gpu:
         how = engine.gpu_access()
         yield Finding("ok", "GPU in containers", how) if how else Finding(
-            "wrong", "GPU in containers", "neither the nvidia runtime nor a CDI specification",
+            needed, "GPU in containers", "neither the nvidia runtime nor a CDI specification",
             "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")  # fmt: skip
 
 
@@ -117,7 +131,7 @@ def _locks() -> Iterator[Finding]:
     try:
         rows = lock.wanted()
         for row in rows:
-            lock.read(row.path, row.requirements)
+            lock.read(row)
         yield Finding("ok", "locks", f"{len(rows)}, all of the matrix as it is")
     except Stop as stop:
         yield Finding("wrong", "locks", f"{stop.found} ({stop.where})", stop.todo)
@@ -151,24 +165,28 @@ def _inputs() -> Iterator[Finding]:
 def _need(choices: Choices, seen: Seen) -> Finding:
     """Asks the pipeline, which knows recipes and models, through the runner that a run would take."""
     what = f"recipe {Path(choices.recipe).stem}"
+    unknown = Finding("note", what, "memory unknown until environment and model are there", "invoke build fetch")
     try:
         chosen, _ = runner.choose(choices.runner)
         runner.need_environment(choices, chosen, computes=False)
+    except Stop:
+        return unknown
+    try:
         made: dict[str, Any] | None = json.loads(runner.run(choices, chosen, "estimate", capture=True))
-    except (Stop, StepFailed):
-        made = None
-    if made is None:
-        return Finding("note", what, "memory unknown until environment and model are there", "invoke build fetch")
-    return need(what, made, matrix.load().flavor(choices.flavor), seen)
+    except (Stop, StepFailed) as error:
+        said = f"{error.wanted}: {error.found}" if isinstance(error, Stop) else "refused, as said above"
+        return Finding("wrong", what, said, "mend the recipe or --set")
+    return need(what, made, matrix.load().flavor(choices.flavor), seen) if made else unknown
 
 
 def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> Finding:
     """What the pipeline estimates that a recipe takes, against what the smallest GPU, or without one the machine, has."""
     cuda = bool(flavor.cuda and seen.gpus)
-    parts = made["fp16" if cuda else "fp32"]
+    precision = made["precision"] if made["precision"] != "auto" else "fp16" if cuda else "fp32"
+    parts = made[precision]
     has = min(each.memory for each in seen.gpus) if cuda else _total_memory()
     shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items() if name != "total")
-    said = f"about {parts['total'] / 2**30:.1f} GiB ({shown}) of {has / 2**30:.0f} GiB"
-    if parts["total"] <= 0.9 * has:
-        return Finding("ok", what, said)
+    said = f"about {parts['total'] / 2**30:.1f} GiB in {precision} ({shown}); there: {_gib(has)}"
+    if not has or parts["total"] <= 0.9 * has:
+        return Finding("ok" if has else "note", what, said)
     return Finding("wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model")

@@ -37,6 +37,11 @@ def client() -> docker.DockerClient:
     return found
 
 
+def version() -> str:
+    """The engine's version; BuildKit is part of it."""
+    return str(client().version()["Version"])
+
+
 def answers() -> bool:
     """Whether an engine answers."""
     try:
@@ -174,9 +179,17 @@ def push(name: str, to: str, tag: str) -> str:
             if "error" in line:
                 client().images.remove(where, noprune=True)  # only the name
                 raise Stop(f"a push to {where}", str(line["error"]), "the registry", "check its name and docker login")
-        return str(client().images.get_registry_data(where).id)
+        return registry_digest(where)
     except (docker.errors.DockerException, OSError) as error:
         raise Stop(f"a push to {where}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login") from None
+
+
+def registry_digest(where: str) -> str:
+    """The digest that a registry has for a name, "" for none."""
+    try:
+        return str(client().images.get_registry_data(where).id)
+    except docker.errors.DockerException:
+        return ""
 
 
 def name(source: str, target: str) -> None:

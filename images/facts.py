@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
+import tarfile
+from pathlib import Path
 
 from images import matrix
+from images.errors import Stop
 
 
 def revision() -> tuple[str, bool]:
@@ -23,6 +27,20 @@ def version() -> str:
 def commit_time() -> int:
     """When HEAD was committed, in seconds since 1970; 0 outside a repository."""
     return int(_git("show", "-s", "--format=%ct", "HEAD") or 0)
+
+
+def export(revision: str, folder: Path) -> None:
+    """Unpack a commit's files into `folder`.
+
+    Raises:
+        Stop: git cannot.
+    """
+    command = ["git", "-c", f"safe.directory={matrix.ROOT}", "archive", "--format=tar", revision]
+    done = subprocess.run(command, cwd=matrix.ROOT, capture_output=True)
+    if done.returncode:
+        raise Stop(f"the files of commit {revision[:12]}", done.stderr.decode().strip(), "git archive", "git fsck")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def _git(*arguments: str) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from images.errors import Stop
 from images.matrix import Flavor, Matrix
 
 # What `nvidia-smi` reads from NVML; it comes with the driver, wherever that is.
 QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits")
+# drivers before 510 do not know compute_cap, and are too old whatever it is
+OLD_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,8 @@ class Gpu:
     """One GPU."""
 
     name: str
-    capability: tuple[int, int]  # compute capability, major and minor
-    memory: int  # bytes
+    capability: tuple[int, int]  # compute capability, major and minor; (0, 0) where the driver does not say
+    memory: int  # bytes; 0 where the driver does not say, as with memory shared with the processor
 
 
 @dataclass(frozen=True)
@@ -30,30 +35,42 @@ class Seen:
     trouble: str = ""
 
 
-def look() -> Seen:
-    """What `nvidia-smi` says here."""
+def look(environment: Mapping[str, str] = os.environ) -> Seen:
+    """What `nvidia-smi` says here, of the GPUs that CUDA_VISIBLE_DEVICES leaves."""
     try:
         done = subprocess.run(QUERY, capture_output=True, text=True, timeout=30)
+        if "compute_cap" in done.stdout + done.stderr:
+            done = subprocess.run(OLD_QUERY, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
         return Seen()
     except (OSError, subprocess.TimeoutExpired) as error:
         return Seen(trouble=f"nvidia-smi does not answer: {error}")
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    if said and "no devices were found" in said[-1].lower():
+        return Seen()
     if done.returncode:
-        return Seen(trouble=f"nvidia-smi: {(done.stdout.strip() or done.stderr.strip()).splitlines()[0][:200]}")
-    return parse(done.stdout)
+        return Seen(trouble=f"nvidia-smi ended with status {done.returncode}: {said[-1][:200] if said else 'it said nothing'}")
+    return visible(parse(done.stdout), environment.get("CUDA_VISIBLE_DEVICES"))
 
 
 def parse(listing: str) -> Seen:
-    """What the lines of QUERY say, one a GPU: `Tesla T4, 7.5, 15360, 535.183.01`, memory in MiB."""
+    """What the lines of QUERY or OLD_QUERY say, one a GPU: `Tesla T4, 7.5, 15360, 535.183.01`, memory in MiB."""
     gpus, driver = [], ""
     for line in listing.strip().splitlines():
-        try:
-            name, capability, memory, driver = (part.strip() for part in line.rsplit(",", 3))
-            major, minor = capability.split(".")
-            gpus.append(Gpu(name, (int(major), int(minor)), int(memory) * 2**20))
-        except ValueError:
-            return Seen(trouble=f"a line of nvidia-smi that says no capability or memory: {line[:120]!r}")
+        found = re.fullmatch(r"(.+?), (?:(\d+)\.(\d+), )?(\d+|\[.*\]), (\d+(?:\.\d+)*)\S*", line.strip())
+        if not found:
+            return Seen(trouble=f"nvidia-smi says no capability, memory or driver: {line.strip()[:120]!r}")
+        name, major, minor, memory, driver = found.groups()
+        gpus.append(Gpu(name, (int(major or 0), int(minor or 0)), int(memory) * 2**20 if memory.isdigit() else 0))
     return Seen(driver, tuple(gpus))
+
+
+def visible(seen: Seen, wanted: str | None) -> Seen:
+    """The GPUs of a list of numbers such as `1` or `0,2`, in nvidia-smi's order; names (GPU-…, MIG-…) leave all."""
+    if wanted is None or not re.fullmatch(r"\s*(\d+\s*(,\s*\d+\s*)*)?", wanted):
+        return seen
+    numbers = [int(part) for part in wanted.split(",") if part.strip()]
+    return replace(seen, gpus=tuple(seen.gpus[number] for number in numbers if number < len(seen.gpus)))
 
 
 def misfit(flavor: Flavor, seen: Seen) -> str:
@@ -65,6 +82,8 @@ def misfit(flavor: Flavor, seen: Seen) -> str:
     if _version(seen.driver) < _version(flavor.driver):
         return f"driver {seen.driver} is older than {flavor.driver}, which CUDA {flavor.cuda} needs"
     for gpu in seen.gpus:
+        if gpu.capability == (0, 0):
+            return f"{gpu.name}: the driver does not say its compute capability"
         if not _runs(flavor, gpu):
             return f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]}) is not among sm_{', sm_'.join(joined(each) for each in flavor.cubins)}"
     return ""
@@ -90,11 +109,23 @@ def pick(known: Matrix, seen: Seen) -> tuple[str, str]:
         best = max(fitting, key=lambda flavor: _version(flavor.cuda))
         return best.name, f"{seen.gpus[0].name}, driver {seen.driver}"
     plain = next(flavor.name for flavor in known.flavors.values() if not flavor.cuda)
-    if not seen.gpus:
-        return plain, seen.trouble or "no NVIDIA GPU is seen"
+    if not seen.gpus and not seen.trouble:
+        return plain, "no NVIDIA GPU is seen"
+    if seen.trouble:
+        raise Stop("a GPU that answers, or none", seen.trouble, "nvidia-smi", f"mend the driver, or --flavor {plain}")
     reasons = "; ".join(f"{flavor.name}: {misfit(flavor, seen)}" for flavor in known.flavors.values() if flavor.cuda)
-    oldest = min((flavor.driver for flavor in known.flavors.values() if flavor.cuda), key=_version)
-    raise Stop("a GPU and driver that a flavor runs on", reasons, "nvidia-smi", f"update the driver to {oldest} or newer, or --flavor {plain}")
+    raise Stop("a GPU and driver that a flavor runs on", reasons, "nvidia-smi", f"{_remedy(known, seen)}--flavor {plain}")
+
+
+def _remedy(known: Matrix, seen: Seen) -> str:
+    """What to do before giving up on the GPUs, where there is something."""
+    newer = replace(seen, driver="99999")
+    fitting = [flavor.driver for flavor in known.flavors.values() if flavor.cuda and not misfit(flavor, newer)]
+    unknown = any(gpu.capability == (0, 0) for gpu in seen.gpus)
+    if fitting or unknown:
+        oldest = min(fitting or [flavor.driver for flavor in known.flavors.values() if flavor.cuda], key=_version)
+        return f"update the driver to {oldest} or newer, or "
+    return "leave out the GPUs that do not fit, by CUDA_VISIBLE_DEVICES, or " if len(seen.gpus) > 1 else ""
 
 
 def need(known: Matrix, flavor: Flavor, seen: Seen) -> None:

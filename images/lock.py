@@ -48,13 +48,7 @@ class Row:
 
 def wanted() -> list[Row]:
     """Every lock that the matrix asks for; one that another extends comes before it."""
-    known = matrix.load()
-    rows = [Row(matrix.tools_lock_file(), known.tools)]
-    for image in known.images.values():
-        for flavor in image.flavors:
-            under = matrix.lock_file(image.extends, flavor) if image.extends else None
-            rows.append(Row(matrix.lock_file(image.name, flavor), known.requirements(image.name, flavor), known.flavor(flavor).torch_backend, under))
-    return rows
+    return [tools(), *(row(image.name, flavor) for image in matrix.load().images.values() for flavor in image.flavors)]
 
 
 def write_all(upgrade: bool = False) -> Iterator[Path]:
@@ -65,31 +59,31 @@ def write_all(upgrade: bool = False) -> Iterator[Path]:
     """
     python = matrix.load().base.python
     settings = hostpip.read()
-    for row in wanted():
-        body = _resolve(row, python, settings, upgrade)
-        aside = row.path.with_name(f".{row.path.name}")
-        aside.write_text(f"{_HEADER}\n# requirements: {asked_for(row.requirements)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8")
-        aside.replace(row.path)
-        yield row.path
+    for each in wanted():
+        body = _resolve(each, python, settings, upgrade)
+        aside = each.path.with_name(f".{each.path.name}")
+        aside.write_text(f"{_HEADER}\n# requirements: {asked_for(each)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8")
+        aside.replace(each.path)
+        yield each.path
 
 
-def _resolve(row: Row, python: str, settings: hostpip.Settings, upgrade: bool) -> str:
+def _resolve(wanted: Row, python: str, settings: hostpip.Settings, upgrade: bool) -> str:
     # glibc 2.36 is Debian bookworm's
     command = [hostpip.uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",
                "--python-version", python, "--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:", "--no-progress", "--quiet"]  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         known = Path(scratch) / "lock.txt"  # uv prefers the versions of the file that it would write
-        if row.path.exists() and not upgrade:
-            known.write_text(row.path.read_text(encoding="utf-8"), encoding="utf-8")
-        command += ["--output-file", str(known), *(["--constraint", str(row.extends)] if row.extends else [])]
+        if wanted.path.exists() and not upgrade:
+            known.write_text(wanted.path.read_text(encoding="utf-8"), encoding="utf-8")
+        command += ["--output-file", str(known), *(["--constraint", str(wanted.extends)] if wanted.extends else [])]
         # a folder of wheels may hold torch's +cpu build, which satisfies every flavor's version
-        folders = list(settings.folders) if row.torch_backend else []
+        folders = list(settings.folders) if wanted.torch_backend else []
         here = [file.name for folder in folders for file in folder.glob("*.whl")]
-        env = hostpip.uv_environment(settings, Path(scratch), folders, hostpip.torch_backend(settings, here, row.torch_backend))
-        done = subprocess.run(command, input="\n".join(row.requirements), capture_output=True, text=True, env=env)
+        env = hostpip.uv_environment(settings, Path(scratch), folders, hostpip.torch_backend(settings, here, wanted.torch_backend))
+        done = subprocess.run(command, input="\n".join(wanted.requirements), capture_output=True, text=True, env=env)
         if done.returncode:
             raise Stop(
-                f"versions for {row.path.name} that fit each other, from an index",
+                f"versions for {wanted.path.name} that fit each other, from an index",
                 done.stderr.strip(),
                 str(matrix.FILE),
                 "mend the versions there, or check `pip config list`",
@@ -97,12 +91,30 @@ def _resolve(row: Row, python: str, settings: hostpip.Settings, upgrade: bool) -
         return known.read_text(encoding="utf-8")
 
 
-def read(path: Path, requirements: tuple[str, ...]) -> list[Pin]:
-    """The pins of a lock, once it is sure that it is what `invoke lock` made of these requirements.
+def row(image: str, flavor: str) -> Row:
+    """The lock of an image and flavor.
 
     Raises:
-        Stop: missing, edited by hand, or resolved from other requirements than the matrix has now.
+        Stop: the matrix has no such image or flavor.
     """
+    known = matrix.load()
+    under = known.image(image, flavor).extends
+    return Row(matrix.lock_file(image, flavor), known.requirements(image, flavor), known.flavor(flavor).torch_backend,
+               matrix.lock_file(under, flavor) if under else None)  # fmt: skip
+
+
+def tools() -> Row:
+    """The lock of the build's own tools."""
+    return Row(matrix.tools_lock_file(), matrix.load().tools)
+
+
+def read(wanted: Row) -> list[Pin]:
+    """The pins of a lock, once it is sure that it is what `invoke lock` made of the matrix as it is.
+
+    Raises:
+        Stop: missing, edited by hand, or resolved from other requirements, or over another lock, than there are now.
+    """
+    path = wanted.path
     where = str(path.relative_to(matrix.ROOT)) if path.is_relative_to(matrix.ROOT) else str(path)
     if not path.exists():
         raise Stop("a lock for this row of the matrix", "no such file", where, "invoke lock")
@@ -112,15 +124,16 @@ def read(path: Path, requirements: tuple[str, ...]) -> list[Pin]:
         raise Stop("a lock made by invoke lock", f"another first line: {first[:60]!r}", where, "invoke lock")
     if sealed != f"# body: {_hashed(body)}":
         raise Stop("the lock as invoke lock made it", "lines changed since, by hand or by a merge", where, "git checkout it, or invoke lock")
-    if asked != f"# requirements: {asked_for(requirements)}":
+    if asked != f"# requirements: {asked_for(wanted)}":
         raise Stop("a lock of the matrix as it is now", "one of other requirements", where, "invoke lock")
     return list(parse(body))
 
 
-def asked_for(requirements: tuple[str, ...]) -> str:
-    """Hash of what a lock was resolved from: Python, platform and requirements."""
+def asked_for(wanted: Row) -> str:
+    """Hash of what a lock was resolved from: Python, platform, requirements, and the lock that it extends."""
     base = matrix.load().base
-    return matrix.digest((base.python, base.platform, *requirements))
+    under = [sha256(wanted.extends)] if wanted.extends and wanted.extends.exists() else []
+    return matrix.digest((base.python, base.platform, *under, *wanted.requirements))
 
 
 def parse(body: str) -> Iterator[Pin]:

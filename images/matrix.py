@@ -53,6 +53,7 @@ class Image:
     requirements: tuple[str, ...]  # those of the image it extends come first
     flavors: tuple[str, ...]
     extends: str = ""
+    lock_only: bool = False  # a lock for a virtual environment, no target
     torch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by flavor, in place of the flavor's own
 
 
@@ -83,7 +84,8 @@ class Matrix:
         """
         self.flavor(flavor)
         if name not in self.images:
-            raise Stop(f"an image: {', '.join(self.images)}", repr(name), str(FILE), f"--image {next(iter(self.images))}")
+            listed = [image.name for image in self.images.values() if not image.lock_only]
+            raise Stop(f"an image: {', '.join(listed)}", repr(name), str(FILE), f"--image {listed[0]}")
         image = self.images[name]
         if flavor not in image.flavors:
             raise Stop(f"a flavor of the image {name}: {', '.join(image.flavors)}", repr(flavor), f"{FILE}, [images.{name}]",
@@ -128,7 +130,11 @@ def _flavor(raw: dict[str, Any], path: Path, name: str) -> Flavor:
         return Flavor(name, requirements, backend)
     cuda, driver = (_read(raw, path, str, "flavors", name, key) for key in ("cuda", "driver"))
     ptx = _strings(raw, path, "flavors", name, "ptx") if given.get("ptx") else ()
-    return Flavor(name, requirements, backend, cuda, driver, _strings(raw, path, "flavors", name, "cubins"), ptx)
+    cubins = _strings(raw, path, "flavors", name, "cubins")
+    for key, values in (("cuda", [cuda]), ("driver", [driver]), ("cubins", cubins), ("ptx", ptx)):
+        if wrong := [value for value in values if not re.fullmatch(r"\d+(\.\d+)*", value)]:
+            raise Stop("a version such as 12.8", repr(wrong[0]), f"{path}, flavors.{name}.{key}", "mend that key")
+    return Flavor(name, requirements, backend, cuda, driver, cubins, ptx)
 
 
 def _image(raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Flavor], above: Mapping[str, Image]) -> Image:
@@ -136,14 +142,14 @@ def _image(raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Fla
     extends = body.get("extends", "")
     extended: tuple[str, ...] = ()
     if extends:
-        if extends not in above:
+        if not isinstance(extends, str) or extends not in above:
             raise Stop(f"an image defined above: {', '.join(above)}", repr(extends), f"{path}, [images.{name}] extends", "mend it")
         extended = above[extends].requirements
     made_in = _strings(raw, path, "images", name, "flavors")
     if unknown := [flavor for flavor in made_in if flavor not in flavors]:
         raise Stop(f"flavors defined above: {', '.join(flavors)}", repr(unknown[0]), f"{path}, [images.{name}] flavors", "mend it")
     torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
-    return Image(name, (*extended, *_strings(raw, path, "images", name, "requirements")), made_in, extends, torch)
+    return Image(name, (*extended, *_strings(raw, path, "images", name, "requirements")), made_in, extends, bool(body.get("lock_only")), torch)
 
 
 def lock_file(image: str, flavor: str) -> Path:

@@ -9,9 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from images import build, matrix, wheelhouse
+from images.errors import Stop
 from images.lock import parse
 
 _LISTS = {"dev": ("dev",), "serve": ("serve",)}
+
+
+def carried(offline: bool, folder: str) -> Path | None:
+    """The folder that a build without network takes all from, None for a build with one.
+
+    Raises:
+        Stop: a folder without --offline: the build would not look into it.
+    """
+    if folder and not offline:
+        raise Stop("--offline with --wheelhouse", "--wheelhouse alone", "the command line", "add --offline, or leave both out")
+    return Path(folder or "wheelhouse").resolve() if offline else None
 
 
 def gather(image: str, flavor: str, folder: Path, dry: bool) -> str:

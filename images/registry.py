@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from images import build, engine, facts, matrix, release
@@ -17,6 +18,7 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
     Raises:
         Stop: no release build, another one recorded for this version, an engine that has another image by its name, a registry that refuses, or one that has another digest than was built.
     """
+    matrix.load().image(image, flavor)
     to, tag = f"{_address(registry)}/{image}", f"{flavor}-{facts.version()}"
     name = build.tag(image, flavor)
     if dry:
@@ -25,12 +27,17 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
     if known and known["digest"] != made["digest"]:
         raise Stop(f"the digest recorded for {image}:{tag}, {known['digest']}", made["digest"], str(RECORD.relative_to(matrix.ROOT)),
                    f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml")  # fmt: skip
+    there = engine.registry_digest(f"{to}:{tag}")
+    if there and there != made["digest"]:
+        raise Stop(f"no other {image}:{tag} in the registry", there, f"{to}:{tag}", "raise the version in pyproject.toml; nothing was pushed")
     engine.load(release.archive(image, flavor))  # the engine may have an everyday image by that name
+    repacks = "this engine repacks images: turn on its containerd image store (daemon.json, features)"
+    if engine.image_id(name) != made["digest"]:
+        raise Stop(f"the digest that was built, {made['digest']}", str(engine.image_id(name)), name, f"{repacks}; nothing was pushed")
     pushed = engine.push(name, to, tag)
     if pushed != made["digest"]:
-        raise Stop(f"the digest that was built, {made['digest']}", pushed, f"{to}:{tag}",
-                   "this engine repacks what it pushes: turn on its containerd image store (daemon.json, features), build --release again")  # fmt: skip
-    _write({**_released(), f"{image}:{tag}": {**made, "registry": registry}})
+        raise Stop(f"the digest that was built, {made['digest']}", pushed or "none", f"{to}:{tag}", repacks)
+    _write({**_released(), f"{image}:{tag}": {**made, "registry": _address(registry)}})
     return f"push   {to}:{tag}@{pushed}, recorded in {RECORD.relative_to(matrix.ROOT)}: commit it"
 
 
@@ -47,7 +54,7 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
         raise Stop(
             f"a digest of {image}:{tag}", "none recorded", str(RECORD.relative_to(matrix.ROOT)), f"invoke build --image {image} --flavor {flavor}"
         )
-    source = f"{_address(registry or known['registry'])}/{image}@{known['digest']}"
+    source = f"{_address(registry or os.environ.get('PINTUNE_REGISTRY', '') or known['registry'])}/{image}@{known['digest']}"
     if dry:
         return f"{engine.shown(['docker', 'pull', source])}\n{engine.shown(['docker', 'tag', source, build.tag(image, flavor)])}"
     pulled = engine.pull(source)
@@ -63,6 +70,7 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
 
 
 def _address(registry: str) -> str:
+    registry = registry or os.environ.get("PINTUNE_REGISTRY", "")
     if not registry or "://" in registry:
         raise Stop(
             "a registry such as ghcr.io/OWNER/pintune", repr(registry), "--registry or PINTUNE_REGISTRY", "name the registry, without https://"

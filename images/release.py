@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ def record(image: str, flavor: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def build_release(image: str, flavor: str, dry: bool, carried: Path | None, twice: bool) -> Iterator[str]:
+    """`make`, or with `twice` `verify`, which a dry run has no second command for."""
+    return verify(image, flavor, carried) if twice and not dry else make(image, flavor, dry, carried)
+
+
 def make(image: str, flavor: str, dry: bool, carried: Path | None = None) -> Iterator[str]:
     """Build a release and load it into the engine; yields the lines that say what it is.
 
@@ -41,7 +47,7 @@ def make(image: str, flavor: str, dry: bool, carried: Path | None = None) -> Ite
     """
     target = archive(image, flavor)
     if dry:
-        yield build.build(image, flavor, True, build.archive(target, facts.commit_time()), carried)
+        yield build.build(image, flavor, True, build.archive(target, facts.commit_time()), carried)  # the base may be younger: it is not looked at
         return
     made = _into(target, image, flavor, carried)
     engine.load(target)
@@ -73,6 +79,11 @@ def verify(image: str, flavor: str, carried: Path | None = None) -> Iterator[str
                "make what they name the same in every build")  # fmt: skip
 
 
+def source_date_epoch(base: str) -> int:
+    """The commit's time in seconds since 1970, never older than the base, whose files' times would be changed else."""
+    return max(facts.commit_time(), engine.created(base))
+
+
 def _into(target: Path, image: str, flavor: str, carried: Path | None) -> dict[str, Any]:
     """Build into `target`; returns its record."""
     revision, dirty = facts.revision()
@@ -82,16 +93,20 @@ def _into(target: Path, image: str, flavor: str, carried: Path | None) -> dict[s
     known = matrix.load()
     base = build.base_image(known)
     engine.need_buildx()
-    epoch = max(facts.commit_time(), engine.created(base))
+    epoch = source_date_epoch(base)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}")
-    try:
-        build.build(image, flavor, False, build.archive(aside, epoch), carried)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="pintune-release-") as scratch:
+        try:
+            facts.export(revision, Path(scratch))  # the commit itself: a checkout may hold files that git was told to overlook
+            build.build(image, flavor, False, build.archive(aside, epoch), carried, Path(scratch))
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+    said = build.labels(image, flavor)
     return {
-        "image": image, "flavor": flavor, "version": facts.version(), "revision": revision, "digest": oci.digest(target), "base": base,
+        "image": image, "flavor": flavor, "version": facts.version(), "revision": revision, "digest": oci.digest(target),
+        "base": f"{said['org.opencontainers.image.base.name']}@{said['org.opencontainers.image.base.digest']}", "engine": engine.version(),
         "snapshot": build.snapshot(known), "lock_sha256": lock.sha256(matrix.lock_file(image, flavor)),
         "source": build.source_hash(image, flavor), "source_date_epoch": epoch,
     }  # fmt: skip

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from images import build, container, engine, facts, gpu, hostpip, lock, matrix, venv
@@ -77,6 +77,17 @@ def choose(
     return "venv", "no Docker engine answers"
 
 
+def with_engine(choices: Choices) -> Choices:
+    """The same choices with the runner docker, for what only an engine can do.
+
+    Raises:
+        Stop: another runner was asked for.
+    """
+    if choices.runner not in ("auto", "docker"):
+        raise Stop("the runner docker: only an engine builds images", f"runner {choices.runner}", "--runner or PINTUNE_RUNNER", "--runner docker")
+    return replace(choices, runner="docker")
+
+
 def flavor(wanted: str, known: matrix.Matrix | None = None) -> tuple[str, str]:
     """The flavor to take, and why in a few words; `auto` takes the one that fits the GPU that is seen.
 
@@ -102,10 +113,10 @@ def make(choices: Choices, runner: str, image: str = "train", carried: Path | No
         raise Stop(f"a Docker engine for the image {image}", f"runner {runner}", "--image", "invoke build --runner docker, where an engine answers")
     if runner == "venv":
         return venv.build("train", choices.flavor, choices.dry)
-    return f"build  nothing to do: this is the image {_inside(choices.flavor)} that the matrix asks for"
+    return f"build  nothing to do: this is the image {inside(choices.flavor)} that the matrix asks for"
 
 
-def _inside(flavor: str) -> str:
+def inside(flavor: str) -> str:
     """Name of the image that this is.
 
     Raises:
@@ -115,9 +126,8 @@ def _inside(flavor: str) -> str:
     rebuild = f"on the host: invoke build --image {image} --flavor {flavor}; a devcontainer: rebuild it"
     if made_in != flavor:
         raise Stop(f"an image of the flavor {flavor}", f"one of {made_in}", f"inside the image {image}", rebuild)
-    known = matrix.load()
     path = matrix.lock_file(image, flavor)
-    lock.read(path, known.requirements(image, flavor))
+    lock.read(lock.row(image, flavor))
     if made_of != lock.sha256(path):
         raise Stop(f"the image of this checkout's lock, {lock.sha256(path)[:12]}", f"one of {made_of[:12]}", f"inside the image {image}", rebuild)
     return f"{image} {flavor}"
@@ -126,11 +136,11 @@ def _inside(flavor: str) -> str:
 def need_environment(choices: Choices, runner: str, computes: bool = True) -> None:
     """Raise Stop unless image or environment are there and made from this checkout, and with `computes` the flavor's GPU is."""
     known = matrix.load()
-    lock.read(matrix.lock_file("train", choices.flavor), known.requirements("train", choices.flavor))
+    lock.read(lock.row("train", choices.flavor))
     if computes:
         gpu.need(known, known.flavor(choices.flavor), gpu.look())
     if runner == "here":
-        _inside(choices.flavor)
+        inside(choices.flavor)
     again = "invoke build" + (f" --flavor {choices.flavor}" if choices.flavor != "cpu" else "")
     again += f" --runner {choices.runner}" if choices.runner != "auto" else ""
     if runner == "venv" and not venv.ready("train", choices.flavor):
@@ -207,6 +217,8 @@ def _facts(choices: Choices, runner: str) -> dict[str, str]:
     known = {"PINTUNE_RUNNER": runner, "PINTUNE_FLAVOR": choices.flavor, "PINTUNE_REVISION": revision, "PINTUNE_DIRTY": "1" if dirty else "0"}
     if runner != "here":
         known["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))
+    if (devices := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        known |= {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # numbered as nvidia-smi does
     if os.environ.get("PINTUNE_DEBUG"):
         known["PINTUNE_DEBUG"] = os.environ["PINTUNE_DEBUG"]
     return known

@@ -47,7 +47,7 @@ def build(image: str, flavor: str, dry: bool) -> str:
     known = matrix.load()
     known.flavor(flavor)
     commands = argv(image, flavor)
-    pins = lock.read(matrix.lock_file(image, flavor), known.requirements(image, flavor))
+    pins = lock.read(lock.row(image, flavor))
     if dry:
         return "\n".join(shlex.join([hostpip.uv(), *command[1:]]) for command in commands)
     target = folder(image, flavor)

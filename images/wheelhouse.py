@@ -44,6 +44,13 @@ def need(pins: Iterable[Pin], folder: Path) -> None:
                    "invoke wheelhouse, where there is a network")  # fmt: skip
 
 
+def need_debs(folder: Path) -> None:
+    """Raise Stop unless `folder` has apt's lists and Debian packages."""
+    for part, pattern in (("lists", "*Packages*"), ("archives", "*.deb")):
+        if not any((folder / part).glob(pattern)):
+            raise Stop(f"apt's {part}, as invoke wheelhouse gathers them", "none", str(folder / part), "invoke wheelhouse, where there is a network")
+
+
 def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:
     start = f"{_normal(pin.name)}-{pin.version}-"
     for folder in settings.folders:

@@ -3,14 +3,14 @@
     python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16 and for fp32; null without a model
 
 Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for
-grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep; for batches of max_length, so rather too much.
-The logits of every position are held in fp32 three times: as such, as probabilities and as gradient.
+grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep. Only answers go through the output head; their
+logits are held in fp32 three times: as such, as probabilities and as gradient. A context is taken to have six questions, as TAT-QA's,
+the longest of them max_length tokens long: an upper bound for most data, but no promise.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from pipeline import folders
@@ -19,6 +19,8 @@ from pipeline.recipe import Recipe
 
 _ADAM = 8  # bytes a trained parameter: two moments in fp32
 _TRAINED = 8  # weight and gradient in fp32
+_QUESTIONS = 6
+_SHARED = 1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
 _RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
 
 
@@ -31,8 +33,13 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
     path = folders.model(recipe.model.source) / "config.json"
     if not path.exists():
         return None
-    shape = _Shape(json.loads(path.read_text(encoding="utf-8")), path)
-    tokens = recipe.training.max_length * recipe.training.batch_contexts
+    try:
+        shape = _Shape(json.loads(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+        raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
+    a_context = _SHARED if recipe.training.packing == "shared" else _QUESTIONS
+    tokens = int(recipe.training.max_length * recipe.training.batch_contexts * a_context)
+    answers = recipe.evaluation.max_new_tokens * _QUESTIONS * recipe.training.batch_contexts
     adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
     made = {}
     for precision, size in (("fp16", 2), ("fp32", 4)):
@@ -40,22 +47,20 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
             "weights": shape.parameters * size,
             "adapter": adapter * _TRAINED,
             "optimizer": adapter * _ADAM,
-            "activations": tokens * (shape.layers * shape.kept_per_token * size + shape.vocabulary * 4 * 3),
+            "activations": tokens * shape.layers * shape.kept_per_token * size + answers * shape.vocabulary * 4 * 3,
             "runtime": _RUNTIME,
         }
         made[precision] = {**parts, "total": sum(parts.values())}
-    return {"model": recipe.model.source, "parameters": shape.parameters, "trained": adapter, "tokens": tokens, **made}
+    return {"model": recipe.model.source, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
+            "precision": recipe.training.precision, **made}  # fmt: skip
 
 
 class _Shape:
     """The figures of a decoder with gated MLPs (Llama, Mistral, Phi3)."""
 
-    def __init__(self, config: dict[str, Any], path: Path) -> None:
-        try:
-            self.hidden, self.layers, self.vocabulary = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
-            self.mlp, heads = int(config["intermediate_size"]), int(config["num_attention_heads"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.hidden, self.layers, self.vocabulary = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+        self.mlp, heads = int(config["intermediate_size"]), int(config["num_attention_heads"])
         head = config.get("head_dim") or self.hidden // heads
         queries, values = heads * head, int(config.get("num_key_value_heads") or heads) * head
         self.linear = {

@@ -18,13 +18,15 @@ A100 = gpu.parse("NVIDIA A100-SXM4-80GB, 8.0, 81920, 550.127.05\n" * 2)
 H100 = gpu.parse("NVIDIA H100 80GB HBM3, 9.0, 81559, 580.95.05\n")
 L4 = gpu.parse("NVIDIA L4, 8.9, 23034, 580.82.07\n")
 P100 = gpu.parse("Tesla P100-PCIE-16GB, 6.0, 16384, 580.65.06\n")
-OLD = gpu.parse("Tesla T4, 7.5, 15109, 470.256.02\n")
+OLD = gpu.parse("Tesla T4, 15109, 470.256.02\n")  # such drivers do not know the query compute_cap
+MIXED = gpu.parse("NVIDIA GeForce GT 1030, 6.1, 2048, 580.95.05\nNVIDIA GeForce RTX 4090, 8.9, 24564, 580.95.05\n")
+BROKEN = gpu.Seen(trouble="nvidia-smi: broken")
 NONE = gpu.Seen()
 
 
 @pytest.mark.parametrize(
     ("seen", "flavor"),
-    [(T4, "cu128"), (V100, "cu128"), (A100, "cu128"), (H100, "cu130"), (L4, "cu130"), (NONE, "cpu"), (gpu.Seen(trouble="nvidia-smi: ."), "cpu")],
+    [(T4, "cu128"), (V100, "cu128"), (A100, "cu128"), (H100, "cu130"), (L4, "cu130"), (NONE, "cpu"), (gpu.visible(MIXED, "1"), "cu130")],
 )
 def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> None:
     name, why = gpu.pick(KNOWN, seen)
@@ -32,11 +34,20 @@ def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> N
     assert why
 
 
-@pytest.mark.parametrize(("seen", "said"), [(P100, "sm_60"), (OLD, "driver 470.256.02 is older than 525.60.13")])
-def test_a_gpu_that_nothing_fits_is_no_silent_cpu(seen: gpu.Seen, said: str) -> None:
-    with pytest.raises(Stop, match="--flavor cpu") as stopped:
+@pytest.mark.parametrize(
+    ("seen", "said", "todo"),
+    [
+        (P100, "sm_60", "--flavor cpu"),
+        (OLD, "driver 470.256.02 is older than 525.60.13", "update the driver to 525.60.13 or newer, or --flavor cpu"),
+        (MIXED, "sm_61", "leave out the GPUs that do not fit, by CUDA_VISIBLE_DEVICES, or --flavor cpu"),
+        (BROKEN, "broken", "mend the driver, or --flavor cpu"),
+    ],
+)
+def test_a_gpu_that_nothing_fits_is_no_silent_cpu(seen: gpu.Seen, said: str, todo: str) -> None:
+    with pytest.raises(Stop) as stopped:
         gpu.pick(KNOWN, seen)
     assert said in stopped.value.found
+    assert stopped.value.todo == todo
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,20 @@ def test_every_gpu_of_a_machine_must_fit() -> None:
     assert gpu.pick(KNOWN, mixed)[0] == "cu128"
 
 
-@pytest.mark.parametrize("text", ["X, [N/A], 1, 580.1", "No devices were found", "a,b"])
+def test_figures_that_the_driver_does_not_say() -> None:
+    shared = gpu.parse("NVIDIA GB10, 12.1, [N/A], 580.95.05\n")
+    assert shared.gpus == (gpu.Gpu("NVIDIA GB10", (12, 1), 0),)
+    assert gpu.pick(KNOWN, shared)[0] == "cu130"
+    assert gpu.parse("GRID T4-16Q, 7.5, 16384, 535.161.08-grid\n").driver == "535.161.08"
+
+
+@pytest.mark.parametrize("wanted", ["", "7"])
+def test_no_gpu_is_left_where_none_is_made_visible(wanted: str) -> None:
+    assert gpu.visible(MIXED, wanted).gpus == ()
+    assert gpu.visible(MIXED, "GPU-8932f937").gpus == gpu.visible(MIXED, None).gpus == MIXED.gpus
+
+
+@pytest.mark.parametrize("text", ["X, [N/A], 1, [N/A]", "X, 8.0, 1, [N/A]", "[Insufficient Permissions]", "a,b"])
 def test_lines_that_say_nothing_are_trouble(text: str) -> None:
     assert gpu.parse(text).trouble
     assert not gpu.parse(text).gpus
@@ -86,6 +110,9 @@ def test_lines_that_say_nothing_are_trouble(text: str) -> None:
     [
         (FileNotFoundError(), None, ""),
         (subprocess.TimeoutExpired("nvidia-smi", 30), None, "does not answer"),
+        (None, subprocess.CompletedProcess([], 6, "No devices were found\n", ""), ""),
+        (None, subprocess.CompletedProcess([], -9, "", ""), "it said nothing"),
+        (None, subprocess.CompletedProcess([], 15, "NVIDIA H100, 9.0, 81559, 580.95.05\n", "Unable to determine the device handle\n"), "Unable"),
         (None, subprocess.CompletedProcess([], 9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", ""), "couldn't"),
     ],
 )
@@ -123,7 +150,7 @@ def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
 
 
 GIB = 2**30
-ESTIMATE = {
+ESTIMATE: dict[str, Any] = {"precision": "auto"} | {
     precision: {"weights": size * GIB, "adapter": 0, "optimizer": 0, "activations": 4 * GIB, "runtime": 0, "total": (size + 4) * GIB}
     for precision, size in (("fp16", 14), ("fp32", 28))
 }
@@ -133,4 +160,8 @@ ESTIMATE = {
 def test_a_recipe_is_held_against_the_gpus_memory(seen: gpu.Seen, flavor: str, severity: str) -> None:
     found = doctor.need("recipe big", ESTIMATE, KNOWN.flavor(flavor), seen)
     assert found.severity == severity
-    assert "about 18.0 GiB (weights 14.0" in found.found
+    assert "about 18.0 GiB in fp16 (weights 14.0" in found.found
+
+
+def test_the_recipes_own_precision_counts() -> None:
+    assert doctor.need("recipe big", {**ESTIMATE, "precision": "fp32"}, KNOWN.flavor("cu130"), L4).severity == "wrong"

@@ -126,6 +126,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout in which train:cpu has been released, and recorded."""
     monkeypatch.setattr(registry, "RECORD", tmp_path / "released.json")
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    monkeypatch.delenv("PINTUNE_REGISTRY", raising=False)
     monkeypatch.setattr("images.facts.version", lambda: "0.1.0")
     monkeypatch.setattr(build, "source_hash", lambda image, flavor: RECORD["source"])
     release.folder().mkdir(parents=True)
@@ -171,10 +172,36 @@ def test_a_push_of_another_digest_than_recorded_is_refused(record: Path) -> None
 def test_a_push_that_the_registry_holds_otherwise_is_refused_and_not_recorded(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record.unlink()
     monkeypatch.setattr(engine, "load", lambda archive: None)
+    monkeypatch.setattr(engine, "registry_digest", lambda where: "")
+    monkeypatch.setattr(engine, "image_id", lambda name: RECORD["digest"])
     monkeypatch.setattr(engine, "push", lambda name, to, tag: "sha256:" + "2" * 64)
     with pytest.raises(Stop, match="containerd image store"):
         registry.push("train", "cpu", "r.example/p", dry=False)
     assert not record.exists()
+
+
+def test_a_tag_that_the_registry_has_for_another_image_is_kept(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record.unlink()
+    monkeypatch.setattr(engine, "registry_digest", lambda where: "sha256:" + "3" * 64)
+    monkeypatch.setattr(engine, "push", lambda *words: pytest.fail("pushed"))
+    with pytest.raises(Stop, match="nothing was pushed"):
+        registry.push("train", "cpu", "r.example/p", dry=False)
+
+
+def test_an_engine_that_repacks_pushes_nothing(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "load", lambda archive: None)
+    monkeypatch.setattr(engine, "registry_digest", lambda where: "")
+    monkeypatch.setattr(engine, "image_id", lambda name: "sha256:" + "4" * 64)
+    monkeypatch.setattr(engine, "push", lambda *words: pytest.fail("pushed"))
+    with pytest.raises(Stop, match="containerd image store"):
+        registry.push("train", "cpu", "r.example/p", dry=False)
+
+
+@pytest.mark.parametrize(("base", "epoch"), [(5, 10), (20, 20)])
+def test_times_are_never_older_than_the_base(monkeypatch: pytest.MonkeyPatch, base: int, epoch: int) -> None:
+    monkeypatch.setattr("images.facts.commit_time", lambda: 10)
+    monkeypatch.setattr(engine, "created", lambda name: base)
+    assert release.source_date_epoch("debian") == epoch
 
 
 def test_a_record_that_is_no_json_is_said(record: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from images import engine, oci
+from images import engine, matrix, oci
 from tests.conftest import invoke_in, lacking
 from tests.marks import Invoke
 
@@ -25,7 +25,9 @@ REGISTRY = "127.0.0.1:5000"
 
 @pytest.fixture(scope="session")
 def calls(committed: Path) -> Invoke:
-    """Run `invoke` in the committed copy."""
+    """Run `invoke` in the committed copy, where git overlooks one file that is not committed."""
+    (committed / ".git" / "info" / "exclude").write_text("overlooked.txt\n")
+    (committed / "pipeline" / "overlooked.txt").write_text("not in the commit")
     return invoke_in(committed)
 
 
@@ -53,8 +55,18 @@ def test_two_release_builds_give_one_digest(verified: str, committed: Path) -> N
     record = json.loads(archive.with_suffix(".json").read_text())
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", record["digest"])
     assert oci.digest(archive) == record["digest"] == engine.image_id("pintune/train:cpu")
-    assert record["source_date_epoch"] == 1767225600  # the commit's
+    created = engine.created(os.environ.get("PINTUNE_BASE_IMAGE") or matrix.load().base.image)
+    assert record["source_date_epoch"] == max(1767225600, created)  # the commit's, or the base's if that is younger
+    assert "@sha256:" in record["base"]
     assert oci.compressed_size(archive) <= 480e6
+
+
+def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> None:
+    """A file that git was told to overlook lay in the checkout: see `calls`."""
+    ran = subprocess.run(["docker", "run", "--rm", "pintune/train:cpu", "ls", "/opt/pintune/pipeline"], capture_output=True, text=True)
+    assert "recipe.py" in ran.stdout
+    assert "overlooked.txt" not in ran.stdout
+    assert (committed / "pipeline" / "overlooked.txt").exists()
 
 
 def test_a_release_is_of_a_commit(calls: Invoke, committed: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -77,6 +78,11 @@ def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
         (("build", "--image", "serve", "--flavor", "cpu", "--runner", "docker", "--dry"), {}, "a flavor of the image serve: cu130"),
         (("build", "--image", "trian", "--runner", "docker", "--dry"), {}, "an image: train, dev, webui, serve"),
         (("build", "--release"), NO_ENGINE, "start Docker"),
+        (("--dry", "build", "--image", "test", "--flavor", "cpu", "--runner", "docker"), {}, "a lock only"),
+        (("--dry", "build", "--offline", "--runner", "venv"), {}, "only an engine builds images"),
+        (("--dry", "build", "--release"), {"PINTUNE_RUNNER": "venv"}, "only an engine builds images"),
+        (("--dry", "build", "--runner", "docker", "--wheelhouse", "/nope"), {}, "add --offline"),
+        (("--dry", "push", "--image", "nosuch", "--registry", "r.example/p"), {}, "an image: train"),
         (("push", "--registry", "https://r.example"), {}, "a registry such as"),
         (("push", "--registry", "r.example/p"), {}, "a release build of train:cpu"),
         (("pull", "--registry", "r.example/p"), {}, "none recorded"),
@@ -112,7 +118,7 @@ def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path)
     sealed = matrix.digest(("3.99", known.base.platform, *requirements))  # the lock of that Python, so that the build gets to it
     changes = {
         bare / "images" / "matrix.toml": ('python = "3.11"', 'python = "3.99"'),
-        bare / "images" / "locks" / "train-cpu.txt": (lock.asked_for(requirements), sealed),
+        bare / "images" / "locks" / "train-cpu.txt": (lock.asked_for(lock.row("train", "cpu")), sealed),
     }
     kept = {file: file.read_text() for file in changes}
     try:
@@ -137,6 +143,52 @@ def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
     told = json.loads(call("doctor", "--json", **NO_ENGINE).stdout)
     assert (told["flavor"], told["wrong"]) == ("cpu", 0)
     assert {"severity", "what", "found", "remedy"} == set(told["findings"][0])
+
+
+MACHINES = {
+    "T4, driver 535": ("Tesla T4, 7.5, 15360, 535.183.01", 0, "cu128", "ok"),
+    "A100, driver 550": ("NVIDIA A100-SXM4-80GB, 8.0, 81920, 550.127.05", 0, "cu128", "ok"),
+    "H100, driver 580": ("NVIDIA H100 80GB HBM3, 9.0, 81559, 580.95.05", 0, "cu130", "ok"),
+    "no GPU": ("No devices were found", 6, "cpu", "note"),
+    "driver 470": ('Field "compute_cap" is not a valid field to query.', 2, "cpu", "ok"),
+    "broken driver": ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", 9, "cpu", "wrong"),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_doctor_picks_the_flavor_of_the_machine(call: Invoke, tmp_path: Path, machine: str) -> None:
+    """The verb itself, with a stand-in that prints what nvidia-smi printed on such machines."""
+    printed, status, flavor, severity = MACHINES[machine]
+    (tmp_path / "nvidia-smi").write_text(
+        f"#!/bin/sh\ncase \"$*\" in *compute_cap*) cat <<'END'\n{printed}\nEND\nexit {status};; esac\necho 'Tesla T4, 15109, 470.256.02'\n"
+    )
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **NO_ENGINE}
+    done = call("doctor", "--json", **path)
+    told = json.loads(done.stdout)
+    found = {each["what"]: each for each in told["findings"]}
+    assert told["flavor"] == flavor
+    assert found["GPU"]["severity"] == severity
+    fits = machine not in ("driver 470", "broken driver")
+    assert (done.returncode == 0) is fits is (told["wrong"] == 0)
+    assert f"flavor {flavor}" in found
+    if machine == "driver 470":
+        assert "driver 470.256.02 is older than 525.60.13" in found["flavor"]["found"]
+        assert "update the driver to 525.60.13" in found["flavor"]["remedy"]
+    dry = call("--dry", "train", "--runner", "venv", **path)
+    assert (dry.returncode == 0) is fits  # what auto does not fit is no silent cpu
+
+
+def test_doctor_reports_what_it_was_asked_for_wrongly(call: Invoke) -> None:
+    for words, environment, what in (
+        ((), {"PINTUNE_FLAVOR": "zzz"}, "flavor"),
+        ((), {"PINTUNE_RUNNER": "zzz"}, "runner"),
+        (("--runner", "docker"), {}, "runner"),
+        ((), {"PINTUNE_IMAGE": "dev", "PINTUNE_FLAVOR": "cpu", "PINTUNE_LOCK": "beef"}, "runner"),
+    ):
+        done = call("doctor", "--json", *words, **NO_ENGINE, **environment)
+        wrong = [each["what"] for each in json.loads(done.stdout)["findings"] if each["severity"] == "wrong"]
+        assert (done.returncode, what in wrong) == (1, True), done.stdout
 
 
 def test_a_gpu_that_is_asked_for_and_missing_stops_the_run(call: Invoke) -> None:

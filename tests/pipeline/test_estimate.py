@@ -67,6 +67,17 @@ def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _config(tmp_path, "smollm2-135m-instruct", {"hidden_size": 576})
-    with pytest.raises(Stop, match=r"config\.json"):
-        estimate.estimate(recipe.load("quickstart"))
+    kinds: list[Any] = [{"hidden_size": 576}, {**SMOLLM2, "num_attention_heads": 0}, {**SMOLLM2, "vocab_size": "many"}, []]
+    for broken in kinds:
+        _config(tmp_path, "smollm2-135m-instruct", broken)
+        with pytest.raises(Stop, match=r"config\.json"):
+            estimate.estimate(recipe.load("quickstart"))
+
+
+def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    shared, alone = (estimate.estimate(recipe.load("quickstart", [f"training.packing={packing}"])) for packing in ("shared", "none"))
+    assert shared is not None
+    assert alone is not None
+    assert alone["fp16"]["activations"] > 3 * shared["fp16"]["activations"]
