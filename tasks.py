@@ -90,11 +90,10 @@ def build(
         if release or verify or offline:
             choices = runners.with_engine(choices)
         chosen = _runner(choices)
-        if release or verify:
-            lines = releases.build_release(image, choices.flavor, choices.dry, carried, verify)
-        else:
-            lines = iter([runners.make(choices, chosen, image, carried)])
-        for line in lines:
+        if not (release or verify):
+            print(runners.make(choices, chosen, image, carried), flush=True)
+            return
+        for line in releases.build_release(image, choices.flavor, choices.dry, carried, verify):
             print(line, flush=True)
 
 
@@ -111,7 +110,7 @@ def push(c: Context, image: str = "train", flavor: str = "", registry: str = "")
     """Push the newest release build and record its digest."""
     with plainly():
         choices = _choices(c, flavor=flavor)
-        print(registries.push(image, choices.flavor, registry, choices.dry))
+        print(registries.push(image, choices.flavor, registry, choices.dry), flush=True)
 
 
 @task(help={**NAMED, "registry": f"{REGISTRY}, else the one it was pushed to)"})

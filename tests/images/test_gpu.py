@@ -146,7 +146,7 @@ def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
     assert _said(T4, "cu130")["flavor cu130"].remedy == "--flavor cu128"
     assert _said(NONE, "cpu")["GPU"].severity == "note"
     assert _said(gpu.Seen(trouble="nvidia-smi: broken"), "cpu")["GPU"].severity == "wrong"
-    assert _said(P100, "cpu")["flavor"].severity == "wrong"
+    assert _said(P100, "cpu")["flavors"].severity == "wrong"
 
 
 GIB = 2**30
