@@ -74,3 +74,12 @@ def test_inside_and_outside_train_the_same_adapter(opened: Path, image: str) -> 
 def test_what_one_works_in(opened: Path, words: tuple[str, ...], wanted: str) -> None:
     done = _cli("exec", *words, folder=opened)
     assert (done.returncode, done.stdout.startswith(wanted)) == (0, True), done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_quickstart_inside(opened: Path) -> None:
+    """With nothing set: the adapter is the one that docker and venv make outside."""
+    done = _cli("exec", "invoke", "train", "evaluate", "export", folder=opened)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    made = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())
+    assert made["training"]["adapter_sha256"] == "5fa435e11cb258a3ed8b87655b2982c792f96fd4a3b1f388bedb3bc68a791a3e"
