@@ -97,7 +97,7 @@ def snapshot(known: matrix.Matrix, environment: Mapping[str, str] = os.environ) 
     """
     told = environment.get("PINTUNE_SNAPSHOT") or ("off" if environment.get("PINTUNE_BASE_IMAGE") else known.base.snapshot)
     if told != "off" and not re.fullmatch(r"\d{8}T\d{6}Z", told):
-        raise Stop("a day of snapshot.debian.org such as 20261101T000000Z, or off", repr(told), "PINTUNE_SNAPSHOT", "unset PINTUNE_SNAPSHOT")
+        raise Stop("a day of Debian's snapshot archive such as 20261101T000000Z, or off", repr(told), "PINTUNE_SNAPSHOT", "unset PINTUNE_SNAPSHOT")
     return "" if told == "off" else told
 
 
@@ -165,7 +165,7 @@ def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, c
         if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
             raise Stop(f"the image {tag(image, flavor)}", "a build that failed; its last lines are above", "images/Dockerfile",
                        "mend what they name, then invoke build; where no registry is reached, PINTUNE_BASE_IMAGE names a local base"
-                       ", where snapshot.debian.org is not, PINTUNE_SNAPSHOT=off")  # fmt: skip
+                       ", where Debian's snapshot archive is not, PINTUNE_SNAPSHOT=off")  # fmt: skip
     return f"build  {tag(image, flavor)}: {engine.image_id(tag(image, flavor))}"
 
 

@@ -29,7 +29,7 @@ class Base:
     platform: str  # as Docker writes it: linux/amd64
     python: str  # major.minor
     debian: str  # the suite's name, for apt
-    snapshot: str  # a day of snapshot.debian.org: 20261101T000000Z
+    snapshot: str  # a day of Debian's snapshot archive: 20261101T000000Z
 
 
 @dataclass(frozen=True)

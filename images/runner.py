@@ -234,12 +234,12 @@ def _container(choices: Choices, step: str, command: tuple[str, ...], files: tup
             folder.mkdir(exist_ok=True)
         if not choices.dry and writable:
             container.hand_over(folder)
-        mounts.append(Mount(folder, f"/work/{name}", writable))
+        mounts.append(Mount(folder, f"/pintune/{name}", writable))
     if not choices.dry:
         environment["PINTUNE_IMAGE_DIGEST"] = engine.image_id(image) or ""
     if access.network:
         mounts += _network(environment, scratch, choices.dry)
-    named = {str(file): f"/work/given/{number}/{file.name}" for number, file in enumerate(files)}
+    named = {str(file): f"/pintune/given/{number}/{file.name}" for number, file in enumerate(files)}
     mounts += [Mount(file.resolve(), named[str(file)]) for file in files]
     brought = _gpu(choices) if access.computes and matrix.load().flavor(choices.flavor).cuda else ""
     uid, gid = container.user()
@@ -278,8 +278,8 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
     if mirror := os.environ.get("PINTUNE_MIRROR"):
         if not Path(mirror).is_dir():
             raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={mirror}", "unset PINTUNE_MIRROR, or name a folder")
-        environment["PINTUNE_MIRROR"] = "/work/mirror"
-        mounts.append(Mount(Path(mirror).resolve(), "/work/mirror"))
+        environment["PINTUNE_MIRROR"] = "/pintune/mirror"
+        mounts.append(Mount(Path(mirror).resolve(), "/pintune/mirror"))
     environment.update({name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)})
     return mounts
 

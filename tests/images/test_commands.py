@@ -69,7 +69,7 @@ def test_the_base_is_pinned_unless_replaced() -> None:
 
 
 SPEC = Container(
-    "pintune/train:cpu", ("python", "-m", "pipeline", "train"), (Mount(Path("/d"), "/work/data"), Mount(Path("/r"), "/work/runs", True)),
+    "pintune/train:cpu", ("python", "-m", "pipeline", "train"), (Mount(Path("/d"), "/pintune/data"), Mount(Path("/r"), "/pintune/runs", True)),
     {"PINTUNE_RUNNER": "docker"}, 501, 20,
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ SPEC = Container(
 def test_the_run_command() -> None:
     assert engine.shown(container.argv(SPEC)) == (
         "docker run --rm --user 501:20 --cap-drop ALL --security-opt no-new-privileges --read-only --init --tmpfs /tmp:exec,mode=1777 --network none"
-        " --mount type=bind,source=/d,target=/work/data,readonly --mount type=bind,source=/r,target=/work/runs"
+        " --mount type=bind,source=/d,target=/pintune/data,readonly --mount type=bind,source=/r,target=/pintune/runs"
         " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
     )
 
@@ -108,8 +108,8 @@ def test_a_file_is_found_in_the_container_however_it_is_written(
     Path(given).write_text("")
     runner.run(Choices(given, "cpu", "docker", dry=True), "docker", "train")
     line = capsys.readouterr().out
-    assert f"source={Path(given).resolve()},target=/work/given/0/mine.toml,readonly" in line
-    assert "--recipe /work/given/0/mine.toml" in line
+    assert f"source={Path(given).resolve()},target=/pintune/given/0/mine.toml,readonly" in line
+    assert "--recipe /pintune/given/0/mine.toml" in line
 
 
 def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
@@ -123,8 +123,8 @@ def test_the_sdk_is_asked_for_the_same() -> None:
         "501:20", ["ALL"], ["no-new-privileges"], True, "none",
     )  # fmt: skip
     assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in asked["mounts"]] == [
-        ("/d", "/work/data", True),
-        ("/r", "/work/runs", False),
+        ("/d", "/pintune/data", True),
+        ("/r", "/pintune/runs", False),
     ]
 
 

@@ -40,7 +40,7 @@ def test_the_webui_imports_and_serves(engine_there: None, invoke: Invoke) -> Non
     assert imported.returncode == 0, imported.stderr
     made = engine.client().containers.run(
         name, detach=True, read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"], network_mode="none",
-        tmpfs={"/tmp": "exec,mode=1777", "/work/runs": "uid=1000"}, healthcheck={"interval": 5 * 10**9},
+        tmpfs={"/tmp": "exec,mode=1777", "/pintune/runs": "uid=1000"}, healthcheck={"interval": 5 * 10**9},
     )  # fmt: skip
     try:
         for _ in range(60):

@@ -170,7 +170,9 @@ def test_a_killed_container_is_said_and_resumes_to_the_same_adapter(image: str, 
 
 
 def test_a_disk_that_is_full_is_said(image: str) -> None:
-    done = _docker("run", "--rm", "--network", "none", "--tmpfs", "/work/data:size=64k,uid=1000,gid=1000", image, "python", "-m", "pipeline", "fetch")
+    done = _docker(
+        "run", "--rm", "--network", "none", "--tmpfs", "/pintune/data:size=64k,uid=1000,gid=1000", image, "python", "-m", "pipeline", "fetch"
+    )
     assert done.returncode == 1
     assert "disk space" in done.stderr
     assert "No space left on device" in done.stderr
@@ -184,16 +186,16 @@ def test_training_can_neither_write_elsewhere_nor_reach_a_network(image: str, ch
         [
             "import os, socket",
             "bad = []",
-            "tries = {'root': lambda: open('/x', 'w'), 'data': lambda: open('/work/data/x', 'w'), 'models': lambda: open('/work/models/x', 'w'),"
+            "tries = {'root': lambda: open('/x', 'w'), 'data': lambda: open('/pintune/data/x', 'w'), 'models': lambda: open('/pintune/models/x', 'w'),"
             " 'network': lambda: socket.create_connection(('192.0.2.1', 80), 3), 'uid': lambda: os.setuid(0)}",
             "exec('for name, attempt in tries.items():\\n try:\\n  attempt(); bad.append(name)\\n except OSError:\\n  pass')",
-            "print(bad, os.getuid(), os.access('/work/runs', os.W_OK))",
+            "print(bad, os.getuid(), os.access('/pintune/runs', os.W_OK))",
         ]
     )
     mounts = []
     for name in ("data", "models", "runs"):
         container.hand_over(checkout / name)
-        mounts.append(container.Mount(checkout / name, f"/work/{name}", writable=name == "runs"))
+        mounts.append(container.Mount(checkout / name, f"/pintune/{name}", writable=name == "runs"))
     uid, gid = container.user()
     status, text = container.run(container.Container(image, ("python", "-c", code), tuple(mounts), {}, uid, gid), capture=True)
     assert (status, text.strip()) == (0, f"[] {uid} True")

@@ -181,7 +181,7 @@ def test_without_any_network_from_what_was_carried_over(calls: Invoke, committed
 ESCAPES = {
     "write to /": "touch /here",
     "write to the code": "touch /opt/pintune/pipeline/here",
-    "write to its data": "touch /work/data/here",
+    "write to its data": "touch /pintune/data/here",
     "reach a network": "python -c \"import socket; socket.create_connection(('1.1.1.1', 53), 3)\"",
     "see a network device": "test $(ls /sys/class/net | grep -vc '^lo$') -gt 0",
     "become root": "python -c 'import os; os.setuid(0)'",
@@ -209,7 +209,9 @@ def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
     from images.runner import Choices
 
     spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
-    spec = container.Container(**{**spec.__dict__, "command": ("sh", "-c", "touch /work/runs/here /tmp/here && rm /work/runs/here && echo it could")})
+    spec = container.Container(
+        **{**spec.__dict__, "command": ("sh", "-c", "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could")}
+    )
     assert container.run(spec, capture=True) == (0, "it could\n")
 
 
