@@ -3,6 +3,7 @@
 # Where from is in the secrets uv.toml and certificates; neither stays.
 set -eu
 export UV_CONFIG_FILE=/run/secrets/uv.toml UV_CACHE_DIR=/var/cache/uv UV_LINK_MODE=copy UV_NO_PROGRESS=1
+export UV_NO_INSTALLER_METADATA=1 # uv_cache.json would hold when a wheel of a local folder arrived: another digest in every build
 if [ -s /run/secrets/certificates ]; then export SSL_CERT_FILE=/run/secrets/certificates; fi
 [ -d /opt/venv ] || /opt/tools/bin/uv venv --quiet --python "/usr/bin/python$PYTHON" /opt/venv
 /opt/tools/bin/uv pip install --quiet --python /opt/venv/bin/python --require-hashes --only-binary :all: -r "$1"

@@ -69,6 +69,13 @@ def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> Non
     assert (committed / "pipeline" / "overlooked.txt").exists()
 
 
+def test_nothing_in_a_release_says_where_the_wheels_came_from(verified: str) -> None:
+    """An index and a local folder give the same files: uv would write uv_cache.json, with the time, for the latter alone."""
+    look = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info; find /opt -name uv_cache.json -o -name direct_url.json"
+    ran = subprocess.run(["docker", "run", "--rm", "pintune/train:cpu", "sh", "-c", look], capture_output=True, text=True)
+    assert [Path(line).name for line in ran.stdout.splitlines()] == ["torch-2.13.0+cpu.dist-info"]
+
+
 def test_a_release_is_of_a_commit(calls: Invoke, committed: Path) -> None:
     extra = committed / "images" / "extra.py"
     try:
