@@ -22,7 +22,7 @@ _NEXT = """next:
   invoke train --set training.epochs=3 evaluate   learn longer
   invoke runs                                     compare the runs"""
 
-STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate")
+STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate", "score")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
     parser.add_argument("--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0")
     parser.add_argument("--file", default="", help="ask: a JSON file with one context, instead of --context")
+    parser.add_argument("--predictions", default="predictions.json", help="score: a prediction file in the authors' format")
+    parser.add_argument("--gold", default="", help="score: a raw file in TAT-QA's schema, with answers")
+    parser.add_argument("--json", action="store_true", help="score: for programs")
     parser.add_argument("--question", default="", help="ask: the question; default: the context's first")
     return parser
 
@@ -112,6 +115,7 @@ def _fetch(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _format(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing is forked here
     from pipeline import rows
 
     rows.format_splits(recipe, _say)
@@ -148,14 +152,27 @@ def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     from pipeline import ask
-    from pipeline.tatqa import format
+    from pipeline.tatqa import target
 
     merged = ask.merged_model(recipe)
     context = ask.context_of_file(Path(given.file)) if given.file else ask.context_of_data(recipe, given.context)
     answered = ask.ask(recipe, merged, context, given.question)
     _say(f"ask    {merged}")
-    _say(format.render_input(context, answered.question, recipe.data.language))
-    _say(f"Answer: {answered.answer}" + (f"   (gold: {answered.gold})" if answered.gold else ""))
+    _say(answered.asked)
+    if answered.text != (answer := target.write_answer(answered.said.answer, answered.said.scale, recipe.data.language)):
+        _say(answered.text)
+    _say(f"Answer: {answer or f'none: {answered.said.problem}'}" + (f"   (gold: {answered.gold})" if answered.gold else ""))
+
+
+def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    import json
+
+    from pipeline import scoring
+
+    scored, note = scoring.score_file(Path(given.predictions), Path(given.gold))
+    if note:
+        print(f"score  {note}", file=sys.stderr, flush=True)
+    _say(json.dumps(scoring.as_json(scored), ensure_ascii=False) if given.json else scoring.table(scoring.summary(scored)))
 
 
 def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
@@ -168,12 +185,13 @@ def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
     """The newest run and the recipe it was trained with, overrides of this call on top."""
-    from pipeline import manifest, rows, runs
+    from pipeline import folders, manifest, rows, runs
 
     run, made = runs.latest(recipe)
     recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / runs.MANIFEST))
     if stale := rows.unformatted(recipe):
-        raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", f"data/{recipe.data.source}", "invoke data")
+        raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(recipe)),
+                   f"invoke data {recipes.shaping(recipe)}")  # fmt: skip
     # the adapter fits the model that it was trained on; evaluation may well be on other data
     now = manifest.model_inputs(recipe)
     manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / runs.MANIFEST)
@@ -182,7 +200,7 @@ def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.
 
 def _steps() -> dict[str, Any]:
     return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask,
-            "estimate": _estimate}  # fmt: skip
+            "estimate": _estimate, "score": _score}  # fmt: skip
 
 
 if __name__ == "__main__":

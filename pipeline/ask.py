@@ -8,17 +8,19 @@ python -m pipeline ask --file context.json --question "…"       # a table with
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from pipeline import folders
+from pipeline import chat, folders, rows
 from pipeline.answering import answers
 from pipeline.errors import Stop
-from pipeline.fetch import splits
 from pipeline.recipe import Recipe
-from pipeline.tatqa import format, schema
+from pipeline.sources import splits
+from pipeline.tatqa import format, schema, target
+from pipeline.tatqa.target import Said
 from pipeline.training import model
 
 
@@ -26,9 +28,9 @@ from pipeline.training import model
 class Answered:
     """A question, the model's answer and the gold one, if the context has it."""
 
-    context: schema.Context
-    question: str
-    answer: str
+    asked: str  # table, notes and question as the model read them
+    text: str  # as the model wrote it
+    said: Said
     gold: str
 
 
@@ -54,13 +56,13 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) ->
     if not question and not own:
         raise Stop("a question", "none given and none in the context", "the command line", 'invoke ask --file FILE --question "…"')
     question = question or next(iter(own))
-    words = format.LANGUAGES[recipe.data.language]
-    row = {"instruction": words.instruction, "input": format.render_input(context, question, recipe.data.language)}
+    row = format.question_row(format.in_plain_characters(context, Counter()), question, rows.style(recipe))
     kind, _ = model.precision(recipe)
     loaded = model.load_base(merged, torch.float16 if kind == "fp16" else torch.float32)
-    text = answers(loaded, model.load_tokenizer(merged), [row], recipe.evaluation.max_new_tokens, 1)[0] or ""
-    gold = format.render_output(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
-    return Answered(context, question, text, gold)
+    talker = chat.chat(chat.load_tokenizer(merged), merged)
+    text = answers(loaded, talker, [row], recipe.evaluation.max_new_tokens, 1)[0] or ""
+    gold = target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
+    return Answered(row["input"], text, target.read(text, recipe.data.language, row["input"]), gold)
 
 
 def context_of_data(recipe: Recipe, number: int) -> schema.Context:
@@ -69,11 +71,15 @@ def context_of_data(recipe: Recipe, number: int) -> schema.Context:
     Raises:
         Stop: there is none of that number.
     """
-    path = folders.raw_split(recipe.data.source, splits(recipe)[1])
-    contexts = schema.load(path)
-    if not 0 <= number < len(contexts):
-        raise Stop(f"a context from 0 to {len(contexts) - 1}", str(number), str(path), "invoke ask --context 0")
-    return contexts[number]
+    path = folders.raw_split(recipe, splits(recipe)[1])
+    if path.suffix == ".jsonl":
+        raise Stop("contexts with a table", "rows of instruction, input and output", str(path), 'invoke ask --file FILE --question "…"')
+    count = 0
+    for context in schema.read(path):
+        if count == number:
+            return context
+        count += 1
+    raise Stop(f"a context from 0 to {count - 1}", str(number), str(path), "invoke ask --context 0")
 
 
 def context_of_file(path: Path) -> schema.Context:
@@ -83,9 +89,9 @@ def context_of_file(path: Path) -> schema.Context:
         Stop: as `schema.parse`.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise Stop("a context in JSON", str(error), str(path), "pass a file in TAT-QA's raw schema") from None
+        raise Stop("a context in JSON", str(error).splitlines()[0], str(path), "pass a file in TAT-QA's raw schema") from None
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
     if isinstance(raw, dict):

@@ -1,6 +1,8 @@
 """Greedy answers of the base and the tuned model to the held-out split, scored by the authors' rules.
 
-python -m pipeline evaluate     # runs/RECIPE/latest/{evaluation,predictions,predictions-base}.json
+python -m pipeline evaluate     # runs/RECIPE/latest/{evaluation,predictions,predictions-base}.json, answers.jsonl, report.html
+
+An evaluation that was killed goes on where it was when it is called again.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ from typing import Any
 
 import torch
 
-from pipeline import folders, manifest
-from pipeline.answering import answers
+from pipeline import answering, chat, folders, manifest, report, rows, scoring
 from pipeline.errors import Stop
-from pipeline.fetch import splits
-from pipeline.files import write_json
+from pipeline.files import new_copy, sha256, write_json
+from pipeline.partial import Partial
 from pipeline.recipe import Recipe
-from pipeline.rows import read_rows
-from pipeline.tatqa import format, schema
-from pipeline.tatqa.score import Score, mean, score
+from pipeline.scoring import Scored
+from pipeline.significance import interval, p_value
+from pipeline.sources import source, splits
+from pipeline.tatqa import plain_rows, target
+from pipeline.tatqa.score import score
+from pipeline.tatqa.target import Said
 from pipeline.training import model
+
+Row = dict[str, Any]
 
 
 def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
@@ -31,57 +37,112 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         Stop: rows, model or adapter missing, or no question fits.
     """
     _, split = splits(recipe)
-    rows = read_rows(folders.formatted_split(recipe.data.source, recipe.data.language, split), recipe.data.evaluation_contexts)
+    asked = rows.read_rows(folders.formatted_split(recipe, split), recipe.data.evaluation_contexts)
     kind, _ = model.precision(recipe)
     folder = folders.model(recipe.model.source)
-    tokenizer = model.load_tokenizer(folder)
+    talker = chat.chat(chat.load_tokenizer(folder), folder)
     tuned = model.load_adapter(model.load_base(folder, torch.float16 if kind == "fp16" else torch.float32), run / "adapter")
-    print(f"evaluate  {len(rows)} questions of {recipe.data.source}/{split}; {kind} on {model.device()}", flush=True)
+    print(f"evaluate  {len(asked)} questions of {source(recipe).name}/{split}; {kind} on {model.device()}", flush=True)
     started = time.monotonic()
+    made_of = {"adapter": sha256(run / "adapter" / "adapter_model.safetensors"), "rows": sha256(folders.formatted_split(recipe, split)),
+               "precision": kind, "max_new_tokens": recipe.evaluation.max_new_tokens, "code": sha256(Path(answering.__file__))}  # fmt: skip
     with tuned.disable_adapter():
-        before = _answer(recipe, tuned, tokenizer, rows, "base ")
-    after = _answer(recipe, tuned, tokenizer, rows, "tuned")
-    fit = [row for row in rows if row["uid"] in after]
+        before = _answer(recipe, tuned, talker, asked, "base ", Partial(run / ".answers-base.jsonl", {**made_of, "adapter": ""}))
+    after = _answer(recipe, tuned, talker, asked, "tuned", Partial(run / ".answers-tuned.jsonl", made_of))
+    fit = [row for row in asked if row["uid"] in after]
     if not fit:
-        raise Stop("questions that fit training.max_length", f"none of {len(rows)}", "the recipe, [training] max_length", "raise training.max_length")
+        raise Stop(
+            "questions that fit training.max_length", f"none of {len(asked)}", "the recipe, [training] max_length", "raise training.max_length"
+        )
+    said = {"base": [_read(row, before[row["uid"]], recipe) for row in fit], "tuned": [_read(row, after[row["uid"]], recipe) for row in fit]}
+    scored = {who: [_score(row, each) for row, each in zip(fit, said[who], strict=True)] for who in said}
     results = {
-        "split": f"{recipe.data.source}/{split}",
+        "split": f"{source(recipe).name}/{split}",
         "questions": len(fit),
-        "questions_left_out": len(rows) - len(fit),
+        "questions_left_out": len(asked) - len(fit),
+        "contexts": len({row["context"] for row in fit}),
         "seconds": round(time.monotonic() - started, 1),
-        "base": _scores(fit, before),
-        "tuned": _scores(fit, after),
+        "base": scoring.summary(scored["base"]),
+        "tuned": scoring.summary(scored["tuned"]),
+        "certainty": _certainty(scored, [row["context"] for row in fit]),
+        "without_answer": {who: sum(1 for each in said[who] if each.problem) for who in said},
     }
-    write_json(run / "predictions-base.json", before)
-    write_json(run / "predictions.json", after)
-    write_json(run / "evaluation.json", results)
+    texts = {"base": before, "tuned": after}
+    _write(run, fit, said, scored, texts, results)
     manifest.add(run, made, "evaluation", {key: results[key] for key in ("split", "questions", "questions_left_out", "seconds")})
+    report.write(recipe, run)
+    for who in said:
+        (run / f".answers-{who}.jsonl").unlink(missing_ok=True)
     return results
 
 
+def _answer(recipe: Recipe, asked: Any, talker: chat.Chat, all_rows: list[Row], name: str, partial: Partial) -> dict[str, str]:
+    """The model's texts by uid; questions that do not fit are not among them."""
+    known = partial.known()
+    left = [row for row in all_rows if row["uid"] not in known]
+    if known:
+        print(f"{name}  {len(known)} questions were answered before", flush=True)
+    settings = recipe.evaluation
+
+    def keep(texts: dict[int, str]) -> None:
+        partial.add({left[place]["uid"]: text for place, text in texts.items()})
+
+    found = answering.answers(asked, talker, left, settings.max_new_tokens, settings.batch_questions, name, recipe.training.max_length, keep)
+    return known | {row["uid"]: text for row, text in zip(left, found, strict=True) if text is not None}
+
+
+def _read(row: Row, text: str, recipe: Recipe) -> Said:
+    if row["answer_type"] == plain_rows.ANSWER_TYPE:
+        return Said(text, "")
+    return target.read(text, recipe.data.language, row["input"])
+
+
+def _score(row: Row, said: Said) -> Scored:
+    found = score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)
+    return Scored(row["uid"], row["answer_type"], row["answer_from"], found)
+
+
+def _certainty(scored: dict[str, list[Scored]], contexts: list[str]) -> dict[str, Any]:
+    """95 % intervals of base, tuned and their difference, and the p-value of the difference, for EM and F1."""
+    found: dict[str, Any] = {}
+    for key in ("em", "f1"):
+        base, tuned = ([getattr(each.score, key) for each in scored[who]] for who in ("base", "tuned"))
+        difference = [b - a for a, b in zip(base, tuned, strict=True)]
+        found[key] = {
+            "base": interval(base, contexts),
+            "tuned": interval(tuned, contexts),
+            "difference": interval(difference, contexts),
+            "p": p_value(tuned, base, contexts),
+        }
+    return found
+
+
+def _write(
+    run: Path, fit: list[Row], said: dict[str, list[Said]], scored: dict[str, list[Scored]], texts: dict[str, dict[str, str]], results: dict[str, Any]
+) -> None:
+    for who, name in (("base", "predictions-base.json"), ("tuned", "predictions.json")):
+        write_json(run / name, {row["uid"]: [each.answer, each.scale] for row, each in zip(fit, said[who], strict=True)})
+    with new_copy(run / "answers.jsonl") as aside, aside.open("w", encoding="utf-8") as file:
+        for i, row in enumerate(fit):
+            line = {"uid": row["uid"], "context": row["context"], "gold": json.loads(row["answer"]), "scale": row["scale"], "answer_type": row["answer_type"],
+                    **{who: {"text": texts[who][row["uid"]], **vars(said[who][i]), **{f"score_{k}": v for k, v in vars(scored[who][i].score).items()}}
+                       for who in said}}  # fmt: skip
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    write_json(run / "evaluation.json", results)
+
+
 def table(results: dict[str, Any]) -> str:
-    """Base against tuned, by answer type, in points of 100."""
+    """Base against tuned, by answer type, in points of 100, and how sure that is."""
     lines = [f"{results['split']:<20} {'questions':>9}   {'EM base':>8} {'tuned':>6}   {'F1 base':>8} {'tuned':>6}   {'scale base':>10} {'tuned':>6}"]
     for name, base in results["base"].items():
+        if name == "by_source":
+            continue
         tuned = results["tuned"][name]
         cells = "   ".join(f"{100 * base[key]:>{width}.1f} {100 * tuned[key]:>6.1f}" for key, width in (("em", 8), ("f1", 8), ("scale", 10)))
         lines.append(f"{name:<20} {base['questions']:>9}   {cells}")
+    sure = results["certainty"]["em"]
+    low, high = (100 * each for each in sure["difference"])
+    lines.append(f"EM tuned - base: {low:+.1f} to {high:+.1f} (95 % interval over {results['contexts']} contexts), p = {sure['p']:.4f}")
+    if results["without_answer"]["base"] or results["without_answer"]["tuned"]:
+        lines.append(f"texts without a readable answer: base {results['without_answer']['base']}, tuned {results['without_answer']['tuned']}")
     return "\n".join(lines)
-
-
-def _answer(recipe: Recipe, tuned: Any, tokenizer: Any, rows: list[dict[str, Any]], name: str) -> dict[str, list[Any]]:
-    """Predictions in the authors' format, by uid; questions that do not fit are not among them."""
-    settings = recipe.evaluation
-    texts = answers(tuned, tokenizer, rows, settings.max_new_tokens, settings.batch_questions, name, recipe.training.max_length)
-    parsed = zip(rows, texts, strict=True)
-    return {row["uid"]: list(format.parse_output(text, recipe.data.language)) for row, text in parsed if text is not None}
-
-
-def _scores(rows: list[dict[str, Any]], predictions: dict[str, list[Any]]) -> dict[str, Any]:
-    scored: dict[str, list[Score]] = {"all": []}
-    for row in rows:
-        one = score(json.loads(row["answer"]), row["answer_type"], row["scale"], *predictions[row["uid"]])
-        scored["all"].append(one)
-        scored.setdefault(row["answer_type"], []).append(one)
-    order = ["all", *(kind for kind in schema.ANSWER_TYPES if kind in scored)]
-    return {kind: {"questions": len(scored[kind]), **vars(mean(scored[kind]))} for kind in order}

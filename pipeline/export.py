@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from pipeline import folders, manifest
+from pipeline import chat, folders, manifest
 from pipeline.answering import answers
 from pipeline.errors import Stop, need_space
-from pipeline.fetch import splits
 from pipeline.files import new_folder
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, model
+from pipeline.sources import splits
+from pipeline.training import model
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # Largest difference of a logit that storing the merged weights in that type may make; measured 0.05 for float16 on SmolLM2.
@@ -34,16 +34,16 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         Stop: something missing, no disk space, or a merged model that does not answer as base + adapter do; merged/ is left as it was then.
     """
     folder, dtype = folders.model(recipe.model.source), recipe.export.dtype
-    row = read_rows(folders.formatted_split(recipe.data.source, recipe.data.language, splits(recipe)[1]), 1)[0]
+    row = read_rows(folders.formatted_split(recipe, splits(recipe)[1]), 1)[0]
     need_space(run, 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")))
-    tokenizer = model.load_tokenizer(folder)
+    talker = chat.chat(chat.load_tokenizer(folder), folder)
     tuned = model.load_adapter(model.load_base(folder, torch.float32), run / "adapter")
-    wanted = _asked(recipe, tuned, tokenizer, row)
+    wanted = _asked(recipe, tuned, talker, row)
     merged = tuned.merge_and_unload(safe_merge=True)
     with new_folder(run / "merged") as aside:
         merged.to(_DTYPES[dtype]).save_pretrained(aside, safe_serialization=True)
-        tokenizer.save_pretrained(aside)
-        found = _asked(recipe, model.load_base(aside, torch.float32), model.load_tokenizer(aside), row)
+        talker.tokenizer.save_pretrained(aside)
+        found = _asked(recipe, model.load_base(aside, torch.float32), chat.chat(chat.load_tokenizer(aside), aside), row)
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
             raise Stop(f"logits within {_TOLERANCE[dtype]} of base + adapter", f"{difference:.3f} apart", str(run / "merged"),
@@ -56,10 +56,10 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _asked(recipe: Recipe, asked: Any, tokenizer: Any, row: dict[str, Any]) -> tuple[str, torch.Tensor]:
+def _asked(recipe: Recipe, asked: Any, talker: chat.Chat, row: dict[str, Any]) -> tuple[str, torch.Tensor]:
     """The answer to one row, and the logits over its prompt: float32, [length, vocabulary]."""
-    text = answers(asked, tokenizer, [row], recipe.evaluation.max_new_tokens, 1)[0]
-    prompt = batches.prompt_ids(tokenizer, row, batches.has_system_role(tokenizer))
+    text = answers(asked, talker, [row], recipe.evaluation.max_new_tokens, 1)[0]
+    (prompt,) = talker.prompts([row])
     with torch.inference_mode():
         logits = asked(input_ids=torch.tensor([prompt], device=asked.device)).logits[0].float().cpu()
     return text or "", logits

@@ -20,10 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import folders
+from pipeline import folders, own_file
 from pipeline.errors import Stop, need_space
 from pipeline.files import git_blob_id, new_copy, new_folder, sha256, tree_sha256, write_json
 from pipeline.recipe import Recipe
+from pipeline.sources import TATQA_BLOBS, TATQA_COMMIT, source, splits
 from pipeline.tatqa import sample, schema
 
 
@@ -49,48 +50,22 @@ MODELS = {
     ),
 }
 
-# NExTplusplus/TAT-QA at this commit, CC BY 4.0.
-TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
 TATQA_URL = "https://raw.githubusercontent.com/NExTplusplus/TAT-QA/{commit}/dataset_raw/{file}"
-TATQA_BLOBS = {
-    "train": "ec6a61be61ea7bb92c3278877e46e8488cc5203c",
-    "dev": "48075c812af3fe6698b1d5cb50d9dbf358d52784",
-    "test_gold": "3d5d3b691af572646ba9b1ac4d8f78c5dca09732",
-}
-
-# source -> (its splits, split to train on, split to evaluate on)
-SOURCES = {"sample": (("train", "heldout"), "train", "heldout"), "tatqa": (tuple(TATQA_BLOBS), "train", "dev")}
 
 _RECORD = "pintune.json"  # beside a fetched model: where it came from and the hash of every file
 
 Say = Callable[[str], None]
 
 
-def splits(recipe: Recipe) -> tuple[str, str]:
-    """The splits to train and to evaluate on.
-
-    Raises:
-        Stop: unknown source or split.
-    """
-    data = recipe.data
-    if data.source not in SOURCES:
-        raise Stop("data.source: one of " + ", ".join(SOURCES), repr(data.source), "the recipe, [data] source", "--set data.source=sample")
-    known, train, evaluation = SOURCES[data.source]
-    for key, split in (("train", data.train), ("evaluation", data.evaluation)):
-        if split and split not in known:
-            raise Stop(f"data.{key}: one of {', '.join(known)}", repr(split), f"the recipe, [data] {key}", f"--set data.{key}={known[0]}")
-    chosen = (data.train or train, data.evaluation or evaluation)
-    if chosen[0] == chosen[1]:
-        raise Stop("another split to evaluate on than to train on", f"{chosen[0]!r} for both", "the recipe, [data] train and evaluation",
-                   f"--set data.evaluation={next(split for split in known if split != chosen[0])}")  # fmt: skip
-    return chosen
-
-
 def missing(recipe: Recipe) -> list[str]:
     """What is not there yet, in words; empty when fetch has nothing to do."""
     there = [(f"model {recipe.model.source}", folders.model(recipe.model.source) / name) for name in ("config.json", "tokenizer_config.json")]
-    there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe.data.source, split)) for split in dict.fromkeys(splits(recipe))]
-    return list(dict.fromkeys(what for what, path in there if not path.exists()))
+    there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe, split)) for split in splits(recipe)]
+    lacking = list(dict.fromkeys(what for what, path in there if not path.exists()))
+    file = source(recipe).file
+    if not lacking and file and file.exists() and own_file.changed(recipe, file):
+        lacking.append(f"{file} as it is now")
+    return lacking
 
 
 def fetch(recipe: Recipe, say: Say) -> None:
@@ -99,14 +74,17 @@ def fetch(recipe: Recipe, say: Say) -> None:
     Raises:
         Stop: a hash that differs, no network, no disk space; nothing that was there is changed then.
     """
-    for split in dict.fromkeys(splits(recipe)):
-        _data(recipe.data.source, split, say)
+    if file := source(recipe).file:
+        own_file.take(recipe, file, say)
+    else:
+        for split in splits(recipe):
+            _data(recipe, split, say)
     _model(recipe.model.source, say)
 
 
-def _data(source: str, split: str, say: Say) -> None:
-    target = folders.raw_split(source, split)
-    if source == "sample":
+def _data(recipe: Recipe, split: str, say: Say) -> None:
+    target = folders.raw_split(recipe, split)
+    if recipe.data.source == "sample":
         made = sample.contexts(split)
         schema.parse(made, f"sample, {split}")
         write_json(target, made)
@@ -127,10 +105,10 @@ def _data(source: str, split: str, say: Say) -> None:
     say(f"data   {target}: fetched, git blob {blob[:12]} matches")
 
 
-def check_raw(source: str, split: str) -> None:
+def check_raw(recipe: Recipe, split: str) -> None:
     """Raise Stop if a raw split of TAT-QA is there and is not the one at the pinned commit."""
-    path = folders.raw_split(source, split)
-    if source == "tatqa" and path.exists() and (found := git_blob_id(path)) != TATQA_BLOBS[split]:
+    path = folders.raw_split(recipe, split)
+    if recipe.data.source == "tatqa" and path.exists() and (found := git_blob_id(path)) != TATQA_BLOBS[split]:
         raise _differs(f"git blob id {TATQA_BLOBS[split]}", found, path)
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-
-def raw_split(source: str, split: str) -> Path:
-    """A raw split in TAT-QA's schema, as fetched."""
-    return Path("data") / source / "raw" / f"{split}.json"
+from pipeline.recipe import Recipe
+from pipeline.sources import source, splits
 
 
-def formatted_split(source: str, language: str, split: str) -> Path:
+def raw_split(recipe: Recipe, split: str) -> Path:
+    """A raw split, as fetched: contexts in TAT-QA's schema (.json) or rows (.jsonl)."""
+    plain = Path("data") / source(recipe).name / "raw" / f"{split}.json"
+    lines = plain.with_suffix(".jsonl")
+    return lines if lines.exists() and not plain.exists() else plain
+
+
+def formatted(recipe: Recipe) -> Path:
+    """The folder of the rows made of both splits, of its own for all settings that shape them."""
+    data = recipe.data
+    shaping = (data.language, data.table, data.target, *splits(recipe), recipe.model.source, str(recipe.training.max_length))
+    mark = hashlib.sha256("\n".join(shaping).encode()).hexdigest()[:6]
+    return Path("data") / source(recipe).name / f"{data.language}-{data.table}-{data.target}-{mark}"
+
+
+def formatted_split(recipe: Recipe, split: str) -> Path:
     """The JSON lines made of a raw split; beside it, with suffix .json, what they were made of."""
-    return Path("data") / source / language / f"{split}.jsonl"
+    return formatted(recipe) / f"{split}.jsonl"
 
 
 def model(name: str) -> Path:

@@ -12,12 +12,12 @@ from typing import Any
 
 from pipeline import folders
 from pipeline.errors import Stop
-from pipeline.fetch import splits
 from pipeline.files import sha256, tree_sha256, write_json
 from pipeline.recipe import Recipe, as_values
 from pipeline.runs import MANIFEST
+from pipeline.sources import splits
 
-_OUTPUTS = ("adapter", "merged", "metrics.jsonl", "evaluation.json", "predictions.json", "predictions-base.json")
+_OUTPUTS = ("adapter", "merged", "metrics.jsonl", "evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl")
 
 
 def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
@@ -90,8 +90,7 @@ def inputs(recipe: Recipe) -> dict[str, Any]:
     """Hashes of the model's files and of raw and formatted data."""
     data = {}
     for role, split in zip(("train", "evaluation"), splits(recipe), strict=True):
-        raw = folders.raw_split(recipe.data.source, split)
-        rows = folders.formatted_split(recipe.data.source, recipe.data.language, split)
+        raw, rows = folders.raw_split(recipe, split), folders.formatted_split(recipe, split)
         data[role] = {"split": split, "raw_sha256": sha256(raw), "rows_sha256": sha256(rows)}
     return {"model": model_inputs(recipe), "data": {"source": recipe.data.source, **data}}
 

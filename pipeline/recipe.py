@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import shlex
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,19 @@ class Data:
     """[data]"""
 
     source: str = "sample"
-    """"sample" (made up, embedded) or "tatqa" (the real one, fetched at a pinned commit)."""
+    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or a file: contexts in TAT-QA's raw schema,
+    or JSON lines of instruction, input and output."""
     language: str = "zh"
-    """Language of instruction and scale words: "zh" as the seed project has them, or "en"."""
+    """Language of instruction, rules and scale words: "zh" as the seed project has them, or "en"."""
+    table: str = "pipe"
+    """How tables are written: "pipe" (bars between cells, the fewest tokens), "markdown", "csv" or "html"."""
+    target: str = "answer"
+    """What is written for a question: "answer" (with its scale), or "equation" (type, evidence, equation and scale, from which the answer
+    is worked out): more tokens, and the sums come out right."""
     train: str = ""
     """Split to train on; empty: the source's own ("train")."""
     evaluation: str = ""
-    """Split to evaluate on; empty: the source's own ("heldout" of sample, "dev" of tatqa)."""
+    """Split to evaluate on; empty: the source's own ("dev" of tatqa, "heldout" of all others)."""
     train_contexts: int = 0
     """Contexts to train on, from the start of the split; 0: all."""
     evaluation_contexts: int = 0
@@ -83,7 +90,7 @@ class Training:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     max_length: int = 2048
-    """Tokens of one question with its context and answer; longer ones are left out and counted."""
+    """Tokens of one question with its context and answer; a longer context is cut (pipeline/tatqa/fit.py says how) and counted."""
     checkpoint_steps: int = 25
     """Optimizer steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -96,8 +103,8 @@ class Evaluation:
 
     max_new_tokens: int = 64
     """Tokens at which an answer is cut off."""
-    batch_questions: int = 12
-    """Questions answered at once."""
+    batch_questions: int = 24
+    """Questions answered at once; those of one context read it once."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,8 @@ class Recipe:
 
 _CHOICES = {
     "data.language": ("zh", "en"),
+    "data.table": ("pipe", "markdown", "csv", "html"),
+    "data.target": ("answer", "equation"),
     "training.precision": ("auto", "fp32", "fp16"),
     "training.packing": ("shared", "none"),
     "training.scheduler": ("cosine", "linear", "constant_with_warmup"),
@@ -198,6 +207,14 @@ def as_values(recipe: Recipe) -> dict[str, Any]:
     values = dataclasses.asdict(recipe)
     del values["name"]
     return values
+
+
+def shaping(recipe: Recipe) -> str:
+    """The flags that make `invoke data` write this recipe's rows, whatever the recipe file says now."""
+    keys = ("model.source", "data.source", "data.language", "data.table", "data.target", "data.train", "data.evaluation", "training.max_length")
+    values = as_values(recipe)
+    pairs = ((key, values[key.partition(".")[0]][key.partition(".")[2]]) for key in keys)
+    return shlex.join(word for key, value in pairs if value != "" for word in ("--set", f"{key}={value}"))
 
 
 def _typed(settings: dict[str, tuple[Any, str]], section: str, cls: type) -> typing.Iterator[tuple[str, Any]]:

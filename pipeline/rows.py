@@ -1,71 +1,180 @@
 """Formatting raw splits into JSON lines, and reading them back.
 
-python -m pipeline format       # data/SOURCE/LANGUAGE/SPLIT.jsonl, and SPLIT.json with what it was made of
+    python -m pipeline format       # data/SOURCE/LANGUAGE-TABLE-TARGET-MARK/{train,heldout}.jsonl
+
+Beside them stand report.json (what was counted, and what it all was made of), and dataset_info.json for LLaMA Factory. Read and
+written as streams: memory does not grow with the data.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from pipeline import folders
+from pipeline import chat, data_report, folders, llama_factory
+from pipeline.data_report import Tally
 from pipeline.errors import Stop
-from pipeline.fetch import check_raw, splits
-from pipeline.files import new_copy, sha256, write_json
+from pipeline.fetch import check_raw
+from pipeline.files import new_folder, sha256, write_json
+from pipeline.overlap import Seen
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
-from pipeline.tatqa import format, schema
+from pipeline.sources import source, splits
+from pipeline.tatqa import fit, format, plain_rows, raw, schema
+
+_BLOCK = 32  # contexts whose texts are tokenized in one call
+_REPORT = "report.json"
+_CODE = (Path(__file__), Path(chat.__file__), *sorted(Path(schema.__file__).parent.glob("*.py")))
+
+Group = tuple[schema.Context | None, list[format.Row]]  # a context with its rows; rows of a caller's own have no context
+
+
+def style(recipe: Recipe) -> format.Style:
+    """How a recipe's rows are written."""
+    return format.Style(recipe.data.language, recipe.data.table, recipe.data.target)
 
 
 def format_splits(recipe: Recipe, say: Callable[[str], None]) -> None:
     """Write the rows of both splits of a recipe.
 
     Raises:
-        Stop: a raw file that is missing or not in the schema; no formatted file is changed then.
+        Stop: a raw file or a tokenizer that is missing or broken; no formatted file is changed then.
     """
-    source, language = recipe.data.source, recipe.data.language
-    loaded = {}
-    for split in dict.fromkeys(splits(recipe)):
-        check_raw(source, split)
-        loaded[split] = schema.load(folders.raw_split(source, split))
-    for split, contexts in loaded.items():
-        target = folders.formatted_split(source, language, split)
-        kinds: Counter[str] = Counter()
-        scales: Counter[str] = Counter()
-        with new_copy(target) as aside, aside.open("w", encoding="utf-8") as file:
-            for context in contexts:
-                for row in format.rows(context, language):
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    kinds[row["answer_type"]] += 1
-                    scales[row["scale"] or "none"] += 1
-        made = {**_made_of(source, split), "rows_sha256": sha256(target), "contexts": len(contexts), "questions": kinds.total(),
-                "answer_types": dict(kinds), "scales": dict(scales)}  # fmt: skip
-        write_json(target.with_suffix(".json"), made)
-        listed = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-        say(f"data   {target}: {len(contexts)} contexts, {kinds.total()} questions ({listed})")
+    talker = chat.chat(chat.load_tokenizer(folders.model(recipe.model.source)))
+    target, chosen = folders.formatted(recipe), splits(recipe)
+    for split in chosen:
+        check_raw(recipe, split)
+    report: dict[str, Any] = {}
+    progress = Progress("data", sum(_count(folders.raw_split(recipe, split)) for split in chosen))
+    with new_folder(target) as aside:
+        done = 0
+        with Seen(aside) as seen:
+            for split, training in zip(chosen, (True, False), strict=True):
+                tally = Tally()
+                with (
+                    (aside / f"{split}.jsonl").open("w", encoding="utf-8") as rows,
+                    (aside / f"{split}-sharegpt.jsonl").open("w", encoding="utf-8") as chats,
+                ):
+                    for block in _blocks(_groups(recipe, split, tally, seen)):
+                        for group, lengths in zip(block, _lengths(talker, block), strict=True):
+                            _write(_fitting(recipe, talker, group, lengths, training, tally), rows, chats, tally)
+                        done += len(block)
+                        progress.reach(done)
+                report[split] = {**tally.as_values(), "rows_sha256": sha256(aside / f"{split}.jsonl")}
+        write_json(aside / "dataset_info.json", llama_factory.dataset_info(source(recipe).name, chosen))
+        write_json(aside / _REPORT, {"made_of": _made_of(recipe), "splits": report})
+    progress.close()
+    for split in chosen:
+        say(f"data   {target / split}.jsonl: {report[split]['contexts']} contexts, {report[split]['questions']} questions")
+    say(data_report.table(report, recipe.data.target))
+    say(f"data   {target / _REPORT}")
+
+
+def _count(path: Path) -> int:
+    if path.suffix == ".jsonl":
+        return sum(1 for _ in plain_rows.read(path, ""))
+    return sum(1 for _ in raw.elements(path))
+
+
+def _blocks(groups: Iterator[Group]) -> Iterator[list[Group]]:
+    while block := list(itertools.islice(groups, _BLOCK)):
+        yield block
+
+
+def _groups(recipe: Recipe, split: str, tally: Tally, seen: Seen) -> Iterator[Group]:
+    """Contexts with their rows, counted and compared with what came before."""
+    path = folders.raw_split(recipe, split)
+    if path.suffix == ".jsonl":
+        for row in plain_rows.read(path, split):
+            tally.contexts += 1
+            if (before := seen.text(split, f"{row['instruction']}\n{row['input']}")) is not None:
+                (tally.same_questions if before == split else tally.leaks).add(row=row["uid"], also_in=before)
+            yield None, [format.Row(row, "")]
+        return
+    for number, context in enumerate(schema.read(path)):
+        seen.uids(split, number, context, str(path))
+        tally.contexts += 1
+        if before_table := seen.table(split, context):
+            (tally.same_tables if before_table[0] == split else tally.leaks).add(context=context.uid, also_in=" ".join(before_table))
+        asked: set[str] = set()
+        for question in context.questions:
+            if (text := " ".join(question.text.split()).casefold()) in asked:
+                tally.same_questions.add(context=context.uid, question=question.uid)
+            asked.add(text)
+        context = format.in_plain_characters(context, tally.characters)
+        yield context, format.rows(context, style(recipe))
+
+
+def _lengths(talker: chat.Chat, groups: list[Group]) -> list[list[tuple[int, int]]]:
+    """Tokens of prompt and answer of each row, by group."""
+    by_group = [[row.fields for row in rows] for _, rows in groups if rows]
+    answers = iter(map(len, talker.answers([row for rows in by_group for row in rows])))
+    prompts = iter(talker.prompt_lengths(by_group))
+    return [[(prompt, next(answers)) for prompt in (next(prompts) if rows else [])] for _, rows in groups]
+
+
+def _fitting(
+    recipe: Recipe, talker: chat.Chat, group: Group, lengths: list[tuple[int, int]], training: bool, tally: Tally
+) -> list[tuple[format.Row, int, int]]:
+    """The rows with their lengths, of a context cut to fit where it does not; a row that is too long all the same is counted as such."""
+    limit = recipe.training.max_length
+
+    def fits(measured: list[tuple[int, int]]) -> bool:
+        return all(prompt + (answer if training else 0) <= limit for prompt, answer in measured)
+
+    context, rows = group
+    if context is not None and not fits(lengths):
+        made = style(recipe)
+        cut = fit.cut(context, lambda shorter: fits(_lengths(talker, [(shorter, format.rows(shorter, made))])[0]), training)
+        if cut:
+            tally.cut.update(contexts=1, notes=cut.notes, rows=cut.rows)
+            rows = format.rows(cut.context, made)
+            lengths = _lengths(talker, [(cut.context, rows)])[0]
+    for row, one in zip(rows, lengths, strict=True):
+        if not fits([one]):
+            tally.too_long.add(question=row.fields["uid"], tokens=str(sum(one)))
+    return [(row, *one) for row, one in zip(rows, lengths, strict=True)]
+
+
+def _write(measured: list[tuple[format.Row, int, int]], rows: TextIO, chats: TextIO, tally: Tally) -> None:
+    for row, prompt, answer in measured:
+        rows.write(json.dumps(row.fields, ensure_ascii=False) + "\n")
+        chats.write(json.dumps(llama_factory.sharegpt(row.fields), ensure_ascii=False) + "\n")
+        tally.take(row.fields, prompt, answer)
+        if row.plain_because:
+            tally.plain_answers.add(question=row.fields["uid"], because=row.plain_because)
+
+
+def report(recipe: Recipe) -> dict[str, Any]:
+    """What formatting counted of each split; empty where it has not run."""
+    try:
+        read: dict[str, Any] = json.loads((folders.formatted(recipe) / _REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read
 
 
 def unformatted(recipe: Recipe) -> list[str]:
-    """The splits whose rows are not there, or were made of another raw file or by other code."""
-    return [split for split in dict.fromkeys(splits(recipe)) if not _current(recipe, split)]
+    """The splits whose rows are not there, or were made of another raw file or tokenizer, or by other code."""
+    made = report(recipe)
+    now = _made_of(recipe)
+    return [split for split in splits(recipe) if made.get("made_of") != now or not _as_written(recipe, split, made)]
 
 
-def _current(recipe: Recipe, split: str) -> bool:
-    target = folders.formatted_split(recipe.data.source, recipe.data.language, split)
-    try:
-        made = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
-        return _made_of(recipe.data.source, split).items() <= made.items() and bool(made["rows_sha256"] == sha256(target))
-    except (OSError, ValueError, KeyError):
-        return False
+def _as_written(recipe: Recipe, split: str, made: dict[str, Any]) -> bool:
+    path = folders.formatted_split(recipe, split)
+    return path.exists() and bool(made["splits"][split]["rows_sha256"] == sha256(path))
 
 
-def _made_of(source: str, split: str) -> dict[str, str]:
-    code = (Path(format.__file__), Path(schema.__file__))
-    raw = folders.raw_split(source, split)
-    return {"raw_sha256": sha256(raw) if raw.exists() else "missing", "code_sha256": " ".join(sha256(file)[:16] for file in code)}
+def _made_of(recipe: Recipe) -> dict[str, str]:
+    raws = {f"raw {split}": folders.raw_split(recipe, split) for split in splits(recipe)}
+    tokenizer = {name: folders.model(recipe.model.source) / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")}
+    hashes = {name: sha256(path) if path.exists() else "missing" for name, path in {**raws, **tokenizer}.items()}
+    return {**hashes, "code": " ".join(sha256(file)[:12] for file in _CODE)}
 
 
 def read_rows(path: Path, contexts: int = 0) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import fetch, folders, manifest, rows, runs
 from pipeline.errors import Stop, need_space
 from pipeline.recipe import Recipe, as_values
+from pipeline.sources import splits
 
 
 def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -22,7 +23,7 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Pat
     if lacking:
         raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
     if stale := rows.unformatted(recipe):
-        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", f"data/{recipe.data.source}", "invoke data")
+        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", str(folders.formatted(recipe)), "invoke data")
     need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
     checkpoint = None
     inputs = manifest.inputs(recipe)
@@ -35,9 +36,9 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Pat
         run = runs.create(recipe, inputs)
     from pipeline.training import loop  # torch is heavy: only once everything is there
 
-    split, _ = fetch.splits(recipe)
+    split, _ = splits(recipe)
     try:
-        done = loop.train(recipe, folders.formatted_split(recipe.data.source, recipe.data.language, split), run, checkpoint)
+        done = loop.train(recipe, folders.formatted_split(recipe, split), run, checkpoint)
     except Exception:
         if not any(run.glob("checkpoints/*")):
             shutil.rmtree(run)  # nothing to resume

@@ -55,6 +55,13 @@ def score(gold: Answer, answer_type: str, gold_scale: str, prediction: object, s
     items: list[Any] = prediction if isinstance(prediction, list) else [prediction]
     if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items) or len({isinstance(item, str) for item in items}) > 1:
         raise Stop("a string, a number, or a list of all strings or all numbers", repr(prediction), "the prediction", "mend that answer")
+    try:
+        return _compared(gold, answer_type, gold_scale, items, scale)
+    except (OverflowError, ValueError) as error:  # digits without end
+        raise Stop("a number that a float can hold", str(error), "the prediction", "mend that answer") from None
+
+
+def _compared(gold: Answer, answer_type: str, gold_scale: str, items: list[Any], scale: str) -> Score:
     wanted = _joined(gold if isinstance(gold, list) else [str(gold)], gold_scale)
     offered = [_joined(items, scale)]
     alone = str(items[0])

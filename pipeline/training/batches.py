@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pipeline.chat import Chat
 from pipeline.errors import Stop
 
 IGNORED = -100  # the label torch's cross entropy leaves out
@@ -31,31 +32,7 @@ class Encoded:
         return len(self.prefix) + sum(len(rest) + len(answer) for rest, answer in self.questions)
 
 
-def messages(row: dict[str, Any], system_role: bool) -> list[dict[str, str]]:
-    """A row as a chat: the instruction as the system's words, or before the input where the template has no system role."""
-    if system_role:
-        return [{"role": "system", "content": row["instruction"]}, {"role": "user", "content": row["input"]}]
-    return [{"role": "user", "content": f"{row['instruction']}\n{row['input']}"}]
-
-
-def has_system_role(tokenizer: Any) -> bool:
-    """Whether the tokenizer's own chat template accepts a system message (Mistral-7B-Instruct-v0.2's raises an error)."""
-    import jinja2
-
-    try:
-        text = tokenizer.apply_chat_template([{"role": "system", "content": "wanted"}, {"role": "user", "content": "?"}], tokenize=False)
-    except jinja2.TemplateError:
-        return False
-    return "wanted" in text
-
-
-def prompt_ids(tokenizer: Any, row: dict[str, Any], system_role: bool) -> list[int]:
-    """The ids up to where the answer begins, by the tokenizer's own chat template."""
-    text = tokenizer.apply_chat_template(messages(row, system_role), tokenize=False, add_generation_prompt=True)
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
-
-
-def encode(tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
+def encode(talker: Chat, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
     """Rows, in file order, as one `Encoded` per context, and how many questions were left out as longer than `max_length`.
 
     A question's length is prompt + answer + end-of-turn, in tokens. The end-of-turn token is always among the answer's labels.
@@ -63,12 +40,9 @@ def encode(tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int) -> t
     Raises:
         Stop: no question fits.
     """
-    system_role = has_system_role(tokenizer)
     grouped: dict[str, list[tuple[list[int], list[int]]]] = {}
     left_out = 0
-    for row in rows:
-        prompt = prompt_ids(tokenizer, row, system_role)
-        answer = [*tokenizer(row["output"], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    for row, prompt, answer in zip(rows, talker.prompts(rows), talker.answers(rows), strict=True):
         if len(prompt) + len(answer) > max_length:
             left_out += 1
         else:
@@ -79,11 +53,15 @@ def encode(tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int) -> t
     return [_share(questions) for questions in grouped.values()], left_out
 
 
-def _share(questions: list[tuple[list[int], list[int]]]) -> Encoded:
+def shared(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all prompts begin with; each keeps at least one of its own."""
     # By ids, not by text: a tokenizer may join the end of the context and the start of the question.
-    shortest = min(len(prompt) for prompt, _ in questions) - 1  # each keeps at least one token of its own
-    first = questions[0][0]
-    length = next((i for i in range(shortest) if any(prompt[i] != first[i] for prompt, _ in questions)), shortest)
+    shortest, first = min(map(len, prompts)) - 1, prompts[0]
+    return next((i for i in range(shortest) if any(prompt[i] != first[i] for prompt in prompts)), shortest)
+
+
+def _share(questions: list[tuple[list[int], list[int]]]) -> Encoded:
+    first, length = questions[0][0], shared([prompt for prompt, _ in questions])
     return Encoded(first[:length], [(prompt[length:], answer) for prompt, answer in questions])
 
 

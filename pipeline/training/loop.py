@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from pipeline import folders
+from pipeline import chat, folders
 from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
@@ -57,21 +57,22 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
-    tokenizer = model.load_tokenizer(folders.model(recipe.model.source))
-    contexts, left_out = batches.encode(tokenizer, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
+    folder = folders.model(recipe.model.source)
+    talker = chat.chat(chat.load_tokenizer(folder), folder)
+    contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
     questions = sum(len(context.questions) for context in contexts)
     print(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}", flush=True)
     if left_out:
         print(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens", flush=True)
 
-    base = model.load_base(folders.model(recipe.model.source), torch.float16 if kind == "fp16" else torch.float32)
+    base = model.load_base(folder, torch.float16 if kind == "fp16" else torch.float32)
     adapted = model.new_adapter(base, recipe)
     watch = Watch(run / "metrics.jsonl", continued=checkpoint is not None)
     trainer = AnswerTrainer(
         model=adapted,
         args=_arguments(recipe, kind, run),
         train_dataset=contexts,
-        data_collator=lambda chosen: batches.collate(chosen, settings.packing, tokenizer.pad_token_id or 0),
+        data_collator=lambda chosen: batches.collate(chosen, settings.packing, talker.tokenizer.pad_token_id or 0),
         callbacks=[watch, resume.Seal()],
     )
     trainer.watch = watch

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import AutoModelForCausalLM, set_seed
 from transformers.utils import logging
 
 from pipeline import folders
@@ -36,25 +36,6 @@ def precision(recipe: Recipe) -> tuple[str, str]:
     if asked != "auto":
         return asked, "the recipe says so"
     return ("fp16", "a GPU is there") if on == "cuda" else ("fp32", "no GPU is there")
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a Transformers folder.
-
-    Raises:
-        Stop: the folder or its tokenizer is not there, or it has no chat template or no end-of-turn token.
-    """
-    if not (folder / "tokenizer_config.json").exists():
-        raise Stop(
-            "a Transformers folder with a tokenizer",
-            "none" if not folder.exists() else "no tokenizer_config.json",
-            str(folder),
-            "invoke export" if folder.name == "merged" else "invoke fetch",
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not tokenizer.chat_template or tokenizer.eos_token_id is None:
-        raise Stop("a tokenizer with a chat template and an end token", "one without", str(folder), "use an instruction-tuned model")
-    return tokenizer
 
 
 def load_base(folder: Path, dtype: torch.dtype) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import fetch, folders
+from pipeline import fetch, folders, sources
 from pipeline.errors import Stop
 from pipeline.recipe import load
 
@@ -24,12 +24,12 @@ def test_the_real_files_come_from_a_mirror_by_git_blob_id(workplace: Path, mirro
     said: list[str] = []
     fetch.fetch(recipe, said.append)
     assert fetch.missing(recipe) == []
-    assert len(json.loads(folders.raw_split("tatqa", "dev").read_text())) == 278
+    assert len(json.loads(folders.raw_split(load("quickstart", TATQA), "dev").read_text())) == 278
     fetch.fetch(recipe, said.append)
     assert sum("there, git blob" in line for line in said) == 2
-    raw = folders.raw_split("tatqa", "dev")
+    raw = folders.raw_split(load("quickstart", TATQA), "dev")
     raw.write_text(raw.read_text().replace('"million"', '"billion"', 1))
-    with pytest.raises(Stop, match=fetch.TATQA_BLOBS["dev"]):
+    with pytest.raises(Stop, match=sources.TATQA_BLOBS["dev"]):
         format_splits(recipe, print)
 
 
@@ -41,12 +41,12 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(workplace: Path, m
     with (other / "tatqa_dataset_dev.json").open("a") as file:
         file.write(" ")
     monkeypatch.setenv("PINTUNE_MIRROR", str(other))
-    target = workplace / folders.raw_split("tatqa", "dev")
+    target = workplace / folders.raw_split(load("quickstart", TATQA), "dev")
     target.parent.mkdir(parents=True)
     target.write_text("mine")
     with pytest.raises(Stop) as stopped:
         fetch.fetch(load("quickstart", TATQA), print)
-    assert fetch.TATQA_BLOBS["dev"] in stopped.value.wanted
+    assert sources.TATQA_BLOBS["dev"] in stopped.value.wanted
     assert "tatqa_dataset_dev.json" in stopped.value.where
     assert target.read_text() == "mine"
     assert [path.name for path in target.parent.iterdir()] == ["dev.json"]

@@ -64,7 +64,7 @@ def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[st
     assert made["environment"]["flavor"] == "cpu"
     assert made["environment"]["packages"]["torch"]
     assert {"adapter/adapter_model.safetensors", "merged/model.safetensors", "merged/chat_template.jinja", "merged/generation_config.json",
-            "predictions.json", "evaluation.json", "metrics.jsonl"} <= made["outputs"].keys()  # fmt: skip
+            "predictions.json", "predictions-base.json", "answers.jsonl", "evaluation.json", "metrics.jsonl"} <= made["outputs"].keys()  # fmt: skip
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 12
     predictions = json.loads((run / "predictions.json").read_text())
     assert len(predictions) == 12
@@ -185,7 +185,7 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(place: Path, monkeypat
     [
         (("train", "--set", "lora.targets=['nothing']"), "down_proj"),
         (("train", "--set", "training.precision=fp16"), "training.precision=auto"),
-        (("train", "--set", "training.max_length=20"), "raise training.max_length"),
+        (("train", "--set", "training.max_length=20"), "invoke data"),
         (("train", "--set", "model.source=other"), "invoke fetch"),
         (("ask", "--context", "99"), "a context from 0 to 11"),
         (("export",), "invoke train"),
@@ -208,8 +208,8 @@ def test_what_cannot_be_ends_in_one_message(place: Path, capsys: pytest.CaptureF
     assert all(f"\n{part}: " in printed for part in ("wanted", " found", " where", "  next"))
 
 
-def _spoil(path: str) -> None:
-    file = Path(path)
+def _spoil(pattern: str) -> None:
+    (file,) = Path().glob(pattern)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
@@ -220,7 +220,7 @@ def _spoil(path: str) -> None:
         ("models/tiny/model.safetensors", "evaluate", "the model and data that the run was trained with"),
         ("models/tiny/tokenizer_config.json", "fetch", ""),
         ("runs/tiny/latest/adapter/adapter_model.safetensors", "evaluate", "weights that can be read"),
-        ("data/sample/en/heldout.jsonl", "evaluate", "not as format left it"),
+        ("data/sample/en-*/heldout.jsonl", "evaluate", "not as format left it"),
         ("data/sample/raw/train.json", "format", "JSON in UTF-8"),
         ("runs/tiny/latest/merged/model.safetensors", "ask", "then invoke export"),
     ],
@@ -250,14 +250,15 @@ def test_a_resume_on_other_data_is_refused(place: Path, monkeypatch: pytest.Monk
 
 
 def test_a_bad_context_leaves_the_rows_of_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = Path("data/sample/en/train.jsonl").read_bytes()
+    (rows,) = Path().glob("data/sample/en-*/train.jsonl")
+    before = rows.read_bytes()
     raw = Path("data/sample/raw/train.json")
     contexts = json.loads(raw.read_text())
     contexts[1]["questions"][0]["scale"] = "dozen"
     raw.write_text(json.dumps(contexts))
     assert step("format") == 1
     assert "context 1, question 0, field 'scale'" in capsys.readouterr().err
-    assert Path("data/sample/en/train.jsonl").read_bytes() == before
+    assert rows.read_bytes() == before
 
 
 def test_ask_about_a_file(place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,3 +279,77 @@ def test_missing_names_the_steps_to_run(workplace: Path, capsys: pytest.CaptureF
         capsys.readouterr()
         assert step("missing") == 0
         assert capsys.readouterr().out == wanted
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_killed_evaluation_goes_on_and_comes_to_the_same(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline import answering
+
+    assert step("train") == step("evaluate") == 0
+    run = latest()
+    names = ("evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl")
+    wanted = {name: (run / name).read_text() for name in names}
+    for name in (*names, "report.html"):
+        (run / name).unlink()
+    generate, calls = answering._generate, []
+
+    def dying(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 5:
+            raise _Killed
+        return generate(*given)
+
+    settings = ("--set", "evaluation.batch_questions=3")
+    monkeypatch.setattr(answering, "_generate", dying)
+    with pytest.raises(_Killed):
+        step("evaluate", *settings)
+    assert not any((run / name).exists() for name in names)
+    with (run / ".answers-tuned.jsonl").open("a") as file:
+        file.write('{"uid": "cut o')
+    capsys.readouterr()
+    assert step("evaluate", *settings) == 0
+    assert "12 questions were answered before" in capsys.readouterr().out
+    assert len(calls) == 5 + 4  # four batches of each model, the fifth one twice
+    timeless = [{**json.loads(text), "seconds": 0} for text in ((run / names[0]).read_text(), wanted[names[0]])]
+    assert timeless[0] == timeless[1]
+    assert all((run / name).read_text() == wanted[name] for name in names[1:])
+    assert not list(run.glob(".*"))
+
+
+def test_answers_of_another_adapter_are_not_taken_for_this_ones(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train") == 0
+    (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
+    assert step("evaluate") == 0
+    assert "were answered before" not in capsys.readouterr().out
+
+
+def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--set", "data.target=equation", "--set", "evaluation.max_new_tokens=60")
+    assert step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
+    assert manifest()["recipe"]["data"]["target"] == "equation"
+    printed = capsys.readouterr().out
+    assert "EM tuned - base: " in printed and "p = " in printed
+    evaluation = json.loads((latest() / "evaluation.json").read_text())
+    assert evaluation["without_answer"].keys() == {"base", "tuned"}
+    lines = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    for line in lines:
+        for who in ("base", "tuned"):
+            assert bool(line[who]["problem"]) == (not line[who]["answer"])
+
+
+def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"instruction": "Say it back", "input": f"word {i % 7}", "output": f"word {i % 7}"} for i in range(40)]
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = ("--set", "data.source=mine.jsonl", "--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
+    for name in ("fetch", "format", "train", "evaluate", "export"):
+        assert step(name, *settings) == 0
+    evaluation = json.loads((latest() / "evaluation.json").read_text())
+    assert (evaluation["split"], evaluation["questions"]) == ("mine/heldout", 4)
+    assert (latest() / "report.html").read_text().count("<details") == 4
+    capsys.readouterr()
+    assert step("ask", *settings) == 1
+    assert "contexts with a table" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""What a person should know of formatted data before training on it: how much, how long, what was changed, what stands twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+LISTED = 100  # of each kind of finding; the rest is counted
+_PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass
+class Findings:
+    """A list that stops growing at LISTED while its count goes on."""
+
+    count: int = 0
+    listed: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, **finding: str) -> None:
+        """Take in one."""
+        self.count += 1
+        if len(self.listed) < LISTED:
+            self.listed.append(finding)
+
+
+@dataclass
+class Tally:
+    """What formatting counts of one split. Its size does not depend on the split's."""
+
+    contexts: int = 0
+    questions: int = 0
+    answer_types: Counter[str] = field(default_factory=Counter)
+    answer_sources: Counter[str] = field(default_factory=Counter)
+    scales: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: Counter[int] = field(default_factory=Counter)  # length -> questions of that length
+    answer_tokens: Counter[int] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)  # made plain, by kind
+    cut: Counter[str] = field(default_factory=Counter)  # contexts, and the notes and rows they lost
+    too_long: Findings = field(default_factory=Findings)
+    plain_answers: Findings = field(default_factory=Findings)
+    same_questions: Findings = field(default_factory=Findings)
+    same_tables: Findings = field(default_factory=Findings)  # within the split
+    leaks: Findings = field(default_factory=Findings)  # tables, or rows, that the other split has too
+
+    def take(self, row: dict[str, Any], prompt: int, answer: int) -> None:
+        """Count one row, its prompt and answer that many tokens long."""
+        self.questions += 1
+        self.answer_types[row["answer_type"]] += 1
+        self.answer_sources[row["answer_from"]] += 1
+        self.scales[row["scale"] or "none"] += 1
+        self.prompt_tokens[prompt] += 1
+        self.answer_tokens[answer] += 1
+
+    def as_values(self) -> dict[str, Any]:
+        """For JSON; lengths by percentile."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if name.endswith("_tokens"):
+                values[name] = {str(p): percentile(value, p) for p in _PERCENTILES} | {"all": sum(k * n for k, n in value.items())}
+                values[f"{name}_histogram"] = {str(length): count for length, count in sorted(value.items())}
+            elif isinstance(value, Findings):
+                values[name] = vars(value)
+            else:
+                values[name] = dict(value) if isinstance(value, Counter) else value
+        return values
+
+
+def percentile(lengths: Counter[int], percent: int) -> int:
+    """The least length that `percent` of a hundred do not exceed (nearest rank); 0 for none."""
+    wanted, seen = -(-lengths.total() * percent // 100), 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        if seen >= wanted:
+            return length
+    return 0
+
+
+def table(splits: dict[str, dict[str, Any]], target: str) -> str:
+    """A column a split."""
+    rows: list[tuple[str, list[str]]] = [("", list(splits))]
+
+    def add(name: str, *cells: str) -> None:
+        if any(cell.strip("0 -") for cell in cells):
+            rows.append((name, list(cells)))
+
+    values = list(splits.values())
+    add("contexts", *(f"{each['contexts']:,}" for each in values))
+    add("questions", *(f"{each['questions']:,}" for each in values))
+    for title, key in (("", "answer_types"), ("scale ", "scales")):
+        for kind in dict.fromkeys(kind for each in values for kind in each[key]):
+            add(f"  {title}{kind}", *(f"{each[key].get(kind, 0):,}" for each in values))
+    for name, key in (("prompt", "prompt_tokens"), ("answer", "answer_tokens")):
+        add(f"tokens, {name}", *(" / ".join(str(each[key][str(p)]) for p in _PERCENTILES) for each in values))
+    for kind in dict.fromkeys(kind for each in values for kind in each["characters"]):
+        add(f"{kind}s made plain", *(str(each["characters"].get(kind, 0)) for each in values))
+    add("contexts cut", *(_cut(each["cut"]) for each in values))
+    add("questions too long", *(str(each["too_long"]["count"]) for each in values))
+    if target == "equation":
+        add("sums as plain answers", *(str(each["plain_answers"]["count"]) for each in values))
+    add("questions twice", *(str(each["same_questions"]["count"]) for each in values))
+    add("tables alike", *(str(each["same_tables"]["count"]) for each in values))
+    add("also in the other split", *(str(each["leaks"]["count"]) for each in values))
+    wide, widths = max(len(name) for name, _ in rows), [max(len(cells[i]) for _, cells in rows) for i in range(len(values))]
+    lines = ["  ".join([name.ljust(wide), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]) for name, cells in rows]
+    return "\n".join([lines[0] + "   (tokens: median / 90 % / 99 % / longest)", *lines[1:]])
+
+
+def _cut(cut: dict[str, int]) -> str:
+    return f"{cut['contexts']} ({cut.get('notes', 0)} notes, {cut.get('rows', 0)} rows)" if cut.get("contexts") else "0"

@@ -1,0 +1,93 @@
+"""What stands twice: uids, and tables that are nearly the same, within a split or, as a leak, in the one trained on and the other.
+
+Kept on disk, so that memory does not grow with the data. Tables are compared by MinHash (Broder 1997, "On the resemblance and
+containment of documents"): bands of minima over their figures find candidates, whose figures are then compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.tatqa.schema import Context, uid_twice
+
+ALIKE = 0.5  # Jaccard index of the figures from which on two tables count as the same; TAT-QA's dev and test_gold share two such
+LEAST = 6  # figures: smaller tables are alike by chance
+_BANDS, _PER_BAND = 12, 2  # finds a pair of index 0.5 with a chance of 97 %, one of 0.8 always
+_PRIME = (1 << 61) - 1
+_FACTORS = [(int.from_bytes(hashlib.sha256(f"a{i}".encode()).digest()[:7]), int.from_bytes(hashlib.sha256(f"b{i}".encode()).digest()[:7]))
+            for i in range(_BANDS * _PER_BAND)]  # fmt: skip
+
+
+class Seen:
+    """What has been seen so far, in a database under `folder` that is gone when the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".seen"
+        self._path.unlink(missing_ok=True)
+        self._base = sqlite3.connect(self._path)
+        self._base.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000;"
+            "CREATE TABLE uids (uid BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE texts (text BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;"
+            "CREATE TABLE tables (id INTEGER PRIMARY KEY, split TEXT, uid TEXT, figures BLOB);"
+            "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;"
+        )
+
+    def __enter__(self) -> Seen:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._base.close()
+        self._path.unlink(missing_ok=True)
+
+    def uids(self, split: str, number: int, context: Context, where: str) -> None:
+        """Take in a context's uids.
+
+        Raises:
+            Stop: one of them stands in this split already.
+        """
+        for uid in (context.uid, *(question.uid for question in context.questions)):
+            key = hashlib.sha256(f"{split}\n{uid}".encode()).digest()[:16]
+            if not self._base.execute("INSERT OR IGNORE INTO uids VALUES (?, ?)", (key, number)).rowcount:
+                first = self._base.execute("SELECT number FROM uids WHERE uid = ?", (key,)).fetchone()[0]
+                raise uid_twice(uid, where, first, number)
+
+    def text(self, split: str, text: str) -> str | None:
+        """Take in a row's text; the split that has it already, if one does."""
+        key = hashlib.sha256(text.encode()).digest()[:16]
+        if self._base.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (key, split)).rowcount:
+            return None
+        return str(self._base.execute("SELECT split FROM texts WHERE text = ?", (key,)).fetchone()[0])
+
+    def table(self, split: str, context: Context) -> tuple[str, str] | None:
+        """Take in a table; (split, uid of the context) of an earlier one that is nearly the same, if there is one."""
+        figures = sorted({_hash(cell) for row in context.rows for cell in row if any(char.isdigit() for char in cell)})
+        if len(figures) < LEAST:
+            return None
+        found = None
+        bands = list(enumerate(_minima(figures)))
+        for band, least in bands:
+            for other_split, uid, packed in self._base.execute(
+                "SELECT split, uid, figures FROM bands JOIN tables USING (id) WHERE band = ? AND least = ?", (band, least)
+            ):
+                other = set(struct.unpack(f"<{len(packed) // 8}q", packed))
+                if found is None and len(other & set(figures)) >= ALIKE * len(other | set(figures)):
+                    found = (other_split, uid)
+        row = self._base.execute("INSERT INTO tables (split, uid, figures) VALUES (?, ?, ?)",
+                                 (split, context.uid, struct.pack(f"<{len(figures)}q", *figures))).lastrowid  # fmt: skip
+        self._base.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", ((band, least, row) for band, least in bands))
+        return found
+
+
+def _hash(cell: str) -> int:
+    return int.from_bytes(hashlib.blake2b("".join(cell.split()).casefold().encode(), digest_size=8).digest()) >> 3
+
+
+def _minima(figures: list[int]) -> list[int]:
+    """One number per band, the same for two sets with the same minima in it."""
+    minima = [min((a * figure + b) % _PRIME for figure in figures) for a, b in _FACTORS]
+    return [hash(tuple(minima[i : i + _PER_BAND])) for i in range(0, len(minima), _PER_BAND)]

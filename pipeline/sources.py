@@ -1,0 +1,74 @@
+"""Where questions come from: the embedded sample, the real TAT-QA, or a file of the caller's; and the splits of each.
+
+A file is contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a JSON list of them).
+Fetch takes it over into data/NAME/raw/, every tenth context or row as the split "heldout".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import Stop
+from pipeline.recipe import Recipe
+
+# NExTplusplus/TAT-QA at this commit, CC BY 4.0; git blob ids of dataset_raw/tatqa_dataset_SPLIT.json
+TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
+TATQA_BLOBS = {
+    "train": "ec6a61be61ea7bb92c3278877e46e8488cc5203c",
+    "dev": "48075c812af3fe6698b1d5cb50d9dbf358d52784",
+    "test_gold": "3d5d3b691af572646ba9b1ac4d8f78c5dca09732",
+}
+HELD_OUT = 10  # of a caller's file every tenth
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of questions; `name` is its folder under data/, `file` the caller's own, if it is one."""
+
+    name: str
+    splits: tuple[str, ...]
+    train: str
+    evaluation: str
+    file: Path | None = None
+
+
+_OWN = {
+    "sample": Source("sample", ("train", "heldout"), "train", "heldout"),
+    "tatqa": Source("tatqa", tuple(TATQA_BLOBS), "train", "dev"),
+}
+
+
+def source(recipe: Recipe) -> Source:
+    """The source of a recipe.
+
+    Raises:
+        Stop: neither a known name nor a path ending in .json or .jsonl, or a file named as a known source is.
+    """
+    named = recipe.data.source
+    if named in _OWN:
+        return _OWN[named]
+    path = Path(named)
+    if path.suffix not in (".json", ".jsonl") or not path.stem.strip("."):
+        raise Stop(f"data.source: one of {', '.join(_OWN)}, or a path ending in .json or .jsonl", repr(named), "the recipe, [data] source",
+                   "--set data.source=sample")  # fmt: skip
+    if path.stem in _OWN:
+        raise Stop(f"a file of another name than {', '.join(_OWN)}", path.name, "the recipe, [data] source", f"rename it to my-{path.name}")
+    return Source(path.stem, ("train", "heldout"), "train", "heldout", path)
+
+
+def splits(recipe: Recipe) -> tuple[str, str]:
+    """The splits to train and to evaluate on.
+
+    Raises:
+        Stop: unknown source or split, or one split for both.
+    """
+    data, own = recipe.data, source(recipe)
+    for key, split in (("train", data.train), ("evaluation", data.evaluation)):
+        if split and split not in own.splits:
+            raise Stop(f"data.{key}: one of {', '.join(own.splits)}", repr(split), f"the recipe, [data] {key}", f"--set data.{key}={own.splits[0]}")
+    chosen = (data.train or own.train, data.evaluation or own.evaluation)
+    if chosen[0] == chosen[1]:
+        raise Stop("another split to evaluate on than to train on", f"{chosen[0]!r} for both", "the recipe, [data] train and evaluation",
+                   f"--set data.evaluation={next(split for split in own.splits if split != chosen[0])}")  # fmt: skip
+    return chosen

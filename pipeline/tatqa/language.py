@@ -1,0 +1,63 @@
+"""The words around table, notes, question and answer, in Chinese as the seed project has them and in English."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEPARATOR = " ; "  # between several spans: stands in no gold span of TAT-QA's dev and test_gold
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language's words."""
+
+    instruction: str
+    rules: dict[str, str]  # target -> how the answer is to be written, so that an untuned model can know it too
+    table: str
+    notes: str
+    question: str
+    scales: dict[str, str]  # TAT-QA's scale -> the word written after an answer
+    labels: dict[str, str]  # of the lines of the target "equation"
+    types: dict[str, str]  # TAT-QA's answer_type -> the word written for it
+    no_scale: str
+    colon: str
+
+
+LANGUAGES = {
+    "zh": Language(
+        instruction="根据表格和文字回答问题",
+        rules={
+            "answer": "只写答案，不要解释。原文中的词照抄；多个答案用“ ; ”隔开。需要计算时写出结果，四舍五入到两位小数，减少为负数。"
+            "数值后面写单位：千美元、百万美元、十亿美元或 %；没有单位就不写。",
+            "equation": "只写以下几行，不要解释：\n类型：单段、多段、计算或计数\n证据：照抄表格或文字中的原文，多个用“ ; ”隔开\n"
+            "算式：只用数字、+ - * / 和括号，求百分比要乘以 100（只有类型为计算时写这一行）\n单位：无、千美元、百万美元、十亿美元或 %",
+        },
+        table="表格：",
+        notes="文字：",
+        question="问题：",
+        scales={"": "", "thousand": "千美元", "million": "百万美元", "billion": "十亿美元", "percent": "%"},
+        labels={"type": "类型", "evidence": "证据", "equation": "算式", "scale": "单位"},
+        types={"span": "单段", "multi-span": "多段", "arithmetic": "计算", "count": "计数"},
+        no_scale="无",
+        colon="：",
+    ),
+    "en": Language(
+        instruction="Answer the question from the table and the text",
+        rules={
+            "answer": "Write the answer alone, without explanation. Copy words as they stand; put ' ; ' between several answers. Work out what has "
+            "to be worked out and round it to two decimals; a decrease is negative. After a figure write its scale: thousand, million, billion or "
+            "percent; nothing if it has none.",
+            "equation": "Write these lines alone, without explanation:\ntype: span, multi-span, arithmetic or count\nevidence: what the answer needs, "
+            "copied as it stands, with ' ; ' between several\nequation: numbers, + - * / and parentheses only, * 100 for a percentage (this line for "
+            "arithmetic only)\nscale: none, thousand, million, billion or percent",
+        },
+        table="Table:",
+        notes="Text:",
+        question="Question: ",
+        scales={"": "", "thousand": "thousand", "million": "million", "billion": "billion", "percent": "percent"},
+        labels={"type": "type", "evidence": "evidence", "equation": "equation", "scale": "scale"},
+        types={"span": "span", "multi-span": "multi-span", "arithmetic": "arithmetic", "count": "count"},
+        no_scale="none",
+        colon=": ",
+    ),
+}

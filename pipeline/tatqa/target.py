@@ -1,0 +1,186 @@
+"""What a model is trained to write, and what its text says.
+
+`answer` is the seed project's: the answer and its scale, `-12.6 million`. `equation` lets the answer be worked out:
+
+    type: arithmetic
+    evidence: 44.1 ; 56.7
+    equation: 44.1 - 56.7
+    scale: million
+
+Evidence is verbatim from table and notes. Of a span it is the answer, of a count its items are counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pipeline.tatqa import equation
+from pipeline.tatqa.equation import Unreadable
+from pipeline.tatqa.language import LANGUAGES, SEPARATOR
+from pipeline.tatqa.schema import Answer
+from pipeline.tatqa.score import score
+
+TARGETS = ("answer", "equation")
+
+
+@dataclass(frozen=True)
+class Said:
+    """A model's text as a prediction: the answer and its scale. `problem` says why there is none, where there is none."""
+
+    answer: str | list[str]
+    scale: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question's gold side, and the figures of its context, as `figures` finds them."""
+
+    answer: Answer
+    answer_type: str
+    scale: str
+    derivation: str
+    figures: Mapping[Decimal, str]
+
+
+def write(task: Task, language: str, target: str) -> tuple[str, str]:
+    """The text to train on, and why it is the plain answer although `target` is "equation" (else "")."""
+    plain = write_answer(task.answer, task.scale, language)
+    if target == "answer":
+        return plain, ""
+    try:
+        text = _lines(task, language)
+    except Unreadable as error:
+        return plain, str(error)
+    said = read(text, language, "")
+    found = score(task.answer, task.answer_type, task.scale, said.answer, said.scale)
+    if not found.em or not found.scale:
+        return plain, said.problem or f"it comes back as {said.answer!r}"
+    return text, ""
+
+
+def write_answer(answer: Answer, scale: str, language: str) -> str:
+    """The answer with its scale: `-12.6 百万美元`, `-12.6 million`, `Leeds ; Lyon`."""
+    if isinstance(answer, list):
+        text = SEPARATOR.join(answer)
+    elif isinstance(answer, str):
+        text = answer
+    else:
+        text = format(Decimal(repr(answer)), "f")  # 1e-05 and 1e+16 in plain digits
+    return f"{text} {LANGUAGES[language].scales[scale]}".strip()
+
+
+def gold_equation(answer: Answer, scale: str, derivation: str) -> str:
+    """The derivation as an equation that evaluates straight to the gold answer.
+
+    A percentage's derivation may or may not have its factor 100; whichever reading gives the gold answer is written out.
+
+    Raises:
+        Unreadable: no reading gives it; says what the first one gives.
+    """
+    given = ""
+    for tree in equation.readings(derivation):
+        hundredfold = [equation.times(tree, "100")] if scale == "percent" else []
+        for candidate in (tree, *hundredfold, equation.over(tree, "100")):
+            text = equation.written(candidate)
+            try:
+                result = equation.answer(equation.value(candidate))
+            except Unreadable as error:
+                given = given or str(error)
+                continue
+            if score(answer, "arithmetic", scale, result, scale).em:
+                return text
+            given = given or f"{text} = {result}, not {answer}"
+    raise Unreadable(given)
+
+
+def _lines(task: Task, language: str) -> str:
+    words = LANGUAGES[language]
+    sum_ = ""
+    if task.answer_type == "arithmetic":
+        sum_ = gold_equation(task.answer, task.scale, task.derivation)
+        evidence = [found for digits in equation.numbers(equation.parse(sum_)) if (found := task.figures.get(Decimal(digits)))]
+    elif task.answer_type == "count":
+        evidence = [item.strip() for item in task.derivation.split("##")]
+    else:
+        evidence = list(task.answer) if isinstance(task.answer, list) else [str(task.answer)]
+    lines = {
+        "type": words.types[task.answer_type],
+        "evidence": SEPARATOR.join(dict.fromkeys(evidence) if sum_ else evidence),
+        "equation": sum_,
+        "scale": words.scales[task.scale] or words.no_scale,
+    }
+    return "\n".join(f"{words.labels[name]}{words.colon}{' '.join(text.split())}" for name, text in lines.items() if text or name != "equation")
+
+
+def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
+    """The figures of a context by their digits, each as it stands: a cell that is one, else a part of a note."""
+    found = [(number(cell), cell.strip()) for cell in cells]
+    found += [(number(part.group()), part.group().strip()) for note in notes for part in _FIGURE.finditer(note)]
+    return {digits: text for digits, text in reversed(found) if digits is not None}  # of equal ones the first
+
+
+_FIGURE = re.compile(r"[$£€¥]?\(?[$£€¥]?\s?\d[\d,]*(?:\.\d+)?%?\)?")
+_AROUND = re.compile(r"[$£€¥%(),\s\-]")
+
+
+def number(cell: str) -> Decimal | None:
+    """The digits of a text that is one figure, without sign, currency, separators and percent; else None."""
+    bare = _AROUND.sub("", cell)
+    return Decimal(bare) if re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", bare) and bare.isascii() else None
+
+
+def read(text: str, language: str, context: str) -> Said:
+    """A model's text as answer and scale; `context` is what it was asked about, as text.
+
+    The lines of the target "equation" are known by their labels; a text without them is a plain answer.
+    """
+    words = LANGUAGES[language]
+    labels = {label: name for name, label in words.labels.items()}
+    pattern = rf"\s*({'|'.join(labels)})\s*[:：]\s*(.*?)\s*"
+    found = [match.groups() for line in text.splitlines() if (match := re.fullmatch(pattern, line, re.IGNORECASE))]
+    lines = {labels[label.lower()]: value for label, value in reversed(found)}  # the first of its name counts
+    if not lines.keys() & {"type", "evidence", "equation"}:
+        return read_answer(text, language, context)
+    scales = {(word or words.no_scale).lower(): name for name, word in words.scales.items()}
+    scale = scales.get(lines.get("scale", "").lower())
+    if scale is None:
+        return Said("", "", f"no scale: {lines.get('scale', 'the line is missing')!r}")
+    kinds = {word.lower(): name for name, word in words.types.items()}
+    kind = kinds.get(lines.get("type", "").lower(), "arithmetic" if "equation" in lines else "multi-span")
+    evidence = [item.strip() for item in lines.get("evidence", "").split(SEPARATOR) if item.strip()]
+    if kind == "arithmetic":
+        if not lines.get("equation"):
+            return Said("", scale, "no equation")
+        try:
+            return Said(equation.answer(equation.value(equation.parse(equation.tidy(lines["equation"])))), scale)
+        except Unreadable as error:
+            return Said("", scale, f"the equation: {error}")
+    if not evidence:
+        return Said("", scale, "no evidence")
+    if kind == "count":
+        return Said(str(len(evidence)), scale)
+    if kind == "span" or len(evidence) == 1:
+        return Said(lines["evidence"].strip(), scale)
+    return Said(evidence, scale)
+
+
+def read_answer(text: str, language: str, context: str) -> Said:
+    """A plain answer, the inverse of `write_answer`: a scale word at its end is the scale.
+
+    Unless the whole text stands in the context just so and is more than bare digits: "$9.8 million" is a span then, without scale.
+    """
+    text = " ".join(text.split())
+    scale = ""
+    for name, word in LANGUAGES[language].scales.items():
+        if word and text.endswith(f" {word}"):
+            bare = text[: -len(word) - 1].rstrip()
+            last = text.rpartition(SEPARATOR)[2]
+            if re.fullmatch(r"-?[\d.]+", bare) or last.casefold() not in " ".join(context.split()).casefold():
+                text, scale = bare, name
+            break
+    parts = [part.strip() for part in text.split(SEPARATOR) if part.strip()]
+    return Said(parts if len(parts) > 1 else text, scale, "" if text else "an empty text")

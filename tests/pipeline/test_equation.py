@@ -1,0 +1,137 @@
+"""Equations: worked out exactly, read within limits, and never run."""
+
+from __future__ import annotations
+
+import ast
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.tatqa import equation
+from pipeline.tatqa.equation import Unreadable
+
+
+def worked_out(text: str) -> str:
+    return equation.answer(equation.value(equation.parse(equation.tidy(text))))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("44.1 - 56.7", "-12.6"),
+        ("(44.1 - 56.7) / 56.7 * 100", "-22.22"),
+        ("($1,234.5 + £2) * 2", "2473"),
+        ("2 × (3 ÷ 4)", "1.5"),
+        ("[1 + 2] / {3}", "1"),
+        ("−5 – 3", "-8"),
+        ("50% * 4", "2"),
+        ("1 - 5%", "0.95"),
+        ("--5", "5"),
+        ("0.1 + 0.2", "0.3"),
+        ("1 / 3", "0.33"),
+        ("1 / 3000", "0.0003333"),
+        ("0.125 * 100 / 100", "0.13"),  # half up, as the gold answers are
+        ("2.675 * 1", "2.68"),  # a float would give 2.67
+        (".5 + 1.", "1.5"),
+        ("-0.001 * 0", "0"),
+        ("100", "100"),
+        ("10 x 2", "20"),
+        ("（１２．５－２）／２＊１００％", "5.25"),
+    ],
+)
+def test_what_it_comes_to(text: str, wanted: str) -> None:
+    assert worked_out(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "a number was expected"),
+        ("abs(-1)", "no number and no sign"),
+        ("__import__('os')", "no number and no sign"),
+        ("2 ** 3", "a number was expected, found '*'"),
+        ("2 ^ 3", "no number and no sign"),
+        ("9" * 21, "digits"),
+        ("1 / 0", "a division by zero"),
+        ("1 / (2 - 2)", "a division by zero"),
+        ("1 +", "a number was expected"),
+        ("(1", "a closing parenthesis was expected"),
+        ("1)", "after the end"),
+        ("1 2", "after the end"),
+        ("1,2,3", "no number"),
+        ("1e5", "no number"),
+        ("inf", "no number"),
+        ("1\u0662", "no number"),
+        ("10²", "no number"),
+        ("(" * 10_000 + "1" + ")" * 10_000, "characters, more than"),
+        ("(" * 100 + "1" + ")" * 100, "nested deeper"),
+        ("-" * 100 + "1", "nested deeper"),
+        ("1 = 1", "no number"),
+    ],
+)
+def test_what_it_is_not(text: str, why: str) -> None:
+    with pytest.raises(Unreadable, match=why.replace("*", r"\*")):
+        worked_out(text)
+
+
+def test_the_largest_that_fits_takes_no_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(Unreadable):
+        worked_out("*".join(["9" * 20] * 19))  # 380 digits: no answer
+    for depth in (1, equation.DEPTH - 1):
+        worked_out("(" * depth + "1/7" + ")" * depth)
+    assert time.monotonic() - started < 1
+
+
+@given(st.text(max_size=500))
+def test_no_text_ends_in_anything_but_a_number_or_a_reason(text: str) -> None:
+    try:
+        float(worked_out(text))
+    except Unreadable as why:
+        assert str(why)
+    for reading in _readings(text):
+        assert equation.parse(equation.written(reading))
+
+
+def _readings(text: str) -> list[equation.Equation]:
+    try:
+        return list(equation.readings(text))
+    except Unreadable:
+        return []
+
+
+NUMBERS = st.decimals(0, 10**6, places=2).map(lambda number: equation.Number(str(number)))
+TREES = st.recursive(
+    NUMBERS,
+    lambda inner: st.one_of(inner.map(equation.Negative), st.builds(equation.Operation, st.sampled_from("+-*/"), inner, inner)),
+    max_leaves=8,
+)
+
+
+@given(TREES)
+def test_what_is_written_reads_back_to_the_same_value(tree: equation.Equation) -> None:
+    text = equation.written(tree)
+    again = equation.parse(text)
+    try:
+        wanted = equation.value(tree)
+    except Unreadable:
+        with pytest.raises(Unreadable):
+            equation.value(again)
+        return
+    assert equation.value(again) == wanted
+    assert float(wanted) == pytest.approx(_by_python(text), rel=1e-9, abs=1e-9)
+
+
+def _by_python(text: str) -> float:
+    """The same by Python's own grammar, as an oracle: fractions instead of floats."""
+    tree = ast.parse(text, mode="eval")
+
+    class Exact(ast.NodeTransformer):
+        def visit_Constant(self, node: ast.Constant) -> ast.expr:
+            return ast.Call(ast.Name("Fraction", ast.Load()), [ast.Constant(ast.unparse(node))], [])
+
+    fixed = ast.fix_missing_locations(Exact().visit(tree))
+    return float(eval(compile(fixed, "oracle", "eval"), {"Fraction": Fraction}))
