@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import sys
 from pathlib import Path
 
 from invoke.collection import Collection
@@ -11,8 +11,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from images import checks, given, gpu, matrix
 from images import doctor as doctors
-from images import gpu, matrix, venv
 from images import lock as locks
 from images import offline as offline_builds
 from images import registry as registries
@@ -46,17 +46,17 @@ def _choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", s
     return Choices(_given["recipe"], taken, _given["runner"], tuple(_overrides), bool(c.config.run.dry))
 
 
-def _runner(choices: Choices) -> str:
+def _runner(choices: Choices, aside: bool = False) -> str:
     chosen, why = runners.choose(choices.runner, dry=choices.dry)
     line = f"runner {chosen} ({why}), flavor {choices.flavor} ({_why['flavor']})"
     if line not in _announced:
-        print(line, flush=True)
+        print(line, flush=True, file=sys.stderr if aside else sys.stdout)
         _announced.append(line)
     return chosen
 
 
-def _step(choices: Choices, *steps: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = ()) -> None:
-    chosen = _runner(choices)
+def _step(choices: Choices, *steps: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), aside: bool = False) -> None:
+    chosen = _runner(choices, aside)
     if not choices.dry:
         runners.need_environment(choices, chosen, any(runners.STEPS[step].computes for step in steps))
     for step in steps:
@@ -90,10 +90,8 @@ def build(
         if release or verify or offline:
             choices = runners.with_engine(choices)
         chosen = _runner(choices)
-        if not (release or verify):
-            print(runners.make(choices, chosen, image, carried), flush=True)
-            return
-        for line in releases.build_release(image, choices.flavor, choices.dry, carried, verify):
+        released = releases.build_release(image, choices.flavor, choices.dry, carried, verify) if release or verify else None
+        for line in released or (runners.make(choices, chosen, image, carried),):
             print(line, flush=True)
 
 
@@ -188,11 +186,28 @@ def ask(
 ) -> None:
     """Ask the newest merged model about one context."""
     with plainly():
-        if file and not Path(file).is_file():
-            raise Stop("a JSON file with one context", "no such file", file, "invoke ask --context 0")
-        given = ("--file", str(Path(file))) if file else ("--context", str(context))
-        arguments = (*given, *((f"--question={question}",) if question else ()))  # it may begin with a dash
-        _step(_choices(c, recipe, flavor, runner, set_), "ask", arguments=arguments, files=(Path(file),) if file else ())
+        files = (given.file(file, "a JSON file with one context", "invoke ask --context 0"),) if file else ()
+        about = ("--file", str(files[0])) if files else ("--context", str(context))
+        arguments = (*about, *((f"--question={question}",) if question else ()))  # it may begin with a dash
+        _step(_choices(c, recipe, flavor, runner, set_), "ask", arguments=arguments, files=files)
+
+
+@task(
+    help={
+        "predictions": "a prediction file in the authors' format, such as runs/RECIPE/latest/predictions.json",
+        "gold": "a file in TAT-QA's raw schema, with answers",
+        "json": "for programs: means and every question's scores, fractions of one",
+        "runner": RUNNER,
+    },
+    positional=["predictions"],
+)
+def score(c: Context, predictions: str, gold: str = "", json: bool = False, runner: str = "") -> None:
+    """Score a prediction file by the authors' rules: EM, F1 and scale, by answer type and source."""
+    with plainly():
+        again = "invoke score PREDICTIONS --gold FILE"
+        files = (given.file(predictions, "a prediction file", again), given.file(gold, "a gold file in TAT-QA's raw schema", again))
+        arguments = ("--predictions", str(files[0]), "--gold", str(files[1]), *(("--json",) if json else ()))
+        _step(_choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
 
 
 @task
@@ -220,31 +235,15 @@ def doctor(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set
 @task(help={"slow": "the slow tests, instead of the others", "pick": "only tests whose name matches, as pytest -k"})
 def test(c: Context, slow: bool = False, pick: str = "") -> None:
     """Run the tests in the locked test environment."""
-    _checked([["pytest", "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]])
+    with plainly():
+        checks.run(checks.tests(slow, pick))
 
 
 @task
 def lint(c: Context) -> None:
     """Check style, types, Dockerfile and workflows in the locked test environment."""
-    workflows = [str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))]
-    _checked([
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        ["mypy"],
-        ["mypy", "--python-version", "3.10", "tasks.py", "images"],
-        ["hadolint", "images/Dockerfile"],
-        ["zizmor", "--offline", "--quiet", *workflows],
-        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
-    ])  # fmt: skip
-
-
-def _checked(commands: list[list[str]]) -> None:
     with plainly():
-        print(venv.build("test", "cpu", dry=False), flush=True)
-        programs = venv.python("test", "cpu").parent
-        for program, *words in commands:
-            if status := subprocess.run([programs / program, *words], cwd=matrix.ROOT).returncode:
-                raise Exit(code=status)
+        checks.run(checks.lint())
 
 
-ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, runs, doctor, test, lint)
+ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, score, runs, doctor, test, lint)

@@ -11,7 +11,7 @@ import sys
 
 from invoke.exceptions import Exit
 
-from images import build, container, gpu, hostpip, matrix, runner
+from images import build, container, given, gpu, hostpip, matrix, runner
 from images.errors import plainly
 
 WORKSPACE = "/workspaces/pintune"  # where devcontainer.json mounts the checkout
@@ -26,7 +26,7 @@ def main() -> None:
     print(f"image dev, flavor {flavor} ({why})", flush=True)
     print(build.build("dev", flavor), flush=True)
     pass_on(hostpip.read())
-    for name in runner.FOLDERS:
+    for name in given.FOLDERS:
         container.hand_over(matrix.ROOT / name)
 
 

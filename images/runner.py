@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from images import build, container, engine, facts, gpu, hostpip, lock, matrix, venv
+from images import build, container, engine, facts, given, gpu, hostpip, lock, matrix, venv
 from images.container import Container, Mount
 from images.errors import StepFailed, Stop
 
@@ -27,19 +27,20 @@ class Step:
     writes: tuple[str, ...]
     network: bool = False
     computes: bool = False  # on the GPU of a CUDA flavor
+    source: bool = False  # reads the file that data.source names, if it names one
 
 
 STEPS = {
-    "missing": Step(writes=()),
-    "fetch": Step(writes=("data", "models"), network=True),
+    "missing": Step(writes=(), source=True),
+    "fetch": Step(writes=("data", "models"), network=True, source=True),
     "format": Step(writes=("data",)),
     "train": Step(writes=("runs",), computes=True),
     "evaluate": Step(writes=("runs",), computes=True),
     "export": Step(writes=("runs",), computes=True),
     "ask": Step(writes=(), computes=True),
     "estimate": Step(writes=()),
+    "score": Step(writes=()),
 }
-FOLDERS = ("data", "models", "runs")
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (
     """Run one step; returns its standard output with `capture`, else "".
 
     Args:
-        files: files of the host that `arguments` name; where the step runs in a container they are mounted and the names changed.
+        files: files of the host that `arguments` name; the step gets their names from where it runs, a container the files themselves.
 
     Raises:
         StepFailed: it ended with another status than 0, having said why.
@@ -180,7 +181,13 @@ def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (
         if not recipe.is_file():
             raise Stop("a recipe file", "no such file", choices.recipe, "pass --recipe with a shipped name or an existing file")
         files = (*files, recipe)
-    command: tuple[str, ...] = (step, "--recipe", str(recipe), *(word for override in choices.overrides for word in ("--set", override)), *arguments)
+    overrides = choices.overrides
+    if own := given.data_file(choices.recipe, overrides):
+        overrides = (*overrides, f"data.source={given.name(own)}")
+        files = (*files, own) if STEPS[step].source and own.is_file() else files
+    named = {str(file): given.name(file) for file in files}
+    words = (step, "--recipe", str(recipe), *arguments)
+    command = (*(named.get(word, word) for word in words), *(word for override in overrides for word in ("--set", override)))
     with hostpip.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
             spec = _container(choices, step, command, files, scratch, capture)
@@ -189,11 +196,11 @@ def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (
                 return ""
             status, text = container.run(spec, capture)
         else:
-            words, environment = _process(choices, runner, step, command, files, scratch)
+            whole, environment = _process(choices, runner, step, command, scratch)
             if choices.dry:
-                print(engine.shown(words))
+                print(engine.shown(whole))
                 return ""
-            done = subprocess.run(words, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
+            done = subprocess.run(whole, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
             status, text = done.returncode, done.stdout or ""
     if status < 0 or status > 130:  # a signal: it could not say why itself
         again = _again(choices, step)
@@ -228,24 +235,22 @@ def _container(choices: Choices, step: str, command: tuple[str, ...], files: tup
     access, image = STEPS[step], build.tag("train", choices.flavor)
     environment = {**_facts(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
     mounts = []
-    for name in FOLDERS:
+    for name in given.FOLDERS:
         folder, writable = matrix.ROOT / name, name in access.writes
         if not choices.dry:
             folder.mkdir(exist_ok=True)
         if not choices.dry and writable:
             container.hand_over(folder)
-        mounts.append(Mount(folder, f"/pintune/{name}", writable))
+        mounts.append(Mount(folder, f"{given.WORKPLACE}/{name}", writable))
     if not choices.dry:
         environment["PINTUNE_IMAGE_DIGEST"] = engine.image_id(image) or ""
     if access.network:
         mounts += _network(environment, scratch, choices.dry)
-    named = {str(file): f"/pintune/given/{number}/{file.name}" for number, file in enumerate(files)}
-    mounts += [Mount(file.resolve(), named[str(file)]) for file in files]
+    mounts += given.mounts(files)
     brought = _gpu(choices) if access.computes and matrix.load().flavor(choices.flavor).cuda else ""
     uid, gid = container.user()
     terminal = sys.stdout.isatty() and not capture
-    words = ("python", "-m", "pipeline", *(named.get(word, word) for word in command))
-    return Container(image, words, tuple(mounts), environment, uid, gid, access.network, terminal, brought)
+    return Container(image, ("python", "-m", "pipeline", *command), tuple(mounts), environment, uid, gid, access.network, terminal, brought)
 
 
 def _gpu(choices: Choices) -> str:
@@ -284,9 +289,7 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
     return mounts
 
 
-def _process(
-    choices: Choices, runner: str, step: str, command: tuple[str, ...], files: tuple[Path, ...], scratch: Path
-) -> tuple[list[str], dict[str, str]]:
+def _process(choices: Choices, runner: str, step: str, command: tuple[str, ...], scratch: Path) -> tuple[list[str], dict[str, str]]:
     """The command and environment of a step outside a container."""
     python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
@@ -295,5 +298,4 @@ def _process(
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     if STEPS[step].network and (bundle := hostpip.read().certificates):
         environment.setdefault("SSL_CERT_FILE", str(bundle))
-    named = {str(file): str(file.resolve()) for file in files}
-    return [python, "-m", "pipeline", *(named.get(word, word) for word in command)], environment
+    return [python, "-m", "pipeline", *command], environment

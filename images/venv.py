@@ -33,7 +33,7 @@ def argv(image: str, flavor: str) -> list[list[str]]:
     """The commands that make the environment: a bare one of the matrix's Python, then the locked wheels."""
     known = matrix.load()
     target = str(folder(image, flavor))
-    install = ["uv", "pip", "install", "--python", f"{target}/bin/python", "--require-hashes", "--only-binary", ":all:", "-r",
+    install = ["uv", "pip", "install", "--python", f"{target}/bin/python", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode", "-r",
                str(matrix.lock_file(image, flavor).relative_to(matrix.ROOT))]  # fmt: skip
     return [["uv", "venv", "--quiet", "--python-preference", "system", "--python", known.base.python, target], install]
 

@@ -31,6 +31,7 @@ def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
         "pull",
         "push",
         "runs",
+        "score",
         "test",
         "train",
         "wheelhouse",
