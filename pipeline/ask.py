@@ -60,7 +60,7 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) ->
     kind, _ = model.precision(recipe)
     loaded = model.load_base(merged, torch.float16 if kind == "fp16" else torch.float32)
     talker = chat.chat(chat.load_tokenizer(merged), merged)
-    text = answers(loaded, talker, [row], recipe.evaluation.max_new_tokens, 1)[0] or ""
+    text = answers(loaded, talker, [row], rows.answer_limit(recipe), 1)[0] or ""
     gold = target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
     return Answered(row["input"], text, target.read(text, recipe.data.language, row["input"]), gold)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline import folders
+from pipeline import folders, rows
 from pipeline.errors import Stop
 from pipeline.recipe import Recipe
 
@@ -39,7 +39,7 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
         raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
     a_context = _SHARED if recipe.training.packing == "shared" else _QUESTIONS
     tokens = int(recipe.training.max_length * recipe.training.batch_contexts * a_context)
-    answers = recipe.evaluation.max_new_tokens * _QUESTIONS * recipe.training.batch_contexts
+    answers = rows.answer_limit(recipe) * _QUESTIONS * recipe.training.batch_contexts
     adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
     made = {}
     for precision, size in (("fp16", 2), ("fp32", 4)):

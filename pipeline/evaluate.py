@@ -45,7 +45,7 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     print(f"evaluate  {len(asked)} questions of {source(recipe).name}/{split}; {kind} on {model.device()}", flush=True)
     started = time.monotonic()
     made_of = {"adapter": sha256(run / "adapter" / "adapter_model.safetensors"), "rows": sha256(folders.formatted_split(recipe, split)),
-               "precision": kind, "max_new_tokens": recipe.evaluation.max_new_tokens, "code": sha256(Path(answering.__file__))}  # fmt: skip
+               "precision": kind, "max_new_tokens": rows.answer_limit(recipe), "code": sha256(Path(answering.__file__))}  # fmt: skip
     with tuned.disable_adapter():
         before = _answer(recipe, tuned, talker, asked, "base ", Partial(run / ".answers-base.jsonl", {**made_of, "adapter": ""}))
     after = _answer(recipe, tuned, talker, asked, "tuned", Partial(run / ".answers-tuned.jsonl", made_of))
@@ -61,7 +61,6 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         "questions": len(fit),
         "questions_left_out": len(asked) - len(fit),
         "contexts": len({row["context"] for row in fit}),
-        "seconds": round(time.monotonic() - started, 1),
         "base": scoring.summary(scored["base"]),
         "tuned": scoring.summary(scored["tuned"]),
         "certainty": _certainty(scored, [row["context"] for row in fit]),
@@ -69,7 +68,8 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     }
     texts = {"base": before, "tuned": after}
     _write(run, fit, said, scored, texts, results)
-    manifest.add(run, made, "evaluation", {key: results[key] for key in ("split", "questions", "questions_left_out", "seconds")})
+    manifest.add(run, made, "evaluation", {**{key: results[key] for key in ("split", "questions", "questions_left_out")},
+                                             "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
     report.write(recipe, run)
     for who in said:
         (run / f".answers-{who}.jsonl").unlink(missing_ok=True)
@@ -82,12 +82,12 @@ def _answer(recipe: Recipe, asked: Any, talker: chat.Chat, all_rows: list[Row], 
     left = [row for row in all_rows if row["uid"] not in known]
     if known:
         print(f"{name}  {len(known)} questions were answered before", flush=True)
-    settings = recipe.evaluation
+    limit, batch = rows.answer_limit(recipe), recipe.evaluation.batch_questions
 
     def keep(texts: dict[int, str]) -> None:
         partial.add({left[place]["uid"]: text for place, text in texts.items()})
 
-    found = answering.answers(asked, talker, left, settings.max_new_tokens, settings.batch_questions, name, recipe.training.max_length, keep)
+    found = answering.answers(asked, talker, left, limit, batch, name, recipe.training.max_length, keep)
     return known | {row["uid"]: text for row, text in zip(left, found, strict=True) if text is not None}
 
 

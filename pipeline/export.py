@@ -15,7 +15,7 @@ from pipeline.answering import answers
 from pipeline.errors import Stop, need_space
 from pipeline.files import new_folder
 from pipeline.recipe import Recipe
-from pipeline.rows import read_rows
+from pipeline.rows import answer_limit, read_rows
 from pipeline.sources import splits
 from pipeline.training import model
 
@@ -58,7 +58,7 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(recipe: Recipe, asked: Any, talker: chat.Chat, row: dict[str, Any]) -> tuple[str, torch.Tensor]:
     """The answer to one row, and the logits over its prompt: float32, [length, vocabulary]."""
-    text = answers(asked, talker, [row], recipe.evaluation.max_new_tokens, 1)[0]
+    text = answers(asked, talker, [row], answer_limit(recipe), 1)[0]
     (prompt,) = talker.prompts([row])
     with torch.inference_mode():
         logits = asked(input_ids=torch.tensor([prompt], device=asked.device)).logits[0].float().cpu()

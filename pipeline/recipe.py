@@ -101,8 +101,8 @@ class Training:
 class Evaluation:
     """[evaluation]"""
 
-    max_new_tokens: int = 64
-    """Tokens at which an answer is cut off."""
+    max_new_tokens: int = 0
+    """Tokens at which an answer is cut off; 0: a quarter more than the longest answer that was trained on."""
     batch_questions: int = 24
     """Questions answered at once; those of one context read it once."""
 
@@ -149,7 +149,7 @@ _AT_LEAST = {
     "training.max_length": 16,
     "training.checkpoint_steps": 1,
     "training.checkpoints_kept": 1,
-    "evaluation.max_new_tokens": 1,
+    "evaluation.max_new_tokens": 0,
     "evaluation.batch_questions": 1,
 }
 _ABOVE_ZERO = ("training.epochs", "training.learning_rate", "training.max_grad_norm")

@@ -158,6 +158,17 @@ def report(recipe: Recipe) -> dict[str, Any]:
     return read
 
 
+def answer_limit(recipe: Recipe) -> int:
+    """Tokens at which an answer is cut off."""
+    if recipe.evaluation.max_new_tokens:
+        return recipe.evaluation.max_new_tokens
+    try:
+        longest = int(report(recipe)["splits"][splits(recipe)[0]]["answer_tokens"]["100"])
+    except KeyError:  # not formatted: there is nothing to go by but what TAT-QA's take
+        longest = {"answer": 60, "equation": 110}[recipe.data.target]
+    return longest + longest // 4 + 1
+
+
 def unformatted(recipe: Recipe) -> list[str]:
     """The splits whose rows are not there, or were made of another raw file or tokenizer, or by other code."""
     made = report(recipe)

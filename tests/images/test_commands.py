@@ -139,7 +139,8 @@ def test_the_environments_commands() -> None:
     make, install = venv.argv("train", "cpu")
     assert re.fullmatch(r"uv venv --quiet --python-preference system --python 3\.11 \S+/\.pintune/venv/train-cpu-[0-9a-f]{12}", engine.shown(make))
     assert re.fullmatch(
-        r"uv pip install --python \S+/bin/python --require-hashes --only-binary :all: -r images/locks/train-cpu\.txt", engine.shown(install)
+        r"uv pip install --python \S+/bin/python --require-hashes --only-binary :all: --compile-bytecode -r images/locks/train-cpu\.txt",
+        engine.shown(install),
     )
 
 

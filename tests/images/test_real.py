@@ -140,6 +140,45 @@ def test_files_of_the_caller_reach_the_container(image: str, invoke: Invoke, che
     assert _manifest(checkout, "mine")["recipe_name"] == "mine"
 
 
+@pytest.mark.parametrize("runner", ["docker", "venv"])
+def test_score_says_the_authors_figures_and_nothing_else_on_standard_output(
+    runner: str, image: str, invoke: Invoke, checkout: Path, mirror: Path, tmp_path: Path
+) -> None:
+    if runner == "venv":
+        assert invoke("build", "--runner", "venv").returncode == 0
+    sample = str(checkout / "tests" / "data" / "sample_prediction.json")
+    done = invoke("score", sample, "--gold", str(mirror / "tatqa_dataset_dev.json"), "--json", "--runner", runner)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [round(found[key], 10) for key in ("em", "f1", "scale")] == [0.4592326139, 0.5887949640, 0.9094724221]
+    broken = tmp_path / "broken.json"
+    broken.write_text("[]")
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.is_relative_to(checkout.parent.parent.parent):
+            parent.chmod(0o755)
+    done = invoke("score", str(broken), "--gold", str(mirror / "tatqa_dataset_dev.json"), "--json", "--runner", runner)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"where: {broken}" in done.stderr  # as the caller knows it
+
+
+def test_data_of_ones_own_comes_into_the_container(image: str, invoke: Invoke, checkout: Path, tmp_path: Path) -> None:
+    from pipeline.tatqa import sample
+
+    (tmp_path / "mine.json").write_text(json.dumps(sample.contexts("heldout")))
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.is_relative_to(checkout.parent.parent.parent):
+            parent.chmod(0o755)
+    done = invoke("data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}", "--set", "data.target=equation")
+    assert done.returncode == 0, done.stderr
+    assert "12 contexts of mine.json, 1 of them held out" in done.stdout
+    assert re.search(r"^questions +66 +6$", done.stdout, re.MULTILINE)
+    (tmp_path / "mine.json").write_text("[{}]")
+    done = invoke("data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'mine.json'}, context 0" in done.stderr
+    assert len(json.loads((checkout / "data" / "mine" / "raw" / "train.json").read_text())) == 11  # as it was
+
+
 def _until(condition: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():

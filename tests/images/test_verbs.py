@@ -90,6 +90,9 @@ def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
         (("build",), {**NO_ENGINE, "PINTUNE_FLAVOR": "cu99"}, "a flavor: cpu"),
         (("train", "--runner", "podman"), {}, "a runner: auto, here, docker, venv"),
         (("ask", "--file", "none.json"), NO_ENGINE, "no such file"),
+        (("score", "none.json", "--gold", "none.json"), NO_ENGINE, "no such file"),
+        (("score", "tasks.py"), NO_ENGINE, "none given"),
+        (("score", "tasks.py", "--gold", "tasks.py", "--json"), NO_ENGINE, "invoke build"),
         (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
     ],
 )

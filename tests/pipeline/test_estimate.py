@@ -77,7 +77,10 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
-    shared, alone = (estimate.estimate(recipe.load("quickstart", [f"training.packing={packing}"])) for packing in ("shared", "none"))
+    shared, alone = (
+        estimate.estimate(recipe.load("quickstart", [f"training.packing={packing}", "evaluation.max_new_tokens=32"]))
+        for packing in ("shared", "none")
+    )
     assert shared is not None
     assert alone is not None
     assert alone["fp16"]["activations"] > 3 * shared["fp16"]["activations"]

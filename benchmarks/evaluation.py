@@ -1,0 +1,91 @@
+"""Answering with each context read once for all its questions, against one question at a time by Transformers' `generate`.
+
+    PINTUNE_MIRROR=… python -m benchmarks.evaluation        some minutes on two cores
+    python -m benchmarks.evaluation --table                 the line in README, from the result there is
+
+SmolLM2 with its questions on real contexts of dev, greedy, in fp32 on a CPU, both ways in one process and in turns. Counts the answers
+that are the same. Writes benchmarks/results/evaluation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.machine import RESULTS, facts
+
+FILE = RESULTS / "evaluation.json"
+CONTEXTS, ROUNDS, NEW_TOKENS = 16, 2, 32
+
+
+def main() -> None:
+    """Measure, write the result, print the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only print the line")
+    if not parser.parse_args().table:
+        found = _measured()
+        FILE.write_text(json.dumps({**facts("evaluation.py", "torch", "transformers"), **found}, indent=2) + "\n")
+    print(_line(json.loads(FILE.read_text())))
+
+
+def _measured() -> dict[str, Any]:
+    from pipeline.__main__ import _quiet, _same_everywhere
+
+    _same_everywhere()
+    _quiet()
+    import torch
+
+    from pipeline import answering, chat, fetch, folders, rows
+    from pipeline.recipe import load
+    from pipeline.training import model
+
+    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
+    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
+        os.environ["PINTUNE_MIRROR"] = mirror
+        recipe = load("quickstart", ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024"])
+        fetch.fetch(recipe, print)
+        rows.format_splits(recipe, print)
+        asked = rows.read_rows(folders.formatted_split(recipe, "dev"), CONTEXTS)
+        folder = folders.model(recipe.model.source)
+        talker = chat.chat(chat.load_tokenizer(folder), folder)
+        base = model.load_base(folder, torch.float32)
+
+        def one_at_a_time() -> list[str]:
+            texts = []
+            for ids in talker.prompts(asked):
+                written = base.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
+                                        max_new_tokens=NEW_TOKENS, eos_token_id=list(talker.ends))[0, len(ids) :]  # fmt: skip
+                texts.append(talker.tokenizer.decode(written, skip_special_tokens=True).strip())
+            return texts
+
+        def shared() -> list[str | None]:
+            return answering.answers(base, talker, asked, NEW_TOKENS, recipe.evaluation.batch_questions)
+
+        seconds: dict[str, list[float]] = {"shared": [], "one at a time": []}
+        said: dict[str, Any] = {}
+        for _ in range(ROUNDS):
+            for name, way in (("shared", shared), ("one at a time", one_at_a_time)):
+                started = time.monotonic()
+                said[name] = way()
+                seconds[name].append(round(time.monotonic() - started, 2))
+                print(name, seconds[name][-1])
+    same = sum(a == b for a, b in zip(said["shared"], said["one at a time"], strict=True))
+    return {"contexts": CONTEXTS, "questions": len(asked), "max_new_tokens": NEW_TOKENS, "batch_questions": recipe.evaluation.batch_questions,
+            "seconds": seconds, "same_answers": same, "ratio": round(min(seconds["one at a time"]) / min(seconds["shared"]), 2)}  # fmt: skip
+
+
+def _line(found: dict[str, Any]) -> str:
+    return (
+        f"{found['questions']} questions on {found['contexts']} contexts: {min(found['seconds']['shared']):.0f} s, one question at a time "
+        f"{min(found['seconds']['one at a time']):.0f} s: {found['ratio']:.1f} times as fast, {found['same_answers']} of {found['questions']} answers the same"
+    )
+
+
+if __name__ == "__main__":
+    main()
