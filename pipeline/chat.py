@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,7 @@ class Chat:
         Tokens are taken not to reach over that end, as no tokenizer's do that splits at line ends, nor a SentencePiece one's.
         """
         prompts = [[self.prompt(row) for row in group] for group in groups]
-        starts = [os.path.commonprefix(texts).rfind("\n") + 1 for texts in prompts]  # noqa: RUF071 - by characters is meant
+        starts = [texts[0].rfind("\n", 0, _alike(texts)) + 1 for texts in prompts]
         tails = [text[start:] for texts, start in zip(prompts, starts, strict=True) for text in texts]
         lengths = iter(map(len, self.ids([*(texts[0] for texts in prompts), *tails])))
         firsts = [next(lengths) for _ in prompts]
@@ -82,6 +81,16 @@ class Chat:
     def answers(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
         """Token ids of each row's output as the template writes it, the end-of-turn token last."""
         return [[*ids, self.ends[0]] for ids in self.ids([self.lead + row["output"] for row in rows])]
+
+
+def _alike(texts: Sequence[str]) -> int:
+    """Characters that all texts begin with; by halves, since contexts are thousands long."""
+    first, last = min(texts), max(texts)  # all others stand between these two
+    low, high = 0, min(len(first), len(last))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if first[:middle] == last[:middle] else (low, middle - 1)
+    return low
 
 
 def chat(tokenizer: Any, model: Path | None = None) -> Chat:

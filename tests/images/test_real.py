@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from images import engine, hostpip
+from tests.conftest import ROOT
 from tests.marks import AUTHORITY, TOKEN, Invoke, marked_settings
 
 pytestmark = pytest.mark.docker
@@ -146,7 +147,7 @@ def test_score_says_the_authors_figures_and_nothing_else_on_standard_output(
 ) -> None:
     if runner == "venv":
         assert invoke("build", "--runner", "venv").returncode == 0
-    sample = str(checkout / "tests" / "data" / "sample_prediction.json")
+    sample = str(ROOT / "tests" / "data" / "sample_prediction.json")
     done = invoke("score", sample, "--gold", str(mirror / "tatqa_dataset_dev.json"), "--json", "--runner", runner)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
