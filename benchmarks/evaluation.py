@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.machine import RESULTS, facts
 
 FILE = RESULTS / "evaluation.json"
-CONTEXTS, ROUNDS, NEW_TOKENS = 16, 2, 32
+CONTEXTS, ROUNDS, NEW_TOKENS = 8, 2, 32
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import recipe as recipes
+from pipeline import sources
 from pipeline.errors import Stop
 
 _NEXT = """next:
@@ -41,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pintune {given.step} interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell has it for SIGPIPE
     except Exception as error:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
@@ -158,6 +162,8 @@ def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     context = ask.context_of_file(Path(given.file)) if given.file else ask.context_of_data(recipe, given.context)
     answered = ask.ask(recipe, merged, context, given.question)
     _say(f"ask    {merged}")
+    if answered.left_out:
+        _say(f"ask    {answered.left_out}")
     _say(answered.asked)
     if answered.text != (answer := target.write_answer(answered.said.answer, answered.said.scale, recipe.data.language)):
         _say(answered.text)
@@ -185,10 +191,12 @@ def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
     """The newest run and the recipe it was trained with, overrides of this call on top."""
-    from pipeline import folders, manifest, rows, runs
+    from pipeline import fetch, folders, manifest, rows, runs
 
     run, made = runs.latest(recipe)
     recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / runs.MANIFEST))
+    for split in sources.splits(recipe):
+        fetch.check_raw(recipe, split)
     if stale := rows.unformatted(recipe):
         raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(recipe)),
                    f"invoke data {recipes.shaping(recipe)}")  # fmt: skip

@@ -1,7 +1,7 @@
 """Greedy answers of a model to rows, each context read once for all its questions.
 
-The keys and values of what a context's questions begin with are computed once and given to each; then the questions' own ends are
-read and the answers written, all questions of a batch together. The same mathematics as one generation per question.
+A context and its questions are one row, as in training: a question sees the context and itself and none of its siblings. The same
+mathematics as one generation per question, with the context's keys and values computed and kept once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from pipeline.chat import Chat
 from pipeline.progress import Progress
-from pipeline.training.batches import shared
+from pipeline.training.batches import Encoded, collate, shared
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,9 @@ def answers(
     progress = Progress(name, len(fitting)) if name and fitting else None
     done = 0
     model.eval()
-    if _windowed(model, max((len(prompts[i]) for i in fitting), default=0) + max_new_tokens):
-        batches = [[Group([], [(i, prompts[i])])] for i in fitting]
-    else:
-        batches = _batches(_grouped(rows, prompts, fitting, batch), batch)
-    for groups in batches:
-        written = _generate(model, groups, max_new_tokens, talker.ends)
+    alone = _windowed(model, max((len(prompts[i]) for i in fitting), default=0) + max_new_tokens)
+    for groups in [[Group([], [(i, prompts[i])])] for i in fitting] if alone else _batches(_grouped(rows, prompts, fitting, batch), batch):
+        written = (_generate_alone if alone else _generate)(model, groups, max_new_tokens, talker.ends)
         decoded = {place: talker.tokenizer.decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()}
         for place, text in decoded.items():
             texts[place] = text
@@ -69,7 +66,7 @@ def answers(
 
 
 def _windowed(model: Any, length: int) -> bool:
-    """Whether a layer sees less than `length` tokens back: its cache drops keys by their place in it, which padding would shift."""
+    """Whether a layer sees less than `length` tokens back: its cache drops keys by their place, which a shared row changes."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     if kinds and "sliding_attention" not in kinds:
@@ -104,62 +101,62 @@ def _batches(groups: list[Group], most: int) -> list[list[Group]]:
     return batches
 
 
-def _padded(sequences: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sequences as [rows, length], padded on the right, where no token sees nothing at all; and which are none of the padding."""
-    longest = max(map(len, sequences))
-    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in sequences], dtype=torch.long, device=device)
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in sequences], dtype=torch.long, device=device)
-    return ids, mask
-
-
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
-    """Token ids of each question's answer, by its place, without the id that ended it."""
+    """Token ids of each question's answer, by its place, without the id that ended it.
+
+    A row is a context with all its questions, laid out and masked as in training; each step adds one token to every question.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    device, head = base.device, base.get_output_embeddings()
-    places = [place for group in groups for place, _ in group.rests]
-    cache, seen = _read_prefixes(base, groups)
-    ids, mask = _padded([rest for group in groups for _, rest in group.rests], device)
-    before = torch.tensor([len(group.prefix) for group in groups for _ in group.rests], device=device)
-    positions = before[:, None] + torch.arange(ids.shape[1], device=device)[None]
-    seen = mask if seen is None else torch.cat([seen, mask], dim=1)
-    read = base.get_decoder()(input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True)
-    last = mask.sum(1) - 1
-    hidden, cache = read.last_hidden_state[torch.arange(len(places), device=device), last], read.past_key_values
-    next_position = before + last + 1
-    written: dict[int, list[int]] = {place: [] for place in places}
-    end_ids = torch.tensor(ends, device=device)
+    device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()
+    rows = [Encoded(group.prefix, [(rest, []) for _, rest in group.rests]) for group in groups]
+    batch = {name: each.to(device) for name, each in collate(rows, "shared", 0).items()}
+    read = decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], position_ids=batch["position_ids"], use_cache=True)
+    most = max(len(group.rests) for group in groups)
+    places = [[place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups]  # [rows, questions], -1: none
+    last = torch.tensor([_last_tokens(row, most) for row in rows], device=device)
+    number = torch.arange(len(rows), device=device)[:, None]
+    hidden, cache = read.last_hidden_state[number, last], read.past_key_values  # [rows, questions, width]
+    sees = batch["attention_mask"][:, 0][number, last]  # [rows, questions, keys]
+    position = batch["position_ids"][number, last] + 1
+    going = torch.tensor(places, device=device) >= 0
+    written: dict[int, list[int]] = {place: [] for group in groups for place, _ in group.rests}
+    itself, end_ids = torch.eye(most, dtype=torch.bool, device=device), torch.tensor(ends, device=device)
     for step in range(max_new_tokens):
         chosen = head(hidden).argmax(-1)
-        going = ~torch.isin(chosen, end_ids)
-        for place, token, goes in zip(places, chosen.tolist(), going.tolist(), strict=True):
-            if goes:
-                written[place].append(token)
+        going = going & ~torch.isin(chosen, end_ids)
+        for of_row, tokens, goes in zip(places, chosen.tolist(), going.tolist(), strict=True):
+            for place, token, wanted in zip(of_row, tokens, goes, strict=True):
+                if wanted:
+                    written[place].append(token)
         if step == max_new_tokens - 1 or not going.any():
             break
-        if not going.all():  # those that have ended are no more computed
-            left = going.nonzero()[:, 0]
+        rows_left = going.any(1)
+        if not rows_left.all():  # a context whose questions are all answered is no more computed
+            left = rows_left.nonzero()[:, 0]
             places = [places[i] for i in left.tolist()]
             cache.batch_select_indices(left)
-            seen, chosen, next_position = seen[left], chosen[left], next_position[left]
-        seen = torch.cat([seen, seen.new_ones(len(places), 1)], dim=1)
-        read = base.get_decoder()(
-            input_ids=chosen[:, None], attention_mask=seen, position_ids=next_position[:, None], past_key_values=cache, use_cache=True
-        )
-        hidden, cache = read.last_hidden_state[:, -1], read.past_key_values
-        next_position = next_position + 1
+            sees, chosen, position, going = sees[left], chosen[left], position[left], going[left]
+        sees = torch.cat([sees, itself.expand(len(places), most, most)], dim=2)
+        read = decoder(input_ids=chosen, attention_mask=sees[:, None], position_ids=position, past_key_values=cache, use_cache=True)
+        hidden, cache, position = read.last_hidden_state, read.past_key_values, position + 1
     return written
 
 
-def _read_prefixes(base: Any, groups: list[Group]) -> tuple[Any, torch.Tensor | None]:
-    """Keys and values of each group's prefix, once for each of its questions, and which of them are none of the padding."""
-    if not any(group.prefix for group in groups):
-        return None, None
-    ids, mask = _padded([group.prefix or [0] for group in groups], base.device)
-    if not all(group.prefix for group in groups):
-        mask[[i for i, group in enumerate(groups) if not group.prefix]] = 0
-    positions = torch.arange(ids.shape[1], device=base.device)[None].expand_as(ids)
-    cache = base.get_decoder()(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True).past_key_values
-    each = torch.tensor([i for i, group in enumerate(groups) for _ in group.rests], device=base.device)
-    cache.batch_select_indices(each)
-    return cache, mask[each]
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def _generate_alone(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
+    """The same for a single question, by Transformers."""
+    ((place, ids),) = groups[0].rests
+    given = torch.tensor([ids], device=model.device)
+    settings = {"do_sample": False, "max_new_tokens": max_new_tokens, "eos_token_id": list(ends), "pad_token_id": ends[0]}
+    written = model.generate(input_ids=given, attention_mask=torch.ones_like(given), **settings)[0, len(ids) :]
+    return {place: [token for token in written.tolist() if token not in ends]}
+
+
+def _last_tokens(row: Encoded, most: int) -> list[int]:
+    """Where each question's last token stands in its row; 0 for those up to `most` that there are not."""
+    ends, at = [], len(row.prefix)
+    for rest, _ in row.questions:
+        at += len(rest)
+        ends.append(at - 1)
+    return ends + [0] * (most - len(ends))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from pipeline.answering import answers
 from pipeline.errors import Stop
 from pipeline.recipe import Recipe
 from pipeline.sources import splits
-from pipeline.tatqa import format, schema, target
+from pipeline.tatqa import fit, format, schema, target
 from pipeline.tatqa.target import Said
 from pipeline.training import model
 
@@ -29,6 +30,7 @@ class Answered:
     """A question, the model's answer and the gold one, if the context has it."""
 
     asked: str  # table, notes and question as the model read them
+    left_out: str  # of the context, in words; "" for nothing
     text: str  # as the model wrote it
     said: Said
     gold: str
@@ -50,19 +52,43 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) ->
     """One answer. An empty `question` stands for the context's own first one.
 
     Raises:
-        Stop: no question given and none in the context.
+        Stop: no question given and none in the context, or one that is too long by itself.
     """
     own = {each.text: each for each in context.questions}
     if not question and not own:
         raise Stop("a question", "none given and none in the context", "the command line", 'invoke ask --file FILE --question "…"')
     question = question or next(iter(own))
-    row = format.question_row(format.in_plain_characters(context, Counter()), question, rows.style(recipe))
+    talker = chat.chat(chat.load_tokenizer(merged), merged)
+    row, left_out = _fitting(recipe, talker, format.in_plain_characters(context, Counter()), question)
     kind, _ = model.precision(recipe)
     loaded = model.load_base(merged, torch.float16 if kind == "fp16" else torch.float32)
-    talker = chat.chat(chat.load_tokenizer(merged), merged)
     text = answers(loaded, talker, [row], rows.answer_limit(recipe), 1)[0] or ""
     gold = target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
-    return Answered(row["input"], text, target.read(text, recipe.data.language, row["input"]), gold)
+    return Answered(row["input"], left_out, text, target.read(text, recipe.data.language, row["input"]), gold)
+
+
+def _fitting(recipe: Recipe, talker: chat.Chat, context: schema.Context, question: str) -> tuple[dict[str, Any], str]:
+    """The row to answer, of a context cut as evaluation cuts it where it is too long, and what was left out, in words."""
+    limit = recipe.training.max_length
+
+    def row(of: schema.Context) -> dict[str, Any]:
+        return format.question_row(of, question, rows.style(recipe))
+
+    def fits(of: schema.Context) -> bool:
+        return len(talker.prompts([row(of)])[0]) <= limit
+
+    if fits(context):
+        return row(context), ""
+    asked = schema.Question("", question, "", "span", "text", "", "", ())
+    cut = fit.cut(replace(context, questions=(asked,)), fits, training=False)
+    if cut is None or not fits(cut.context):
+        raise Stop(
+            f"a question of at most {limit} tokens, with the heading of its table",
+            "a longer one",
+            "the question",
+            "ask less, or raise training.max_length",
+        )
+    return row(cut.context), f"{cut.notes} notes and {cut.rows} rows left out: longer than training.max_length = {limit} tokens"
 
 
 def context_of_data(recipe: Recipe, number: int) -> schema.Context:
@@ -94,6 +120,8 @@ def context_of_file(path: Path) -> schema.Context:
         raise Stop("a context in JSON", str(error).splitlines()[0], str(path), "pass a file in TAT-QA's raw schema") from None
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
+    if isinstance(raw, list):
+        raise Stop("one context", f"a list of {len(raw)}", str(path), "pass one of them in a file of its own")
     if isinstance(raw, dict):
         raw.setdefault("questions", [])
     return schema.parse([raw], str(path))[0]

@@ -94,16 +94,24 @@ def _alike(texts: Sequence[str]) -> int:
 
 
 def chat(tokenizer: Any, model: Path | None = None) -> Chat:
-    """What a tokenizer's template does, found out by using it; `model`'s generation config may name more ids that end an answer."""
+    """What a tokenizer's template does, found out by using it; `model`'s generation config may name more ids that end an answer.
+
+    Raises:
+        Stop: the template cannot write a question and its answer.
+    """
     import jinja2
 
     try:
         system_role = "wanted" in _applied(tokenizer, [{"role": "system", "content": "wanted"}, {"role": "user", "content": "?"}])
-    except jinja2.TemplateError:  # Mistral-7B-Instruct-v0.2's refuses
+    except (jinja2.TemplateError, TypeError, ValueError):  # Mistral-7B-Instruct-v0.2's refuses
         system_role = False
     asked = [{"role": "user", "content": "?"}]
-    before = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
-    whole = _applied(tokenizer, [*asked, {"role": "assistant", "content": "wanted"}])
+    try:
+        before = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
+        whole = _applied(tokenizer, [*asked, {"role": "assistant", "content": "wanted"}])
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise Stop("a chat template for a question and its answer", f"{type(error).__name__}: {error}".splitlines()[0][:200],
+                   str(tokenizer.name_or_path), "use an instruction-tuned model, or mend its chat_template.jinja") from None  # fmt: skip
     lead, found, tail = whole[len(before) :].partition("wanted") if whole.startswith(before) else ("", "", "")
     ends = list(_end_ids(tokenizer, model))
     if found:  # the token that the template puts behind an answer comes first: Phi's <|end|> is not its end-of-text

@@ -39,6 +39,7 @@ class Tally:
     cut: Counter[str] = field(default_factory=Counter)  # contexts, and the notes and rows they lost
     too_long: Findings = field(default_factory=Findings)
     plain_answers: Findings = field(default_factory=Findings)
+    lost: Findings = field(default_factory=Findings)  # targets that are not read as the gold answer
     same_questions: Findings = field(default_factory=Findings)
     same_tables: Findings = field(default_factory=Findings)  # within the split
     leaks: Findings = field(default_factory=Findings)  # tables, or rows, that the other split has too
@@ -98,6 +99,7 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     add("questions too long", *(str(each["too_long"]["count"]) for each in values))
     if target == "equation":
         add("sums as plain answers", *(str(each["plain_answers"]["count"]) for each in values))
+    add("targets not read as gold", *(str(each["lost"]["count"]) for each in values))
     add("questions twice", *(str(each["same_questions"]["count"]) for each in values))
     add("tables alike", *(str(each["same_tables"]["count"]) for each in values))
     add("also in the other split", *(str(each["leaks"]["count"]) for each in values))

@@ -23,7 +23,7 @@ from pipeline.scoring import Scored
 from pipeline.significance import interval, p_value
 from pipeline.sources import source, splits
 from pipeline.tatqa import plain_rows, target
-from pipeline.tatqa.score import score
+from pipeline.tatqa.score import Score, score
 from pipeline.tatqa.target import Said
 from pipeline.training import model
 
@@ -54,8 +54,10 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         raise Stop(
             "questions that fit training.max_length", f"none of {len(asked)}", "the recipe, [training] max_length", "raise training.max_length"
         )
-    said = {"base": [_read(row, before[row["uid"]], recipe) for row in fit], "tuned": [_read(row, after[row["uid"]], recipe) for row in fit]}
-    scored = {who: [_score(row, each) for row, each in zip(fit, said[who], strict=True)] for who in said}
+    texts = {"base": before, "tuned": after}
+    judged = {who: [_judged(row, texts[who][row["uid"]], recipe) for row in fit] for who in texts}
+    said = {who: [each for each, _ in judged[who]] for who in judged}
+    scored = {who: [each for _, each in judged[who]] for who in judged}
     results = {
         "split": f"{source(recipe).name}/{split}",
         "questions": len(fit),
@@ -66,11 +68,10 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         "certainty": _certainty(scored, [row["context"] for row in fit]),
         "without_answer": {who: sum(1 for each in said[who] if each.problem) for who in said},
     }
-    texts = {"base": before, "tuned": after}
     _write(run, fit, said, scored, texts, results)
+    report.write(recipe, run)
     manifest.add(run, made, "evaluation", {**{key: results[key] for key in ("split", "questions", "questions_left_out")},
                                              "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
-    report.write(recipe, run)
     for who in said:
         (run / f".answers-{who}.jsonl").unlink(missing_ok=True)
     return results
@@ -91,15 +92,15 @@ def _answer(recipe: Recipe, asked: Any, talker: chat.Chat, all_rows: list[Row], 
     return known | {row["uid"]: text for row, text in zip(left, found, strict=True) if text is not None}
 
 
-def _read(row: Row, text: str, recipe: Recipe) -> Said:
-    if row["answer_type"] == plain_rows.ANSWER_TYPE:
-        return Said(text, "")
-    return target.read(text, recipe.data.language, row["input"])
-
-
-def _score(row: Row, said: Said) -> Scored:
-    found = score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)
-    return Scored(row["uid"], row["answer_type"], row["answer_from"], found)
+def _judged(row: Row, text: str, recipe: Recipe) -> tuple[Said, Scored]:
+    """What a text says, and its scores."""
+    plain = row["answer_type"] == plain_rows.ANSWER_TYPE
+    said = Said(text, "") if plain else target.read(text, recipe.data.language, row["input"])
+    try:
+        found = score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)
+    except Stop as stop:  # four hundred digits, say: the question is answered wrongly, and the others are to be scored
+        said, found = Said("", said.scale, f"wanted {stop.wanted}"), Score(0.0, 0.0, 0.0)
+    return said, Scored(row["uid"], row["answer_type"], row["answer_from"], found)
 
 
 def _certainty(scored: dict[str, list[Scored]], contexts: list[str]) -> dict[str, Any]:
@@ -140,6 +141,8 @@ def table(results: dict[str, Any]) -> str:
         tuned = results["tuned"][name]
         cells = "   ".join(f"{100 * base[key]:>{width}.1f} {100 * tuned[key]:>6.1f}" for key, width in (("em", 8), ("f1", 8), ("scale", 10)))
         lines.append(f"{name:<20} {base['questions']:>9}   {cells}")
+    if results["questions_left_out"]:
+        lines.append(f"{results['questions_left_out']} more were left out: longer than training.max_length")
     sure = results["certainty"]["em"]
     low, high = (100 * each for each in sure["difference"])
     lines.append(f"EM tuned - base: {low:+.1f} to {high:+.1f} (95 % interval over {results['contexts']} contexts), p = {sure['p']:.4f}")

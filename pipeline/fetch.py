@@ -63,7 +63,7 @@ def missing(recipe: Recipe) -> list[str]:
     there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe, split)) for split in splits(recipe)]
     lacking = list(dict.fromkeys(what for what, path in there if not path.exists()))
     file = source(recipe).file
-    if not lacking and file and file.exists() and own_file.changed(recipe, file):
+    if not lacking and file and not own_file.current(recipe, file):
         lacking.append(f"{file} as it is now")
     return lacking
 
@@ -106,7 +106,9 @@ def _data(recipe: Recipe, split: str, say: Say) -> None:
 
 
 def check_raw(recipe: Recipe, split: str) -> None:
-    """Raise Stop if a raw split of TAT-QA is there and is not the one at the pinned commit."""
+    """Raise Stop if a raw split is there and is not TAT-QA's at the pinned commit, or is another file's than the recipe names."""
+    if file := source(recipe).file:
+        own_file.need_taken(recipe, file)
     path = folders.raw_split(recipe, split)
     if recipe.data.source == "tatqa" and path.exists() and (found := git_blob_id(path)) != TATQA_BLOBS[split]:
         raise _differs(f"git blob id {TATQA_BLOBS[split]}", found, path)

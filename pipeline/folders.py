@@ -25,7 +25,7 @@ def formatted(recipe: Recipe) -> Path:
 
 
 def formatted_split(recipe: Recipe, split: str) -> Path:
-    """The JSON lines made of a raw split; beside it, with suffix .json, what they were made of."""
+    """The JSON lines made of a raw split; what they were made of stands in the folder's report.json."""
     return formatted(recipe) / f"{split}.jsonl"
 
 

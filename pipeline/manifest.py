@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe, as_values
 from pipeline.runs import MANIFEST
 from pipeline.sources import splits
 
-_OUTPUTS = ("adapter", "merged", "metrics.jsonl", "evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl")
+_OUTPUTS = ("adapter", "merged", "metrics.jsonl", "evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl", "report.html")
 
 
 def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:

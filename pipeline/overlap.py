@@ -31,7 +31,7 @@ class Seen:
         self._base = sqlite3.connect(self._path)
         self._base.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000;"
-            "CREATE TABLE uids (uid BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE uids (uid BLOB PRIMARY KEY, split TEXT, number INTEGER) WITHOUT ROWID;"
             "CREATE TABLE texts (text BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;"
             "CREATE TABLE tables (id INTEGER PRIMARY KEY, split TEXT, uid TEXT, figures BLOB);"
             "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;"
@@ -44,17 +44,21 @@ class Seen:
         self._base.close()
         self._path.unlink(missing_ok=True)
 
-    def uids(self, split: str, number: int, context: Context, where: str) -> None:
-        """Take in a context's uids.
+    def uids(self, split: str, number: int, context: Context, where: str) -> str:
+        """Take in a context's uids; the split that has one of them already, "" if none does.
 
         Raises:
             Stop: one of them stands in this split already.
         """
+        found = ""
         for uid in (context.uid, *(question.uid for question in context.questions)):
-            key = hashlib.sha256(f"{split}\n{uid}".encode()).digest()[:16]
-            if not self._base.execute("INSERT OR IGNORE INTO uids VALUES (?, ?)", (key, number)).rowcount:
-                first = self._base.execute("SELECT number FROM uids WHERE uid = ?", (key,)).fetchone()[0]
-                raise uid_twice(uid, where, first, number)
+            key = hashlib.sha256(uid.encode()).digest()[:16]
+            if not self._base.execute("INSERT OR IGNORE INTO uids VALUES (?, ?, ?)", (key, split, number)).rowcount:
+                other, first = self._base.execute("SELECT split, number FROM uids WHERE uid = ?", (key,)).fetchone()
+                if other == split:
+                    raise uid_twice(uid, where, first, number)
+                found = str(other)
+        return found
 
     def text(self, split: str, text: str) -> str | None:
         """Take in a row's text; the split that has it already, if one does."""

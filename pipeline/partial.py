@@ -24,7 +24,7 @@ class Partial:
     def _lines(self) -> list[Any]:
         lines = []
         try:
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]:
                 lines.append(json.loads(line))
         except (OSError, ValueError):
             pass  # nothing there, or cut off from here on

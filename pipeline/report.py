@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline import data_report, folders, rows
 from pipeline.files import write_text
 from pipeline.recipe import Recipe
 from pipeline.sources import splits
-from pipeline.tatqa import fit, schema
+from pipeline.tatqa import fit, format, schema
 from pipeline.tatqa.language import SEPARATOR
 
 SHOWN = 40  # questions of each kind of change
@@ -37,8 +38,7 @@ def write(recipe: Recipe, run: Path) -> Path:
     """Make the page of a run that has been evaluated; returns its path."""
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    answers = [json.loads(line) for line in (run / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-    losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    answers, losses = (_lines(run / name) for name in ("answers.jsonl", "metrics.jsonl"))
     counted = rows.report(recipe).get("splits", {})
     changes = _changes(recipe, answers)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -60,6 +60,11 @@ def write(recipe: Recipe, run: Path) -> Path:
     return run / "report.html"
 
 
+def _lines(path: Path) -> list[Any]:
+    with path.open(encoding="utf-8") as file:  # not splitlines(): U+2028 ends no line of JSON
+        return [json.loads(line) for line in file]
+
+
 def _changes(recipe: Recipe, answers: list[dict[str, Any]]) -> dict[str, Any]:
     """Questions that are right now and were not, and the other way round, with their table and notes."""
     kinds = {
@@ -70,7 +75,9 @@ def _changes(recipe: Recipe, answers: list[dict[str, Any]]) -> dict[str, Any]:
     chosen = {name: each[:SHOWN] for name, each in kinds.items()}
     path = folders.raw_split(recipe, splits(recipe)[1])
     wanted = {each["context"] for found in chosen.values() for each in found}
-    contexts = {each.uid: each for each in schema.read(path) if each.uid in wanted} if path.suffix == ".json" else {}
+    contexts = (
+        {each.uid: format.in_plain_characters(each, Counter()) for each in schema.read(path) if each.uid in wanted} if path.suffix == ".json" else {}
+    )
     asked = (
         {}
         if contexts
@@ -106,9 +113,14 @@ def _curve(points: list[tuple[float, float]]) -> Chart | None:
     return Chart(
         points=[(_WIDTH * x / last, _HEIGHT * (1 - y / top)) for x, y in points],
         bars=[],
-        across=[(_WIDTH * part, f"{last * part:.0f}") for part in (0.0, 0.25, 0.5, 0.75, 1.0)],
+        across=_ticks(int(last)),
         up=[(_HEIGHT * (1 - part), f"{top * part:.2f}") for part in (0.0, 0.5, 1.0)],
     )
+
+
+def _ticks(last: int) -> list[tuple[float, str]]:
+    """Whole numbers along the lower edge, a quarter apart or as near to it as they are."""
+    return [(_WIDTH * number / last, str(number)) for number in dict.fromkeys(last * quarter // 4 for quarter in range(5))]
 
 
 def _histogram(counts: dict[str, int]) -> Chart | None:
@@ -122,8 +134,8 @@ def _histogram(counts: dict[str, int]) -> Chart | None:
     return Chart(
         points=[],
         bars=[(i * width, _HEIGHT * count / top) for i, count in enumerate(bars)],
-        across=[(_WIDTH * part, f"{step * len(bars) * part:.0f}") for part in (0.0, 0.25, 0.5, 0.75, 1.0)],
-        up=[(_HEIGHT * (1 - part), f"{top * part:.0f}") for part in (0.0, 0.5, 1.0)],
+        across=_ticks(step * len(bars)),
+        up=[(_HEIGHT * (1 - count / top), str(count)) for count in dict.fromkeys((0, top // 2, top))],
         bar_width=width,
     )
 

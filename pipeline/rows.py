@@ -96,10 +96,12 @@ def _groups(recipe: Recipe, split: str, tally: Tally, seen: Seen) -> Iterator[Gr
             yield None, [format.Row(row, "")]
         return
     for number, context in enumerate(schema.read(path)):
-        seen.uids(split, number, context, str(path))
         tally.contexts += 1
-        if before_table := seen.table(split, context):
-            (tally.same_tables if before_table[0] == split else tally.leaks).add(context=context.uid, also_in=" ".join(before_table))
+        uid_in = seen.uids(split, number, context, str(path))
+        copy_in = seen.text(split, json.dumps([context.rows, context.notes]))  # the table alone says nothing of a small one
+        also = seen.table(split, context) or ((copy_in,) if copy_in else (uid_in,) if uid_in else ())
+        if also:
+            (tally.same_tables if also[0] == split else tally.leaks).add(context=context.uid, also_in=" ".join(also))
         asked: set[str] = set()
         for question in context.questions:
             if (text := " ".join(question.text.split()).casefold()) in asked:
@@ -121,21 +123,26 @@ def _fitting(
     recipe: Recipe, talker: chat.Chat, group: Group, lengths: list[tuple[int, int]], training: bool, tally: Tally
 ) -> list[tuple[format.Row, int, int]]:
     """The rows with their lengths, of a context cut to fit where it does not; a row that is too long all the same is counted as such."""
-    limit = recipe.training.max_length
-
-    def fits(measured: list[tuple[int, int]]) -> bool:
-        return all(prompt + (answer if training else 0) <= limit for prompt, answer in measured)
-
     context, rows = group
-    if context is not None and not fits(lengths):
-        made = style(recipe)
-        cut = fit.cut(context, lambda shorter: fits(_lengths(talker, [(shorter, format.rows(shorter, made))])[0]), training)
-        if cut:
+    made = style(recipe)
+
+    def fits(one: tuple[int, int]) -> bool:
+        return one[0] + (one[1] if training else 0) <= recipe.training.max_length
+
+    def measured(shorter: schema.Context) -> list[tuple[int, int]]:
+        return _lengths(talker, [(shorter, format.rows(shorter, made))])[0]
+
+    if context is not None and not all(map(fits, lengths)):
+        # a question that will never fit costs the others nothing
+        greatest = fit.cut(context, lambda shorter: False, training)
+        chosen = [i for i, one in enumerate(measured(greatest.context)) if fits(one)] if greatest else []
+        if not all(fits(lengths[i]) for i in chosen):
+            cut = fit.cut(context, lambda shorter: all(fits(measured(shorter)[i]) for i in chosen), training)
+            assert cut is not None  # as the greatest one was
             tally.cut.update(contexts=1, notes=cut.notes, rows=cut.rows)
-            rows = format.rows(cut.context, made)
-            lengths = _lengths(talker, [(cut.context, rows)])[0]
+            rows, lengths = format.rows(cut.context, made), measured(cut.context)
     for row, one in zip(rows, lengths, strict=True):
-        if not fits([one]):
+        if not fits(one):
             tally.too_long.add(question=row.fields["uid"], tokens=str(sum(one)))
     return [(row, *one) for row, one in zip(rows, lengths, strict=True)]
 
@@ -147,6 +154,8 @@ def _write(measured: list[tuple[format.Row, int, int]], rows: TextIO, chats: Tex
         tally.take(row.fields, prompt, answer)
         if row.plain_because:
             tally.plain_answers.add(question=row.fields["uid"], because=row.plain_because)
+        if row.lost:
+            tally.lost.add(question=row.fields["uid"], because=row.lost)
 
 
 def report(recipe: Recipe) -> dict[str, Any]:
@@ -196,15 +205,21 @@ def read_rows(path: Path, contexts: int = 0) -> list[dict[str, Any]]:
     """
     import datasets  # heavy, and only for this
 
-    if not path.exists():
-        raise Stop("formatted rows", "no such file", str(path), "invoke data")
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise Stop("formatted rows", "no such file", str(path), "invoke data") from None
+    if not size:
+        raise Stop("questions", "none in this split", str(path), "take another split or file: data.train, data.evaluation, data.source")
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as cache:
+        # as lines of text: its reader of JSON takes "2019-12-01" for a time
+        lines = datasets.load_dataset("text", data_files=str(path), split="train", cache_dir=cache)
         try:
-            rows = list(datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache))
-        except (datasets.exceptions.DatasetGenerationError, ValueError, StopIteration) as error:
-            raise Stop("JSON lines made by invoke data", str(error.__cause__ or error) or "no lines", str(path), "invoke data") from None
+            rows = [json.loads(line) for line in lines["text"]]
+        except ValueError as error:
+            raise Stop("JSON lines made by invoke data", str(error), str(path), "invoke data") from None
     if not contexts:
         return rows
-    chosen = list(dict.fromkeys(row["context"] for row in rows))[:contexts]
-    return [row for row in rows if row["context"] in set(chosen)]
+    chosen = set(list(dict.fromkeys(row["context"] for row in rows))[:contexts])
+    return [row for row in rows if row["context"] in chosen]

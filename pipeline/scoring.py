@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop
-from pipeline.tatqa import schema
+from pipeline.tatqa import raw, schema
 from pipeline.tatqa.score import Score, mean, score_all
 
 
@@ -59,7 +59,7 @@ def read_predictions(path: Path) -> dict[str, Any]:
     """
     wanted, mend = 'a JSON object {"question uid": [answer, scale]}', "pass predictions in the authors' format, such as a run's predictions.json"
     try:
-        read = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once, parse_constant=_refuse)
+        read = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=raw.once, parse_constant=raw.refuse)
     except OSError as error:
         raise Stop(wanted, error.strerror or str(error), str(path), mend) from None
     except RecursionError:
@@ -69,18 +69,6 @@ def read_predictions(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), mend)
     return read
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)[:60]!r} twice")
-    return made
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name}, which is no number in JSON")
 
 
 def as_json(scored: Sequence[Scored]) -> dict[str, Any]:

@@ -74,6 +74,17 @@ def workplace(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
+@pytest.fixture
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workplace with tests.steps' recipe, its data fetched and formatted."""
+    from tests.steps import RECIPE, step
+
+    monkeypatch.setenv("PINTUNE_FLAVOR", "cpu")
+    (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
+    assert step("fetch") == step("format") == 0
+    return workplace
+
+
 def _copy(folder: Path, base: Path) -> Path:
     """A copy of this checkout, to run verbs in without touching its data/, models/ and runs/."""
     leave = shutil.ignore_patterns(

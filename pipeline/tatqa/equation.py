@@ -175,14 +175,24 @@ def _level(tree: Equation) -> int:
 
 def numbers(tree: Equation) -> Iterator[str]:
     """The digits of its operands, from left to right, without small whole factors and divisors: the 2 of an average, the 100 of percents."""
+    if isinstance(tree, Operation) and tree.sign in "*/" and isinstance(tree.right, Number) and _is_constant(tree.right.digits):
+        yield from numbers(tree.left)
+    elif isinstance(tree, Operation):
+        yield from numbers(tree.left)
+        yield from numbers(tree.right)
+    else:
+        yield from numbers(tree.of) if isinstance(tree, Negative) else operands(tree)
+
+
+def operands(tree: Equation) -> Iterator[str]:
+    """The digits of all operands, from left to right."""
     if isinstance(tree, Number):
         yield tree.digits
     elif isinstance(tree, Negative):
-        yield from numbers(tree.of)
+        yield from operands(tree.of)
     else:
-        yield from numbers(tree.left)
-        if not (tree.sign in "*/" and isinstance(tree.right, Number) and _is_constant(tree.right.digits)):
-            yield from numbers(tree.right)
+        yield from operands(tree.left)
+        yield from operands(tree.right)
 
 
 def _is_constant(digits: str) -> bool:
@@ -208,7 +218,7 @@ def readings(derivation: str) -> Iterator[Equation]:
     """What a written derivation may mean, the likeliest first: parentheses as groups or around negatives, percents as they stand or as hundredths.
 
     Raises:
-        Unreadable: nothing.
+        Unreadable: as `parse`, where no reading is an equation.
     """
     text = tidy(derivation).replace("'", "")
     tried, why = [], "nothing is written"

@@ -8,12 +8,14 @@ have the fewest words in common with the questions, then the table's rows from b
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.tatqa import equation
 from pipeline.tatqa.schema import Context, Question
-from pipeline.tatqa.target import gold_equation, number
+from pipeline.tatqa.target import figures, gold_equation, number
+from pipeline.tatqa.text import plain
 
 _WORD = re.compile(r"\w+")
 
@@ -64,15 +66,17 @@ def needed(question: Question) -> list[str]:
             tree = equation.parse(gold_equation(question.answer, question.scale, question.derivation))
         except equation.Unreadable:
             return re.findall(r"\d[\d,.]*", question.derivation)
-        return list(equation.numbers(tree))
+        return list(equation.operands(tree))
     items = question.derivation.split("##") if question.answer_type == "count" else question.answer
-    return [str(item) for item in (items if isinstance(items, list) else [items])]
+    return [plain(str(item), Counter()) for item in (items if isinstance(items, list) else [items])]
 
 
 def holds(text: str, wanted: Sequence[str]) -> bool:
-    """Whether one of the wanted texts or figures stands in a cell or note."""
-    plain, figure = " ".join(text.split()).casefold(), number(text)
-    return any(" ".join(item.split()).casefold() in plain or (figure is not None and figure == number(item)) for item in wanted if item.strip())
+    """Whether one of the wanted texts or figures stands in a cell or note in plain characters; a figure as a whole one."""
+    folded, held = " ".join(text.split()).casefold(), figures([text], [text])
+    return any(
+        figure in held if (figure := number(item)) is not None else " ".join(item.split()).casefold() in folded for item in wanted if item.strip()
+    )
 
 
 def _for_evaluation(context: Context) -> list[tuple[str, int]]:

@@ -37,10 +37,12 @@ class Style:
 
 @dataclass(frozen=True)
 class Row:
-    """A row, and why its output is the plain answer although an equation was to be written (else "")."""
+    """A row; why its output is the plain answer although an equation was to be written; and what its output would be read as, where that is
+    not the gold answer (each else "")."""
 
     fields: dict[str, Any]
     plain_because: str
+    lost: str = ""
 
 
 def in_plain_characters(context: Context, counted: Counter[str]) -> Context:
@@ -63,11 +65,11 @@ def rows(context: Context, style: Style) -> list[Row]:
     )
     made = []
     for question in context.questions:
-        task = target.Task(_plain_answer(question.answer), question.answer_type, question.scale, question.derivation, figures)
+        task = target.Task(plain_answer(question.answer), question.answer_type, question.scale, question.derivation, figures, question.answer)
         output, because = target.write(task, style.language, style.target)
         fields = {"instruction": words.instruction, "input": f"{shared}{_asked(question.text, style)}", "output": output,
                   "system": words.rules[style.target], **_evaluation_fields(context, question)}  # fmt: skip
-        made.append(Row(fields, because))
+        made.append(Row(fields, because, target.lost(output, task, style.language, fields["input"])))
     return made
 
 
@@ -93,7 +95,8 @@ def _asked(question: str, style: Style) -> str:
     return f"{LANGUAGES[style.language].question}{question.strip()}"
 
 
-def _plain_answer(answer: Answer) -> Answer:
+def plain_answer(answer: Answer) -> Answer:
+    """An answer in plain characters, as the model reads its context."""
     if isinstance(answer, list):
         return [plain(item, Counter()) for item in answer]
     return answer

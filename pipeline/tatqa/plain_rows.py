@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop
+from pipeline.tatqa import raw
 
 ANSWER_TYPE = "text"  # an answer that is compared as it stands, without a scale
 
@@ -20,16 +21,16 @@ def read(path: Path, split: str) -> Iterator[dict[str, Any]]:
     """
     number = 0
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open("rb") as file:  # a line that is not UTF-8 is found by itself
             for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield row(json.loads(line), f"{path}, line {number}", f"{split}-{number}")
-    except FileNotFoundError:
-        raise Stop("JSON lines of instruction, input and output", "no such file", str(path), "invoke fetch") from None
+                if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
+                    yield row(json.loads(text, object_pairs_hook=raw.once), f"{path}, line {number}", f"{split}-{number}")
+    except OSError as error:
+        raise Stop("JSON lines of instruction, input and output", error.strerror or str(error), str(path), "invoke fetch, or name a file") from None
     except RecursionError:
         raise _broken("values nested too deeply to be read", path, number) from None
     except ValueError as error:
-        raise _broken(str(error).splitlines()[0], path, number + 1 if isinstance(error, UnicodeDecodeError) else number) from None
+        raise _broken(str(error).splitlines()[0], path, number) from None
 
 
 def row(item: object, where: str, uid: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,11 +23,31 @@ class _NotANumber(ValueError):
     pass
 
 
-def _refuse(name: str) -> Any:
+class _Twice(ValueError):
+    pass
+
+
+def refuse(name: str) -> Any:
+    """For json's `parse_constant`: NaN and Infinity are no JSON."""
     raise _NotANumber(f"{name}, which is no number in JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json's `object_pairs_hook`: of a key that stands twice either value may be meant."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(f"{next(key for key in keys if keys.count(key) > 1)[:60]!r} twice in one object")
+    return made
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise _NotANumber(f"{digits[:40]}, more than a float can hold")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=_finite, object_pairs_hook=once)
 
 
 class _Text:
@@ -55,7 +76,7 @@ class _Text:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.buffer)
-            except _NotANumber:
+            except (_NotANumber, _Twice):
                 raise
             except json.JSONDecodeError:
                 if self.ended:
@@ -100,8 +121,8 @@ def elements(path: Path) -> Iterator[Any]:
                     text.skip()
             if text.skip():
                 raise ValueError(f"more after the end of the list: {text.buffer[:20]!r}")
-    except FileNotFoundError:
-        raise Stop("a raw TAT-QA file", "no such file", str(path), "invoke fetch") from None
+    except OSError as error:
+        raise Stop("a raw TAT-QA file", error.strerror or str(error), str(path), "invoke fetch, or name a file") from None
     except RecursionError:
         raise _broken("values nested too deeply to be read", path, number) from None
     except ValueError as error:

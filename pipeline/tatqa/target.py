@@ -44,6 +44,7 @@ class Task:
     scale: str
     derivation: str
     figures: Mapping[Decimal, str]
+    gold: Answer | None = None  # the answer as the file has it, where `answer` was made plain; it is what counts
 
 
 def write(task: Task, language: str, target: str) -> tuple[str, str]:
@@ -55,10 +56,16 @@ def write(task: Task, language: str, target: str) -> tuple[str, str]:
         text = _lines(task, language)
     except Unreadable as error:
         return plain, str(error)
-    said = read(text, language, "")
-    if said.scale != task.scale or not _scores(said.answer, task.answer, task.answer_type, task.scale):
-        return plain, said.problem or f"it comes back as {said.answer!r}"
-    return text, ""
+    return (plain, because) if (because := lost(text, task, language, "")) else (text, "")
+
+
+def lost(text: str, task: Task, language: str, context: str) -> str:
+    """What a target comes back as, where that is not the gold answer; else ""."""
+    said = read(text, language, context)
+    gold = task.answer if task.gold is None else task.gold
+    if said.scale == task.scale and _scores(said.answer, gold, task.answer_type, task.scale):
+        return ""
+    return said.problem or f"it comes back as {said.answer!r} {said.scale}".rstrip()
 
 
 def _scores(said: str | list[str], gold: Answer, answer_type: str, scale: str) -> bool:

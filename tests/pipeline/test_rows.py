@@ -147,6 +147,8 @@ def test_rows_of_a_callers_own(workplace: Path) -> None:
         ("mine.jsonl", b"[1]", "line 1"),
         ("mine.jsonl", b'{"a": ', "line 1"),
         ("mine.jsonl", b"\xff", "line 1"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "b"}\n' * 50 + b"\xff", "line 51"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "b", "output": "c"}', "twice in one object"),
         ("mine.jsonl", b"[" * 100_000, "line 1"),
         ("mine.jsonl", b"", "at least two"),
         ("mine.jsonl", b'{"instruction": "a", "output": "b"}', "at least two"),
@@ -154,6 +156,8 @@ def test_rows_of_a_callers_own(workplace: Path) -> None:
         ("mine.json", b"{}", "a JSON list"),
         ("mine.json", b'[{"table": {}}]', "context 0, field 'table'"),
         ("mine.json", b'[{"output": "x"}, {"instruction": "a"}]', "row 0, field 'instruction'"),
+        ("mine.json", b'[{"answer": 1, "answer": 2}]', "'answer' twice in one object"),
+        ("mine.json", b'[{"extra": 1e999}]', "more than a float can hold"),
         ("tatqa.json", b"[]", "another name"),
         ("mine.csv", b"", "a path ending in .json or .jsonl"),
     ],
@@ -187,6 +191,78 @@ def test_a_changed_file_is_taken_over_again_and_a_lost_one_is_not_needed(workpla
     shutil.rmtree("data/mine")
     with pytest.raises(Stop, match="no such file"):
         fetch.fetch(recipe, print)
+
+
+def test_a_file_where_its_own_data_is_written_to_is_refused_and_kept(workplace: Path) -> None:
+    file = workplace / "data" / "own" / "raw" / "own.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(sample.contexts("heldout")))
+    with pytest.raises(Stop, match="move it elsewhere"):
+        _ready("data.source=data/own/raw/own.json")
+    assert file.exists()
+    with pytest.raises(Stop, match="a folder"):
+        _ready(f"data.source={_folder(workplace)}")
+
+
+def _folder(workplace: Path) -> str:
+    (workplace / "folder.json").mkdir()
+    return "folder.json"
+
+
+def test_another_file_of_the_same_name_takes_the_place_of_the_first_and_only_a_known_one_may_be_gone(workplace: Path) -> None:
+    for folder in ("a", "b"):
+        (workplace / folder).mkdir()
+        (workplace / folder / "mine.jsonl").write_text("\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3)))
+    first = _ready("data.source=a/mine.jsonl")
+    second = load("quickstart", ["model.source=tiny", "data.source=b/mine.jsonl"])
+    assert fetch.missing(second) == ["b/mine.jsonl as it is now"]
+    with pytest.raises(Stop, match="which has its name"):
+        rows.format_splits(second, print)
+    fetch.fetch(second, print)
+    assert fetch.missing(first) == ["a/mine.jsonl as it is now"]
+    with pytest.raises(Stop, match="no such file"):
+        _ready("data.source=elsewhere/mine.jsonl")
+    assert '"instruction": "b"' in folders.raw_split(second, "train").read_text()
+
+
+def test_a_uid_twice_is_named_where_it_stands_in_the_callers_file(workplace: Path) -> None:
+    made = sample.contexts("heldout")
+    (workplace / "mine.json").write_text(json.dumps([*made, made[0]]))
+    with pytest.raises(Stop, match=r"mine\.json, contexts 0 and 12"):
+        _ready("data.source=mine.json")
+    assert not Path("data/mine/raw").exists()
+
+
+def test_copies_of_small_tables_and_shared_uids_are_leaks(workplace: Path) -> None:
+    made = sample.contexts("heldout")[:3]
+    for number, context in enumerate(made):
+        context["table"]["table"] = [["", "2019"], ["Sales", str(number)]]
+    made[2]["table"]["table"], made[2]["paragraphs"] = made[0]["table"]["table"], made[0]["paragraphs"]
+    (workplace / "mine.json").write_text(json.dumps(made))
+    splits, _ = _formatted(recipe := _ready("data.source=mine.json"))
+    assert splits["heldout"]["leaks"]["listed"] == [{"context": made[2]["table"]["uid"], "also_in": "train"}]
+    made[2]["paragraphs"] = []
+    made[2]["questions"][0]["uid"] = made[0]["questions"][0]["uid"]
+    folders.raw_split(recipe, "heldout").write_text(json.dumps(made[2:]))
+    assert _formatted(recipe)[0]["heldout"]["leaks"]["count"] == 1
+
+
+def test_targets_that_are_not_read_as_gold_are_listed(workplace: Path) -> None:
+    made = sample.contexts("heldout")[:2]
+    question = next(each for each in made[0]["questions"] if each["answer_type"] == "span")
+    question.update(answer=["3 million"], scale="", answer_from="text")
+    (workplace / "mine.json").write_text(json.dumps(made))
+    splits, said = _formatted(_ready("data.source=mine.json"))
+    assert [each["question"] for each in splits["train"]["lost"]["listed"]] == [question["uid"]]
+    assert "targets not read as gold" in said
+
+
+def test_no_questions_in_a_split_is_said(workplace: Path) -> None:
+    (workplace / "mine.json").write_text(json.dumps([{**each, "questions": []} for each in sample.contexts("heldout")[:2]]))
+    recipe = _ready("data.source=mine.json")
+    _formatted(recipe)
+    with pytest.raises(Stop, match="none in this split"):
+        rows.read_rows(folders.formatted_split(recipe, "heldout"))
 
 
 def test_llama_factory_is_told_of_every_file(workplace: Path) -> None:

@@ -10,50 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.__main__ import main
-
-RECIPE = """
-[model]
-source = "tiny"
-[data]
-language = "en"
-train_contexts = 6
-evaluation_contexts = 2
-[lora]
-r = 4
-[training]
-epochs = 2
-batch_contexts = 1
-learning_rate = 1e-2
-warmup_steps = 1
-max_length = 2000
-checkpoint_steps = 4
-[evaluation]
-max_new_tokens = 4
-"""
+from tests.steps import RECIPE, latest, manifest, step
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Transformers' and PEFT's own, of every version
-
-
-@pytest.fixture
-def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PINTUNE_FLAVOR", "cpu")
-    (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
-    assert step("fetch") == step("format") == 0
-    return workplace
-
-
-def step(name: str, *words: str) -> int:
-    return main([name, "--recipe", "tiny.toml", *words])
-
-
-def latest() -> Path:
-    return Path("runs/tiny/latest").resolve()
-
-
-def manifest(run: Path | None = None) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(((run or latest()) / "manifest.json").read_text(encoding="utf-8"))
-    return read
 
 
 def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,75 +238,3 @@ def test_missing_names_the_steps_to_run(workplace: Path, capsys: pytest.CaptureF
         capsys.readouterr()
         assert step("missing") == 0
         assert capsys.readouterr().out == wanted
-
-
-class _Killed(BaseException):
-    pass
-
-
-def test_a_killed_evaluation_goes_on_and_comes_to_the_same(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipeline import answering
-
-    assert step("train") == step("evaluate") == 0
-    run = latest()
-    names = ("evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl")
-    wanted = {name: (run / name).read_text() for name in names}
-    for name in (*names, "report.html"):
-        (run / name).unlink()
-    generate, calls = answering._generate, []
-
-    def dying(*given: Any) -> Any:
-        calls.append(given)
-        if len(calls) == 5:
-            raise _Killed
-        return generate(*given)
-
-    settings = ("--set", "evaluation.batch_questions=3")
-    monkeypatch.setattr(answering, "_generate", dying)
-    with pytest.raises(_Killed):
-        step("evaluate", *settings)
-    assert not any((run / name).exists() for name in names)
-    with (run / ".answers-tuned.jsonl").open("a") as file:
-        file.write('{"uid": "cut o')
-    capsys.readouterr()
-    assert step("evaluate", *settings) == 0
-    assert "12 questions were answered before" in capsys.readouterr().out
-    assert len(calls) == 5 + 4  # four batches of each model, the fifth one twice
-    assert all((run / name).read_text() == wanted[name] for name in names)
-    assert not list(run.glob(".*"))
-
-
-def test_answers_of_another_adapter_are_not_taken_for_this_ones(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train") == 0
-    (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
-    assert step("evaluate") == 0
-    assert "were answered before" not in capsys.readouterr().out
-
-
-def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ("--set", "data.target=equation", "--set", "evaluation.max_new_tokens=60")
-    assert step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
-    assert manifest()["recipe"]["data"]["target"] == "equation"
-    printed = capsys.readouterr().out
-    assert "EM tuned - base: " in printed and "p = " in printed
-    evaluation = json.loads((latest() / "evaluation.json").read_text())
-    assert evaluation["without_answer"].keys() == {"base", "tuned"}
-    lines = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().splitlines()]
-    assert len(lines) == 12
-    for line in lines:
-        for who in ("base", "tuned"):
-            assert bool(line[who]["problem"]) == (not line[who]["answer"])
-
-
-def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [{"instruction": "Say it back", "input": f"word {i % 7}", "output": f"word {i % 7}"} for i in range(40)]
-    Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    settings = ("--set", "data.source=mine.jsonl", "--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
-    for name in ("fetch", "format", "train", "evaluate", "export"):
-        assert step(name, *settings) == 0
-    evaluation = json.loads((latest() / "evaluation.json").read_text())
-    assert (evaluation["split"], evaluation["questions"]) == ("mine/heldout", 4)
-    assert (latest() / "report.html").read_text().count("<details") == 4
-    capsys.readouterr()
-    assert step("ask", *settings) == 1
-    assert "contexts with a table" in capsys.readouterr().err
