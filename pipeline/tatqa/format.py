@@ -69,7 +69,9 @@ def rows(context: Context, style: Style) -> list[Row]:
         output, because = target.write(task, style.language, style.target)
         fields = {"instruction": words.instruction, "input": f"{shared}{_asked(question.text, style)}", "output": output,
                   "system": words.rules[style.target], **_evaluation_fields(context, question)}  # fmt: skip
-        made.append(Row(fields, because, target.lost(output, task, style.language, fields["input"])))
+        # an equation was read back before it was taken
+        lost = target.lost(output, task, style.language, fields["input"]) if because or style.target == "answer" else ""
+        made.append(Row(fields, because, lost))
     return made
 
 
