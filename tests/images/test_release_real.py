@@ -9,6 +9,7 @@ import re
 import subprocess
 import threading
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,11 +104,12 @@ def test_the_bill_lists_wheels_and_debian_packages(verified: str, committed: Pat
 
 def test_push_and_pull_by_digest(verified: str, calls: Invoke, committed: Path, registry: str) -> None:
     digest = json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text())["digest"]
-    pushed = calls("push", "--flavor", "cpu", "--registry", f"{registry}/pintune")
+    place = f"{registry}/pintune-{uuid.uuid4().hex[:12]}"  # a registry outlives a test run, and a version is pushed once
+    pushed = calls("push", "--flavor", "cpu", "--registry", place)
     assert pushed.returncode == 0, pushed.stderr
-    assert f"{registry}/pintune/train:cpu-0.1.0@{digest}" in pushed.stdout
+    assert f"{place}/train:cpu-0.1.0@{digest}" in pushed.stdout
     assert json.loads((committed / "images" / "released.json").read_text())["train:cpu-0.1.0"]["digest"] == digest
-    for image in ("pintune/train:cpu", f"{registry}/pintune/train:cpu-0.1.0"):
+    for image in ("pintune/train:cpu", f"{place}/train:cpu-0.1.0"):
         engine.client().images.remove(image, force=True)
     pulled = calls("pull", "--flavor", "cpu")
     assert pulled.returncode == 0, pulled.stderr
