@@ -248,8 +248,8 @@ def test_the_quickstart_learns_forty_points(image: str, invoke: Invoke, checkout
     scores = json.loads((checkout / "runs" / "quickstart" / "latest" / "evaluation.json").read_text())
     print(done.stdout[-900:])
     assert 100 * (scores["tuned"]["all"]["em"] - scores["base"]["all"]["em"]) >= 40
-    # what it was on processors with AVX-512 and without
-    assert _manifest(checkout)["training"]["adapter_sha256"] == "5fa435e11cb258a3ed8b87655b2982c792f96fd4a3b1f388bedb3bc68a791a3e"
+    # what it was when README's figures were taken
+    assert _manifest(checkout)["training"]["adapter_sha256"] == "0cac193eb5eee535a607e944ecb6c215b5bf091e9f961b1c0d031ad0ec4de065"
 
 
 @pytest.mark.slow
