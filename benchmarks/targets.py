@@ -1,6 +1,6 @@
 """The targets `answer` and `equation` side by side: SmolLM2 on real TAT-QA, a few dozen contexts, on a CPU.
 
-    PINTUNE_MIRROR=… python -m benchmarks.targets           trains and scores both (a quarter of an hour on two cores)
+    PINTUNE_MIRROR=… python -m benchmarks.targets           trains and scores both
     python -m benchmarks.targets --table                    the table in README, from the result there is
 
 Trains on contexts of dev and scores on contexts of test_gold, by the same recipe but for data.target, one run each. Runs in a temporary

@@ -12,7 +12,7 @@ from pipeline.errors import Stop, need_space
 from pipeline.files import new_folder, sha256, write_json
 from pipeline.overlap import Seen
 from pipeline.recipe import Recipe
-from pipeline.sources import HELD_OUT, source
+from pipeline.sources import HELD_OUT, count, source
 from pipeline.tatqa import plain_rows, raw, schema
 
 _RECORD = "file.json"  # in raw/: the hash of the file it was made of
@@ -62,7 +62,7 @@ def take(recipe: Recipe, file: Path, say: Callable[[str], None]) -> None:
         raise Stop(f"a file outside {target}, which its data is written to", str(file), "data.source", "move it elsewhere")
     need_space(target, 2 * file.stat().st_size)
     contexts = file.suffix == ".json" and not _is_rows(file)
-    total = sum(1 for _ in (raw.elements(file) if file.suffix == ".json" else plain_rows.read(file, "")))
+    total = count(file)
     written = {"train": 0, "heldout": 0}
     with new_folder(target) as aside:
         with contextlib.ExitStack() as files, Seen(aside) as seen:

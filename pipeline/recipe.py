@@ -13,6 +13,9 @@ from typing import Any
 import tomllib
 
 from pipeline.errors import Stop
+from pipeline.tatqa.language import LANGUAGES
+from pipeline.tatqa.table import RENDERINGS
+from pipeline.tatqa.target import TARGETS
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -129,9 +132,9 @@ class Recipe:
 
 
 _CHOICES = {
-    "data.language": ("zh", "en"),
-    "data.table": ("pipe", "markdown", "csv", "html"),
-    "data.target": ("answer", "equation"),
+    "data.language": tuple(LANGUAGES),
+    "data.table": tuple(RENDERINGS),
+    "data.target": TARGETS,
     "training.precision": ("auto", "fp32", "fp16"),
     "training.packing": ("shared", "none"),
     "training.scheduler": ("cosine", "linear", "constant_with_warmup"),

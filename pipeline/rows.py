@@ -23,8 +23,8 @@ from pipeline.files import new_folder, sha256, write_json
 from pipeline.overlap import Seen
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
-from pipeline.sources import source, splits
-from pipeline.tatqa import fit, format, plain_rows, raw, schema
+from pipeline.sources import count, source, splits
+from pipeline.tatqa import fit, format, plain_rows, schema
 
 _BLOCK = 32  # contexts whose texts are tokenized in one call
 _REPORT = "report.json"
@@ -49,7 +49,7 @@ def format_splits(recipe: Recipe, say: Callable[[str], None]) -> None:
     for split in chosen:
         check_raw(recipe, split)
     report: dict[str, Any] = {}
-    progress = Progress("data", sum(_count(folders.raw_split(recipe, split)) for split in chosen))
+    progress = Progress("data", sum(count(folders.raw_split(recipe, split)) for split in chosen))
     with new_folder(target) as aside:
         done = 0
         with Seen(aside) as seen:
@@ -72,12 +72,6 @@ def format_splits(recipe: Recipe, say: Callable[[str], None]) -> None:
         say(f"data   {target / split}.jsonl: {report[split]['contexts']} contexts, {report[split]['questions']} questions")
     say(data_report.table(report, recipe.data.target))
     say(f"data   {target / _REPORT}")
-
-
-def _count(path: Path) -> int:
-    if path.suffix == ".jsonl":
-        return sum(1 for _ in plain_rows.read(path, ""))
-    return sum(1 for _ in raw.elements(path))
 
 
 def _blocks(groups: Iterator[Group]) -> Iterator[list[Group]]:

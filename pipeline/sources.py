@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import Stop
 from pipeline.recipe import Recipe
+from pipeline.tatqa import plain_rows, raw
 
 # NExTplusplus/TAT-QA at this commit, CC BY 4.0; git blob ids of dataset_raw/tatqa_dataset_SPLIT.json
 TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
@@ -72,3 +73,12 @@ def splits(recipe: Recipe) -> tuple[str, str]:
         raise Stop("another split to evaluate on than to train on", f"{chosen[0]!r} for both", "the recipe, [data] train and evaluation",
                    f"--set data.evaluation={next(split for split in own.splits if split != chosen[0])}")  # fmt: skip
     return chosen
+
+
+def count(path: Path) -> int:
+    """The contexts of a raw file (.json) or the rows of one of rows (.jsonl).
+
+    Raises:
+        Stop: as `raw.elements` and `plain_rows.read`.
+    """
+    return sum(1 for _ in (plain_rows.read(path, "") if path.suffix == ".jsonl" else raw.elements(path)))

@@ -65,7 +65,7 @@ def rows(context: Context, style: Style) -> list[Row]:
     )
     made = []
     for question in context.questions:
-        task = target.Task(plain_answer(question.answer), question.answer_type, question.scale, question.derivation, figures, question.answer)
+        task = target.Task(_plain_answer(question.answer), question.answer_type, question.scale, question.derivation, figures, question.answer)
         output, because = target.write(task, style.language, style.target)
         fields = {"instruction": words.instruction, "input": f"{shared}{_asked(question.text, style)}", "output": output,
                   "system": words.rules[style.target], **_evaluation_fields(context, question)}  # fmt: skip
@@ -97,8 +97,7 @@ def _asked(question: str, style: Style) -> str:
     return f"{LANGUAGES[style.language].question}{question.strip()}"
 
 
-def plain_answer(answer: Answer) -> Answer:
-    """An answer in plain characters, as the model reads its context."""
+def _plain_answer(answer: Answer) -> Answer:
     if isinstance(answer, list):
         return [plain(item, Counter()) for item in answer]
     return answer

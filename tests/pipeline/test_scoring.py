@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pipeline import scoring
 from pipeline.__main__ import main
 from pipeline.errors import Stop
 from pipeline.tatqa import sample
+from tests.conftest import ROOT
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample_prediction.json"
 
@@ -83,6 +86,16 @@ def test_a_prediction_file_that_is_none_is_refused(tmp_path: Path, gold: Path, b
     assert "PINTUNE_DEBUG" not in printed.err
     assert printed.out == ""
     assert len(printed.err) < 1500
+
+
+def test_a_reader_that_has_read_enough_is_no_error(mirror: Path) -> None:
+    gold = str(mirror / "tatqa_dataset_dev.json")
+    command = [sys.executable, "-m", "pipeline", "score", "--predictions", str(SAMPLE), "--gold", gold, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scoring_:
+        assert scoring_.stdout is not None and scoring_.stderr is not None
+        scoring_.stdout.read(10)
+        scoring_.stdout.close()
+        assert (scoring_.stderr.read(), scoring_.wait()) == (b"", 141)
 
 
 def test_what_only_one_of_the_two_has_is_said_beside_the_scores(tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]) -> None:
