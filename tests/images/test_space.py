@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from images import build, engine, venv
+from images import build, doctor, engine, venv
 from images.errors import Stop
 
 
@@ -30,3 +30,9 @@ def test_an_image_is_not_begun_where_the_engines_disk_is_full(monkeypatch: pytes
         build._need_space(8 * 2**30)
     monkeypatch.setattr(engine, "free_space", lambda: None)  # an engine on another machine
     build._need_space(8 * 2**30)
+
+
+@pytest.mark.parametrize(("free", "cuda", "severity"), [(25, True, "wrong"), (25, False, "ok"), (31, True, "ok"), (9, False, "wrong")])
+def test_doctor_says_when_the_disk_is_too_small(monkeypatch: pytest.MonkeyPatch, free: int, cuda: bool, severity: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free * 2**30))
+    assert doctor._disk(cuda).severity == severity
