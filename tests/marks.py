@@ -1,4 +1,4 @@
-"""Settings with marks in them, to look for where they must not be; and how tests call verbs."""
+"""Settings with marks in them, to look for where they must not be; how tests call verbs; what the quickstart makes everywhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from images import hostpip
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
+
+QUICKSTART_ADAPTER = "0cac193eb5eee535a607e944ecb6c215b5bf091e9f961b1c0d031ad0ec4de065"
+"""SHA-256 of the adapter that the quickstart trains on a CPU, by every runner."""
 
 TOKEN, AUTHORITY = "pintune-token-mark.invalid", "pintune-authority-mark"
 

@@ -11,6 +11,7 @@ import pytest
 
 from images import engine
 from tests.conftest import ROOT, invoke_in, lacking
+from tests.marks import QUICKSTART_ADAPTER
 
 pytestmark = pytest.mark.docker
 
@@ -82,4 +83,4 @@ def test_the_whole_quickstart_inside(opened: Path) -> None:
     done = _cli("exec", "invoke", "train", "evaluate", "export", folder=opened)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     made = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())
-    assert made["training"]["adapter_sha256"] == "5fa435e11cb258a3ed8b87655b2982c792f96fd4a3b1f388bedb3bc68a791a3e"
+    assert made["training"]["adapter_sha256"] == QUICKSTART_ADAPTER
