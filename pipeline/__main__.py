@@ -1,6 +1,6 @@
 """The steps inside the container: `python -m pipeline STEP --recipe NAME --set section.key=value`.
 
-Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line.
+Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line; 75 training was told to stop (SIGTERM) and has saved.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
         print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
-        return 1
+        return stop.status
     except KeyboardInterrupt:
         print(f"pintune {given.step} interrupted", file=sys.stderr)
         return 130

@@ -14,7 +14,8 @@ import torch
 
 from pipeline.chat import Chat
 from pipeline.progress import Progress
-from pipeline.training.batches import Encoded, collate, shared
+from pipeline.training.batches import Encoded, lay_out, shared
+from pipeline.training.model import window
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,7 @@ def answers(
 
 def _windowed(model: Any, length: int) -> bool:
     """Whether a layer sees less than `length` tokens back: its cache drops keys by their place, which a shared row changes."""
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None)
-    if kinds and "sliding_attention" not in kinds:
-        return False
-    return bool((window := getattr(config, "sliding_window", None)) and window < length)
+    return (sees := window(model.config)) is not None and sees < length
 
 
 def _grouped(rows: Sequence[dict[str, Any]], prompts: list[list[int]], fitting: list[int], most: int) -> list[Group]:
@@ -110,7 +107,7 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()
     rows = [Encoded(group.prefix, [(rest, []) for _, rest in group.rests]) for group in groups]
-    batch = {name: each.to(device) for name, each in collate(rows, "shared", 0).items()}
+    batch = {name: each.to(device) for name, each in lay_out([[row] for row in rows], 0).items()}
     read = decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], position_ids=batch["position_ids"], use_cache=True)
     most = max(len(group.rests) for group in groups)
     places = [[place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups]  # [rows, questions], -1: none

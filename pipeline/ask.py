@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline import chat, folders, rows
 from pipeline.answering import answers
 from pipeline.errors import Stop
@@ -61,7 +59,7 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) ->
     talker = chat.chat(chat.load_tokenizer(merged), merged)
     row, left_out = _fitting(recipe, talker, format.in_plain_characters(context, Counter()), question)
     kind, _ = model.precision(recipe)
-    loaded = model.load_base(merged, torch.float16 if kind == "fp16" else torch.float32)
+    loaded = model.load_base(merged, model.DTYPES[kind])
     text = answers(loaded, talker, [row], rows.answer_limit(recipe), 1)[0] or ""
     gold = target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
     return Answered(row["input"], left_out, text, target.read(text, recipe.data.language, row["input"]), gold)

@@ -16,6 +16,8 @@ class Stop(Exception):
         todo: the next command or edit that gets on with it.
     """
 
+    status = 1  # that the process ends with
+
     def __init__(self, wanted: str, found: str, where: str, todo: str) -> None:
         self.wanted, self.found, self.where, self.todo = wanted, found, where, todo
         super().__init__(f"wanted: {wanted}\n found: {found}\n where: {where}\n  next: {todo}")

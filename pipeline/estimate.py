@@ -1,6 +1,6 @@
 """What a recipe will need of memory, before any run: weights, adapter, optimizer and activations, from the model's own config.json.
 
-    python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16 and for fp32; null without a model
+    python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16, bf16 and fp32; null without a model
 
 Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for
 grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep. Only answers go through the output head; their
@@ -21,11 +21,12 @@ _ADAM = 8  # bytes a trained parameter: two moments in fp32
 _TRAINED = 8  # weight and gradient in fp32
 _QUESTIONS = 6
 _SHARED = 1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
+_TOKENS_A_QUESTION = 100  # of packed rows of TAT-QA, a context's tokens among its questions
 _RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
 
 
 def estimate(recipe: Recipe) -> dict[str, Any] | None:
-    """None where the model has not been fetched, else bytes by part for each precision: {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "fp32": …}.
+    """None where the model has not been fetched, else bytes by part for each precision: {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "bf16": …, "fp32": …}.
 
     Raises:
         Stop: the model's config.json does not say its shape.
@@ -37,22 +38,33 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
         shape = _Shape(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
-    a_context = _SHARED if recipe.training.packing == "shared" else _QUESTIONS
-    tokens = int(recipe.training.max_length * recipe.training.batch_contexts * a_context)
-    answers = rows.answer_limit(recipe) * _QUESTIONS * recipe.training.batch_contexts
+    tokens, questions = _pass(recipe)
+    answers = rows.answer_limit(recipe) * questions
     adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
+    # with checkpointing, the inputs of all layers and the whole of one
+    kept = shape.layers * shape.hidden + shape.kept_per_token if recipe.training.gradient_checkpointing else shape.layers * shape.kept_per_token
     made = {}
-    for precision, size in (("fp16", 2), ("fp32", 4)):
+    for precision, size in (("fp16", 2), ("bf16", 2), ("fp32", 4)):
         parts = {
             "weights": shape.parameters * size,
             "adapter": adapter * _TRAINED,
             "optimizer": adapter * _ADAM,
-            "activations": tokens * shape.layers * shape.kept_per_token * size + answers * shape.vocabulary * 4 * 3,
+            "activations": tokens * kept * size + answers * shape.vocabulary * 4 * 3,
             "runtime": _RUNTIME,
         }
         made[precision] = {**parts, "total": sum(parts.values())}
     return {"model": recipe.model.source, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
             "precision": recipe.training.precision, **made}  # fmt: skip
+
+
+def _pass(recipe: Recipe) -> tuple[int, int]:
+    """Tokens and questions of one forward and backward pass."""
+    settings = recipe.training
+    a_context = _SHARED if settings.packing == "shared" else _QUESTIONS
+    tokens, questions = int(settings.max_length * settings.batch_contexts * a_context), _QUESTIONS * settings.batch_contexts
+    if settings.packing == "shared" and 0 < settings.row_tokens < tokens:
+        return settings.row_tokens, min(questions, settings.row_tokens // _TOKENS_A_QUESTION)
+    return tokens, questions
 
 
 class _Shape:

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline import answering, chat, folders, manifest, report, rows, scoring
 from pipeline.errors import Stop
 from pipeline.files import new_copy, sha256, write_json
@@ -41,7 +39,7 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     kind, _ = model.precision(recipe)
     folder = folders.model(recipe.model.source)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
-    tuned = model.load_adapter(model.load_base(folder, torch.float16 if kind == "fp16" else torch.float32), run / "adapter")
+    tuned = model.load_adapter(model.load_base(folder, model.DTYPES[kind]), run / "adapter")
     print(f"evaluate  {len(asked)} questions of {source(recipe).name}/{split}; {kind} on {model.device()}", flush=True)
     started = time.monotonic()
     made_of = {"adapter": sha256(run / "adapter" / "adapter_model.safetensors"), "rows": sha256(folders.formatted_split(recipe, split)),

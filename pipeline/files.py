@@ -30,9 +30,9 @@ def new_copy(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
+        _sync(aside)
         aside.replace(path)
+        _sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -50,19 +50,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
         yield aside
-        for file in aside.rglob("*"):
-            if file.is_file():
-                file.chmod(0o644)  # safetensors writes for its owner alone
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
+        synced(aside)
         if path.exists():
             path.rename(old)
         aside.rename(path)
+        _sync(path.parent)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def synced(folder: Path, deep: bool = True) -> None:
+    """Have a folder's list of files, and with `deep` the files and folders in it, on disk when this returns; all may read them then."""
+    for place in folder.rglob("*") if deep else ():
+        if place.is_file():
+            place.chmod(0o644)  # safetensors writes for its owner alone
+        _sync(place)
+    _sync(folder)
+
+
+def _sync(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:

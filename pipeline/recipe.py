@@ -73,15 +73,21 @@ class Training:
     seed: int = 42
     """Of the adapter's first weights, the order of the contexts and dropout."""
     precision: str = "auto"
-    """"fp32", "fp16" (weights in fp16, adapter in fp32, scaled loss) or "auto": fp16 on a GPU, fp32 on a CPU."""
+    """"fp32", "fp16" (weights in fp16, adapter in fp32, scaled loss), "bf16" (the same with the range of fp32 and less precision; GPUs since
+    A100) or "auto": fp16 on a GPU, fp32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Keep only each layer's input, and compute the rest anew for the backward pass: a quarter slower, a fraction of the memory."""
     packing: str = "shared"
     """"shared": a context is read once for all its questions; "none": once for each (the reference, same mathematics)."""
+    row_tokens: int = 0
+    """Tokens up to which contexts of a batch are laid into one row ("shared"), at least max_length; each row is a pass of its own, so that this
+    bounds the memory. 0: as many as the longest context of the batch has, all rows in one pass."""
     epochs: float = 3.0
     """Passes over the training contexts."""
     batch_contexts: int = 4
-    """Contexts in one forward pass, each with all its questions."""
+    """Contexts in one batch, each with all its questions."""
     accumulation: int = 1
-    """Forward passes to one optimizer step."""
+    """Batches to one optimizer step."""
     learning_rate: float = 2e-4
     """Peak of the AdamW learning rate."""
     scheduler: str = "cosine"
@@ -135,7 +141,7 @@ _CHOICES = {
     "data.language": tuple(LANGUAGES),
     "data.table": tuple(RENDERINGS),
     "data.target": TARGETS,
-    "training.precision": ("auto", "fp32", "fp16"),
+    "training.precision": ("auto", "fp32", "fp16", "bf16"),
     "training.packing": ("shared", "none"),
     "training.scheduler": ("cosine", "linear", "constant_with_warmup"),
     "export.dtype": ("float16", "bfloat16", "float32"),
@@ -146,6 +152,7 @@ _AT_LEAST = {
     "lora.r": 1,
     "lora.alpha": 1,
     "training.seed": 0,
+    "training.row_tokens": 0,
     "training.batch_contexts": 1,
     "training.accumulation": 1,
     "training.warmup_steps": 0,
@@ -202,6 +209,10 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
     for key, (_, origin) in settings.items():
         if key not in known:
             raise _unknown("key", key, key, known, origin)
+    training: Training = built["training"]
+    if 0 < training.row_tokens < training.max_length:
+        raise Stop(f"training.row_tokens of 0, or at least training.max_length = {training.max_length}", str(training.row_tokens), where,
+                   "raise training.row_tokens, or lower training.max_length")  # fmt: skip
     return Recipe(name=name, **built)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline import folders
 from pipeline.errors import Stop
-from pipeline.files import write_json
+from pipeline.files import new_folder, write_json
 from pipeline.recipe import Recipe, as_values
 
 MANIFEST = "manifest.json"
@@ -27,13 +27,13 @@ def create(recipe: Recipe, inputs: dict[str, Any]) -> Path:
     mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     run = folders.runs(recipe.name) / f"{stamp}-{mark}"
+    if run.exists():
+        raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
     try:
-        run.mkdir(parents=True)
-    except FileExistsError:
-        raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again") from None
+        with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
+            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs})
     except OSError as error:
         raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
-    write_json(run / UNFINISHED, {"recipe": values, "inputs": inputs})
     return run
 
 
@@ -58,7 +58,11 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     Raises:
         Stop: there is none, or its mark cannot be read.
     """
-    marks = [mark for mark in sorted(folders.runs(recipe.name).glob(f"*/{UNFINISHED}")) if not (mark.parent / MANIFEST).exists()]
+    marks = sorted(folders.runs(recipe.name).glob(f"[0-9]*/{UNFINISHED}"))
+    for done in [mark for mark in marks if (mark.parent / MANIFEST).exists()]:  # killed between its manifest and its mark
+        point_to(done.parent)
+        done.unlink()
+        marks.remove(done)
     if not marks:
         raise Stop("an unfinished run to resume", "none", str(folders.runs(recipe.name)), "invoke train")
     try:

@@ -2,12 +2,13 @@
 
 A context is read once for all its questions: [prefix][question 1 + answer 1][question 2 + answer 2] …, where every question sees
 the prefix and itself and none of its siblings, and its positions go on from the prefix. That is the same mathematics as one
-sequence per question (`packing = "none"`, the reference), with the prefix computed once instead of six times.
+sequence per question (`packing = "none"`, the reference), with the prefix computed once instead of six times. Several contexts lie
+in one row, where there is room for them, and see nothing of each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,11 @@ class Encoded:
     def packed_length(self) -> int:
         """Tokens of the one row that `shared` packing makes of it."""
         return len(self.prefix) + sum(len(rest) + len(answer) for rest, answer in self.questions)
+
+    @property
+    def separate_length(self) -> int:
+        """Tokens of all its questions, each with the context."""
+        return self.packed_length + len(self.prefix) * (len(self.questions) - 1)
 
 
 def encode(talker: Chat, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
@@ -65,39 +71,86 @@ def _share(questions: list[tuple[list[int], list[int]]]) -> Encoded:
     return Encoded(first[:length], [(prompt[length:], answer) for prompt, answer in questions])
 
 
-def collate(contexts: Iterable[Encoded], packing: str, pad: int) -> dict[str, torch.Tensor]:
+def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int = 0) -> dict[str, torch.Tensor]:
     """Contexts as one batch.
+
+    Args:
+        packing: "shared" reads a context once for all its questions, "none" makes a row of each question.
+        row_tokens: with "shared", tokens up to which several contexts are laid into one row; 0: those of the longest context.
 
     Returns:
         input_ids, position_ids, labels: int64, [rows, length]; labels hold at each position the token to be predicted *there*
         (already shifted), IGNORED elsewhere. attention_mask: bool, [rows, 1, length, length], True where a query (third axis)
-        sees a key. `packing` "shared" makes a row of each context, "none" a row of each question.
+        sees a key.
     """
-    rows = [row for context in contexts for row in _split(context, packing)]
-    length = max(row.packed_length for row in rows)
+    if packing == "shared":
+        return lay_out(pack(contexts, row_tokens), pad)
+    return lay_out([[Encoded(context.prefix, [question])] for context in contexts for question in context.questions], pad)
+
+
+def lay_out(rows: Sequence[Sequence[Encoded]], pad: int) -> dict[str, torch.Tensor]:
+    """Rows of contexts as the tensors that `collate` returns; the contexts of a row see nothing of each other."""
+    length = max(sum(each.packed_length for each in row) for row in rows)
     shape = (len(rows), length)
     ids, positions, labels = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long), torch.full(shape, IGNORED)
     # A padding position sees itself alone: a softmax over nothing would be NaN.
     mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
     for number, row in enumerate(rows):
-        _lay_out(row, ids[number], positions[number], labels[number], mask[number])
+        start = 0
+        for each in row:
+            here = slice(start, start + each.packed_length)
+            _write(each, ids[number, here], positions[number, here], labels[number, here], mask[number, here, here])
+            start = here.stop
     return {"input_ids": ids, "position_ids": positions, "labels": labels, "attention_mask": mask.unsqueeze(1)}
 
 
-def _split(context: Encoded, packing: str) -> list[Encoded]:
-    if packing == "shared":
-        return [context]
-    return [Encoded(context.prefix, [question]) for question in context.questions]
+def pack(contexts: Sequence[Encoded], row_tokens: int = 0) -> list[list[Encoded]]:
+    """Contexts as rows of at most `row_tokens` tokens (0: those of the longest), in as few rows as the greedy rule finds, evenly filled.
+
+    The longest goes first, each into the row that is emptiest (Graham 1969, doi:10.1137/0117039), and there is one row more while
+    one of them is too full. A context that is longer than a row is read once for each part of its questions that fits one.
+
+    Raises:
+        Stop: one question with its context is longer than a row.
+    """
+    row_tokens = row_tokens or max(context.packed_length for context in contexts)
+    parts = [part for context in contexts for part in _split(context, row_tokens)]
+    longest_first = sorted(range(len(parts)), key=lambda number: -parts[number].packed_length)
+    count = -(-sum(part.packed_length for part in parts) // row_tokens)
+    while True:
+        filled, rows = [0] * count, [list[int]() for _ in range(count)]
+        for number in longest_first:
+            emptiest = filled.index(min(filled))
+            filled[emptiest] += parts[number].packed_length
+            rows[emptiest].append(number)
+        if max(filled) <= row_tokens:
+            return [[parts[number] for number in sorted(row)] for row in sorted(rows, key=min)]
+        count += 1
 
 
-def _lay_out(row: Encoded, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> None:
-    """Write one row into its slices of the batch: [length] each, mask [length, length]."""
-    shared = len(row.prefix)
-    ids[:shared] = torch.tensor(row.prefix)
+def _split(context: Encoded, row_tokens: int) -> list[Encoded]:
+    """The context once, or once for each run of its questions that fits a row."""
+    parts: list[Encoded] = []
+    for question in context.questions:
+        own, more = Encoded(context.prefix, [question]), Encoded(context.prefix, [*(parts[-1].questions if parts else ()), question])
+        if own.packed_length > row_tokens:
+            raise Stop(f"questions that fit a row of {row_tokens} tokens", f"one of {own.packed_length} with its context",
+                       "the recipe, [training] row_tokens", "--set training.row_tokens=0")  # fmt: skip
+        if parts and more.packed_length <= row_tokens:
+            parts[-1] = more
+        else:
+            parts.append(own)
+    return parts
+
+
+def _write(context: Encoded, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> None:
+    """Write one context into its slices of a row: [length] each, mask [length, length]."""
+    shared = len(context.prefix)
+    ids[:shared] = torch.tensor(context.prefix)
     positions[:shared] = torch.arange(shared)
     mask[:shared, :shared] = torch.ones(shared, shared, dtype=torch.bool).tril()
     start = shared
-    for rest, answer in row.questions:
+    for rest, answer in context.questions:
         own = len(rest) + len(answer)
         end = start + own
         ids[start:end] = torch.tensor(rest + answer)

@@ -11,49 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from pipeline import chat, folders
 from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, model, resume
+from pipeline.training import batches, model
+from pipeline.training.norms import put_safe_norms
+from pipeline.training.pausing import Pausing
+from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
 from pipeline.training.watch import Watch
-
-
-class AnswerTrainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose loss is the mean cross entropy, in nats, over the answer tokens of an optimizer step."""
-
-    watch: Watch  # counts the tokens
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> Any:
-        """Sum over this batch's answer tokens by the number in the whole step, so that accumulation weighs every token equally."""
-        self.watch.tokens += inputs["input_ids"].numel()
-        with self.accelerator.autocast():
-            loss, tokens = answer_loss(self.accelerator.unwrap_model(model).get_base_model(), inputs)
-        return loss / (tokens if num_items_in_batch is None else num_items_in_batch)
-
-
-def answer_loss(base: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross entropy over the answer tokens of a batch made by `batches.collate`, in float32, and their number.
-
-    Only their positions go through the output head: of a few hundred tokens in a row a handful are answers.
-    """
-    hidden = base.get_decoder()(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], position_ids=inputs["position_ids"], use_cache=False
-    ).last_hidden_state
-    answers = inputs["labels"] != batches.IGNORED
-    logits = base.get_output_embeddings()(hidden[answers]).float()
-    return torch.nn.functional.cross_entropy(logits, inputs["labels"][answers], reduction="sum"), answers.sum()
 
 
 def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Train an adapter into `run`/adapter; returns what the manifest records of it.
 
     Raises:
-        Stop: no question fits, a layer that is not there, fp16 without a GPU.
+        Stop: no question fits, a layer that is not there, a precision that the device cannot do, a loss that is no number.
+        Paused: it was told to stop, and has saved.
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
@@ -65,21 +41,27 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     if left_out:
         print(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens", flush=True)
 
-    base = model.load_base(folder, torch.float16 if kind == "fp16" else torch.float32)
+    arguments = _arguments(recipe, kind, run)
+    base = model.load_base(folder, model.DTYPES[kind])
+    model.need_sight(base, contexts)
+    norms = put_safe_norms(base)
+    give_answer_loss(base)
     adapted = model.new_adapter(base, recipe)
-    watch = Watch(run / "metrics.jsonl", continued=checkpoint is not None)
+    watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
     trainer = AnswerTrainer(
         model=adapted,
-        args=_arguments(recipe, kind, run),
+        args=arguments,
         train_dataset=contexts,
-        data_collator=lambda chosen: batches.collate(chosen, settings.packing, talker.tokenizer.pad_token_id or 0),
-        callbacks=[watch, resume.Seal()],
+        data_collator=Collator(settings.packing, talker.tokenizer.pad_token_id or 0, settings.row_tokens),
+        callbacks=[watch, pausing],
     )
-    trainer.watch = watch
+    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = watch, settings.checkpoints_kept, settings.row_tokens > 0
+    watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
+    pausing.need_done(run)
     with new_folder(run / "adapter") as aside:
         adapted.save_pretrained(aside, safe_serialization=True)
         (aside / "README.md").unlink(missing_ok=True)  # an unfilled model card
@@ -87,13 +69,16 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         "precision": kind,
         "device": model.device(),
         "threads": torch.get_num_threads(),
+        "safe_norms": norms,
         "contexts": len(contexts),
         "questions": questions,
         "questions_left_out": left_out,
         "steps": trainer.state.global_step,
+        "overflows": watch.overflows,
         "tokens": watch.tokens,
         "seconds": round(seconds, 2),
         "tokens_per_second": round((watch.tokens - watch.tokens_before) / seconds, 1),
+        "questions_per_second": round((watch.questions - watch.questions_before) / seconds, 2),
         "peak_memory_bytes": watch.peak_memory(),
         "last_loss": watch.last_loss,
         "adapter_sha256": sha256(run / "adapter" / "adapter_model.safetensors"),
@@ -109,6 +94,9 @@ def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
         full_determinism=True,
         use_cpu=model.device() == "cpu",
         fp16=kind == "fp16",
+        bf16=kind == "bf16",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the base is frozen: no input of a layer asks for a gradient by itself
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_contexts,
         gradient_accumulation_steps=settings.accumulation,
@@ -122,7 +110,6 @@ def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,  # a NaN is to be seen
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,
-        save_total_limit=settings.checkpoints_kept,
         report_to="none",
         disable_tqdm=True,  # Watch shows the progress
         remove_unused_columns=False,

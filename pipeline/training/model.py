@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.utils import logging
 from pipeline import folders
 from pipeline.errors import Stop
 from pipeline.recipe import Lora, Recipe
+from pipeline.training.batches import Encoded
 
 logging.disable_progress_bar()  # loading and saving take seconds
 
@@ -23,16 +25,23 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""What the frozen weights are held in; an adapter's are float32 always."""
+
+
 def precision(recipe: Recipe) -> tuple[str, str]:
-    """The precision to train in, "fp32" or "fp16", and why.
+    """The precision to train in, "fp32", "fp16" or "bf16", and why.
 
     Raises:
-        Stop: fp16 was asked for and there is no GPU.
+        Stop: fp16 was asked for and there is no GPU, or bf16 and the GPU has none.
     """
     asked, on = recipe.training.precision, device()
     if asked == "fp16" and on == "cpu":
         raise Stop("a GPU for training.precision = fp16", "none; half precision on a CPU is slow and has no loss scaling",
                    "the recipe, [training] precision", "--set training.precision=auto")  # fmt: skip
+    if asked == "bf16" and on == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise Stop("a GPU that computes in bf16, an A100 or newer", torch.cuda.get_device_name(), "the recipe, [training] precision",
+                   "--set training.precision=fp16")  # fmt: skip
     if asked != "auto":
         return asked, "the recipe says so"
     return ("fp16", "a GPU is there") if on == "cuda" else ("fp32", "no GPU is there")
@@ -53,6 +62,25 @@ def load_base(folder: Path, dtype: torch.dtype) -> Any:
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(error, folder) from None
     return model.to(device())
+
+
+def window(config: Any) -> int | None:
+    """How many tokens back the layers of a model see that see least, or None where they see all."""
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    if kinds and "sliding_attention" not in kinds:
+        return None
+    return getattr(config, "sliding_window", None)
+
+
+def need_sight(base: Any, contexts: Sequence[Encoded]) -> None:
+    """Raise Stop if a question is longer than the model sees back: our masks know no window, and its positions end somewhere."""
+    longest = max(len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions)
+    sees, positions = window(base.config), getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    for what, most in (("sliding window", sees), ("positions", positions)):
+        if most and longest > most:
+            raise Stop("a model that sees a whole question with its context", f"{what} of {most} tokens, and a question of {longest}",
+                       str(Path(base.config.name_or_path) / "config.json"), f"--set training.max_length={most}, then invoke data")  # fmt: skip
 
 
 def new_adapter(base: Any, recipe: Recipe) -> Any:

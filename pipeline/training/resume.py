@@ -1,36 +1,78 @@
-"""Which checkpoint a killed run goes on from."""
+"""Checkpoints: written to the side, sealed with the hash of every file, renamed; and which of them a run goes on from."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from transformers import TrainerCallback
+from safetensors import SafetensorError
 
-from pipeline.files import tree_sha256, write_json
+from pipeline.errors import Stop
+from pipeline.files import synced, tree_sha256, write_json
 
 _SEAL = "sealed.json"
+_ASIDE = ".aside"
 
 
-class Seal(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as whole, once the Trainer has written all of it, with the hash of every file."""
+def aside(checkpoints: Path) -> Path:
+    """The folder in which a checkpoint-N is written before it counts."""
+    return checkpoints / _ASIDE
 
-    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / _SEAL, tree_sha256(folder))
+
+def clear(checkpoints: Path) -> None:
+    """Remove what a run that was killed while it wrote has left."""
+    shutil.rmtree(aside(checkpoints), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def room_for(checkpoints: Path) -> Iterator[None]:
+    """Turns a write that failed into a message; what was written of the checkpoint goes, those before it stay.
+
+    Raises:
+        Stop: the disk is full, or the write failed for another reason.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save and safetensors have their own kinds for a full disk
+        clear(checkpoints)
+        shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        free = shutil.disk_usage(checkpoints.parent).free / 2**20
+        raise Stop("a checkpoint on disk", f"{shown} ({free:,.0f} MiB free)", str(checkpoints),
+                   "free some disk space (old runs are under runs/), then invoke train --resume") from None  # fmt: skip
+
+
+def place(checkpoints: Path, step: int, kept: int) -> None:
+    """Make the checkpoint that lies aside count, and remove all but the newest `kept`."""
+    name = f"checkpoint-{step}"
+    made, target = aside(checkpoints) / name, checkpoints / name
+    with room_for(checkpoints):
+        write_json(made / _SEAL, tree_sha256(made))
+        synced(made)
+    shutil.rmtree(target, ignore_errors=True)  # one that was not whole, or this run would have gone on from it
+    made.rename(target)
+    clear(checkpoints)
+    synced(checkpoints, deep=False)
+    for old in _newest_first(checkpoints)[kept:]:
+        shutil.rmtree(old)
 
 
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
     """The newest whole checkpoint of a run, or None, and the newer ones that are not whole (half written, or changed since)."""
-    import json
-
-    found = sorted((run / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     broken: list[Path] = []
-    for folder in found:
+    for folder in _newest_first(run / "checkpoints"):
         seal = folder / _SEAL
         hashes = tree_sha256(folder)
         hashes.pop(_SEAL, None)
-        if seal.exists() and json.loads(seal.read_text(encoding="utf-8")) == hashes:
-            return folder, broken
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(seal.read_text(encoding="utf-8")) == hashes:
+                return folder, broken
         broken.append(folder)
     return None, broken
+
+
+def _newest_first(checkpoints: Path) -> list[Path]:
+    found = [path for path in checkpoints.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)

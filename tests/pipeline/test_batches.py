@@ -14,7 +14,7 @@ from pipeline.errors import Stop
 from pipeline.tatqa import format, sample, schema
 from pipeline.tatqa.format import Style
 from pipeline.training import batches
-from pipeline.training.loop import answer_loss
+from pipeline.training.trainer import answer_loss
 
 
 @pytest.fixture(scope="module")

@@ -84,3 +84,16 @@ def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch
     assert shared is not None
     assert alone is not None
     assert alone["fp16"]["activations"] > 3 * shared["fp16"]["activations"]
+
+
+def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+
+    def activations(*words: str) -> int:
+        made = estimate.estimate(recipe.load("quickstart", [*words, "evaluation.max_new_tokens=32"]))
+        assert made is not None
+        return int(made["fp16"]["activations"])
+
+    assert activations("training.gradient_checkpointing=true") < activations() / 3
+    assert activations("training.batch_contexts=64", "training.row_tokens=4096") < activations("training.batch_contexts=64") / 8

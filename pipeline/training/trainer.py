@@ -1,0 +1,111 @@
+"""Transformers' Trainer with the loss over answers only, the same steps on any number of processes, and checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from pipeline.training import batches, resume
+from pipeline.training.batches import Encoded
+from pipeline.training.watch import Watch
+
+
+class AnswerTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose loss is the mean cross entropy, in nats, over the answer tokens of an optimizer step, on all processes together.
+
+    The model is one that `give_answer_loss` has been called on, the data set a list of `Encoded`, the collator a `Collator`.
+    """
+
+    watch: Watch  # counts tokens, questions and skipped steps
+    checkpoints_kept: int
+    row_by_row: bool  # a pass for each row of a batch, so that memory is that of one row
+
+    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None) -> Any:
+        """Forward and backward pass of a batch; the loss, detached."""
+        self.watch.saw(*inputs.pop("seen").tolist())
+        rows = [{name: each[number : number + 1] for name, each in inputs.items()} for number in range(len(inputs["labels"]))]
+        *before, last = rows if self.row_by_row else [inputs]
+        with self.accelerator.no_sync(model):  # processes, which may have rows of another number, meet once a batch
+            losses = [super(AnswerTrainer, self).training_step(model, row, num_items_in_batch) for row in before]
+        return torch.stack([*losses, super().training_step(model, last, num_items_in_batch)]).sum()
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> Any:
+        """Sum over this process's answer tokens by the number in the whole step, so that accumulation and processes weigh every token equally."""
+        loss, answers = model(**inputs)
+        # DistributedDataParallel averages gradients over processes, of which each holds a part of the sum
+        return loss / (answers if num_items_in_batch is None else num_items_in_batch) * self.args.world_size
+
+    def get_train_dataloader(self) -> Any:
+        """Every process goes through all contexts in the order of a single one; the collator takes its share of each batch."""
+        loader = super().get_train_dataloader()
+        if self.args.world_size > 1:
+            whole = loader.batch_sampler  # accelerate's BatchSamplerShard, which would hand out whole batches in turns
+            whole.num_processes, whole.process_index, whole.even_batches = 1, 0, False
+        return loader
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(resume.aside(Path(self.args.output_dir)))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        checkpoints = Path(self.args.output_dir)
+        if self.args.should_save:
+            resume.clear(checkpoints)
+        self.accelerator.wait_for_everyone()
+        with resume.room_for(checkpoints):
+            super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            resume.place(checkpoints, self.state.global_step, self.checkpoints_kept)
+        self.accelerator.wait_for_everyone()
+
+
+class Collator:
+    """Contexts as a batch: this process's share of them, and under "seen" the tokens (without padding) and questions of all.
+
+    Args:
+        packing, row_tokens: as `batches.collate`.
+        pad: the id between rows of unlike length.
+        process: this one's number, from 0.
+        processes: how many share a batch.
+    """
+
+    def __init__(self, packing: str, pad: int, row_tokens: int, process: int = 0, processes: int = 1) -> None:
+        self.packing, self.pad, self.row_tokens, self.process, self.processes = packing, pad, row_tokens, process, processes
+
+    def __call__(self, contexts: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        # the longest first, dealt out in turns: processes wait for the slowest
+        dealt = sorted(range(len(contexts)), key=lambda number: -contexts[number].packed_length)[self.process :: self.processes]
+        own = [contexts[number] for number in sorted(dealt)]
+        batch = batches.collate(own or contexts[:1], self.packing, self.pad, self.row_tokens)
+        if not own:  # more processes than contexts are left in the epoch: this one reads along, and learns nothing
+            batch["labels"].fill_(batches.IGNORED)
+        tokens = sum(each.packed_length if self.packing == "shared" else each.separate_length for each in contexts)
+        return {**batch, "seen": torch.tensor([tokens, sum(len(each.questions) for each in contexts)])}
+
+
+def give_answer_loss(base: Any) -> None:
+    """Make a causal language model's call return `answer_loss` of the batch that it is called with.
+
+    In its forward, since DistributedDataParallel and FSDP only see what goes through one.
+    """
+    base.forward = lambda **inputs: answer_loss(base, inputs)
+
+
+def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed cross entropy over the answer tokens of a batch made by `batches.collate`, in float32 or better, and their number.
+
+    Only their positions go through the output head: of a few hundred tokens in a row a handful are answers.
+    """
+    hidden = base.get_decoder()(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], position_ids=inputs["position_ids"], use_cache=False
+    ).last_hidden_state
+    answers = inputs["labels"] != batches.IGNORED
+    logits = base.get_output_embeddings()(hidden[answers])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(logits, inputs["labels"][answers], reduction="sum"), answers.sum()

@@ -1,0 +1,186 @@
+"""Precision, memory and being stopped: training as a process of its own where a signal is to reach it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import folders
+from pipeline.recipe import load
+from pipeline.training import resume
+from tests.conftest import ROOT
+from tests.steps import latest, manifest, step
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def _losses() -> list[float]:
+    return [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_checkpointing_gives_the_same_adapter_bit_for_bit(place: Path) -> None:
+    assert step("train", "--set", "data.train_contexts=2") == 0
+    whole = manifest()["training"]["adapter_sha256"]
+    os.rename("runs", "runs-before")
+    assert step("train", "--set", "data.train_contexts=2", "--set", "training.gradient_checkpointing=true") == 0
+    assert manifest()["training"]["adapter_sha256"] == whole
+
+
+def test_bf16_trains_an_adapter_in_fp32(place: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    assert step("train", "--set", "data.train_contexts=2") == 0
+    wanted = _losses()
+    os.rename("runs", "runs-before")
+    assert step("train", "--set", "data.train_contexts=2", "--set", "training.precision=bf16") == 0
+    assert manifest()["training"]["precision"] == "bf16"
+    assert _losses() == pytest.approx(wanted, rel=0.03)
+    assert _losses() != wanted
+    trained = load_file(latest() / "adapter" / "adapter_model.safetensors")
+    assert {each.dtype for each in trained.values()} == {torch.float32}
+    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0
+
+
+def test_a_model_that_does_not_see_a_whole_question_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Our masks know no sliding window: training would quietly see more than the model does later."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    for name, said in (("sliding_window", "sliding window of 300 tokens"), ("max_position_embeddings", "positions of 300 tokens")):
+        config = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
+                  "num_key_value_heads": 2, "pad_token_id": 1, "sliding_window": None, name: 300}  # fmt: skip
+        MistralForCausalLM(MistralConfig(**config)).save_pretrained("models/tiny")
+        assert step("train") == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_linear_layer_that_is_not_there_is_answered_with_those_that_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", "--set", "lora.targets=['qkv_proj']") == 1
+    assert "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj" in capsys.readouterr().err
+    assert step("train", "--set", "lora.r=0") == 1
+    assert "lora.r: at least 1" in capsys.readouterr().err
+
+
+def test_a_nan_in_the_data_is_refused_where_it_stands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = Path("data/sample/raw/train.json")
+    contexts = json.loads(raw.read_text())
+    contexts[1]["questions"][2]["answer"] = float("nan")
+    raw.write_text(json.dumps(contexts))
+    assert step("format") == 1
+    assert "NaN" in capsys.readouterr().err
+
+
+# ---- killed, and told to stop
+
+
+def _process(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipeline", "train", "--recipe", "tiny.toml", "--set", "training.checkpoint_steps=1", *words]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _until(condition: Any, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.005)
+
+
+def _checkpoints() -> list[Path]:
+    return sorted(Path("runs/tiny").glob("*/checkpoints/checkpoint-*"))
+
+
+def _finish(*words: str) -> tuple[int, str]:
+    process = _process(*words)
+    out, _ = process.communicate(timeout=240)
+    return process.returncode, out
+
+
+@pytest.fixture
+def whole(place: Path) -> dict[str, Any]:
+    """What the run gives that nobody stops."""
+    assert step("train") == 0
+    made = {"adapter": manifest()["training"]["adapter_sha256"], "losses": _losses()}
+    os.rename("runs", "runs-whole")
+    return made
+
+
+def test_killed_again_and_again_it_ends_with_the_same_adapter(place: Path, whole: dict[str, Any]) -> None:
+    """SIGKILL at moments nobody chose, mostly while checkpoints are written, since one is after every step."""
+    chance, kills = random.Random(5), 0
+    process = _process()
+    while kills < 4:
+        known = len(_checkpoints()) and int(_checkpoints()[-1].name.rpartition("-")[2])
+        _until(lambda known=known: any(int(path.name.rpartition("-")[2]) > known for path in _checkpoints()), process)
+        time.sleep(chance.uniform(0, 0.15))
+        if process.poll() is not None:
+            break  # it was quicker
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        process = _process("--resume")
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    assert kills >= 2
+    assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
+    assert _losses() == whole["losses"]
+    assert not list(latest().rglob(".*"))
+
+
+def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, whole: dict[str, Any]) -> None:
+    process = _process("--set", "training.checkpoint_steps=1000")  # what is saved is saved for the signal
+    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2], process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, out
+    (saved,) = _checkpoints()
+    assert f"SIGTERM; step {saved.name.rpartition('-')[2]} is saved" in out
+    assert "invoke train --resume" in out
+    status, out = _finish("--resume", "--set", "training.checkpoint_steps=1000")
+    assert status == 0, out
+    assert "going on from" in out
+    assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
+
+
+def test_killed_between_manifest_and_mark_the_run_counts_as_finished(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", "--set", "data.train_contexts=1") == 0
+    run = latest()
+    (run / "unfinished.json").write_text(json.dumps({"recipe": {}, "inputs": {}}))
+    Path("runs/tiny/latest").unlink()
+    assert step("train", "--resume") == 1
+    assert "found: none" in capsys.readouterr().err
+    assert latest() == run and not (run / "unfinished.json").exists()
+
+
+def test_no_run_is_there_without_its_mark(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import runs
+
+    def dies(path: Path, value: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "write_json", dies)
+    with pytest.raises(KeyboardInterrupt):
+        runs.create(load("tiny.toml"), {})
+    assert list(folders.runs("tiny").glob("*")) == []
+
+
+def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    for number in (8, 9, 10, 11):
+        made = resume.aside(checkpoints) / f"checkpoint-{number}"
+        made.mkdir(parents=True)
+        (made / "adapter_model.safetensors").write_bytes(b"weights" * number)
+        assert resume.newest_checkpoint(tmp_path)[0] == (checkpoints / f"checkpoint-{number - 1}" if number > 8 else None)
+        resume.place(checkpoints, number, 3)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-9"]
+    (checkpoints / "checkpoint-11" / "adapter_model.safetensors").write_bytes(b"other")
+    (checkpoints / "checkpoint-10" / "sealed.json").write_text("[")
+    assert resume.newest_checkpoint(tmp_path) == (checkpoints / "checkpoint-9", [checkpoints / "checkpoint-11", checkpoints / "checkpoint-10"])

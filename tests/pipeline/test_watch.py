@@ -1,0 +1,82 @@
+"""When training makes no sense any more, and what is shown of it until then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import Stop
+from pipeline.training.watch import Watch
+
+
+def _state(step: int = 0, steps: int = 100) -> Any:
+    return SimpleNamespace(global_step=step, max_steps=steps, is_world_process_zero=True)
+
+
+def _go(watch: Watch, losses: list[float], norm: float = 1.0, skipped: tuple[int, ...] = ()) -> None:
+    watch.skipped = lambda: step in skipped
+    for step, loss in enumerate(losses, start=1):
+        watch.on_step_end(None, _state(step), None)
+        watch.on_log(None, _state(step), None, {"loss": loss, "grad_norm": norm, "learning_rate": 1e-3})
+
+
+def _begun(tmp_path: Path, **given: Any) -> Watch:
+    watch = Watch(tmp_path, continued=False, **given)
+    watch.on_train_begin(None, _state(), None)
+    return watch
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("scaled", "losses", "norm", "said"),
+    [
+        (False, [2.0, NAN], 1.0, "loss nan"),
+        (False, [2.0], float("inf"), "gradient norm inf"),
+        (True, [2.0, NAN, NAN, NAN], 1.0, "bf16 or fp32"),
+        (True, [2.0, 0.0, 0.0, 0.0], 1.0, "a loss of 0 for 3 steps"),
+        (False, [0.0, 0.0, 0.0], 1.0, "are there answers in it"),
+    ],
+)
+def test_a_run_that_learns_nothing_is_stopped_with_advice(tmp_path: Path, scaled: bool, losses: list[float], norm: float, said: str) -> None:
+    watch = _begun(tmp_path, scaled=scaled)
+    with pytest.raises(Stop, match=said):
+        _go(watch, losses, norm)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(losses)
+    json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail)  # no NaN in it, which JSON has not
+
+
+def test_what_passes_is_no_reason_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under fp16 gradients overflow now and then, and a loss may be lost once."""
+    watch = _begun(tmp_path, scaled=True)
+    _go(watch, [2.0, NAN, NAN, 2.0, NAN, 0.0, 0.0, 1.0], norm=float("inf"), skipped=(1, 2, 3, 5))
+    assert watch.overflows == 4
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["overflows"] == 4
+    assert watch.last_loss == 1.0
+
+
+def test_steps_that_all_overflow_are_stopped(tmp_path: Path) -> None:
+    watch = _begun(tmp_path, scaled=True)
+    with pytest.raises(Stop, match="25 steps in a row overflowed"):
+        _go(watch, [2.0] * 40, norm=float("inf"), skipped=tuple(range(1, 41)))
+
+
+def test_tensorboard_reads_the_curve_back(tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    watch = _begun(tmp_path)
+    _go(watch, [3.0, 2.0, 1.5])
+    watch.on_train_end(None, _state(3), None)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    data, found = file.read_bytes(), []
+    while data:
+        size = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + size])
+        found += [(event.step, value.simple_value) for value in event.summary.value if value.tag == "train/loss"]
+        data = data[16 + size :]
+    assert found == [(1, 3.0), (2, 2.0), (3, 1.5)]
