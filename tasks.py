@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from invoke.collection import Collection
@@ -11,7 +9,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from images import checks, given, gpu, matrix
+from images import call, checks, given, gpu, matrix
 from images import doctor as doctors
 from images import lock as locks
 from images import offline as offline_builds
@@ -19,48 +17,13 @@ from images import registry as registries
 from images import release as releases
 from images import runner as runners
 from images import runs as all_runs
+from images.call import FLAVOR, RUNNER, SHARED
 from images.errors import Stop, plainly
 from images.runner import Choices
 
-RECIPE = "recipe: a shipped name, or a path ending in .toml (default: PINTUNE_RECIPE, else quickstart)"
-FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by the GPU that is seen (default: PINTUNE_FLAVOR, else auto)"
-RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
-SET = "override one recipe key, such as lora.r=32; may be repeated"
-SHARED = {"recipe": RECIPE, "flavor": FLAVOR, "runner": RUNNER, "set_": SET}
 IMAGE = "which image: train, dev, webui or serve (default: train)"
 REGISTRY = "registry and path, such as ghcr.io/OWNER/pintune (default: PINTUNE_REGISTRY"
 NAMED = {"image": IMAGE, "flavor": FLAVOR}
-
-_given = {name: os.environ.get(f"PINTUNE_{name.upper()}") or default for name, default in
-          (("recipe", "quickstart"), ("flavor", "auto"), ("runner", "auto"))}  # fmt: skip
-_overrides: list[str] = []
-_announced: list[str] = []
-_why: dict[str, str] = {}
-
-
-def _choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> Choices:
-    for name, value in (("recipe", recipe), ("flavor", flavor), ("runner", runner)):
-        _given[name] = value or _given[name]
-    _overrides.extend(set_ or [])
-    taken, _why["flavor"] = runners.flavor(_given["flavor"])
-    return Choices(_given["recipe"], taken, _given["runner"], tuple(_overrides), bool(c.config.run.dry))
-
-
-def _runner(choices: Choices, aside: bool = False) -> str:
-    chosen, why = runners.choose(choices.runner, dry=choices.dry)
-    line = f"runner {chosen} ({why}), flavor {choices.flavor} ({_why['flavor']})"
-    if line not in _announced:
-        print(line, flush=True, file=sys.stderr if aside else sys.stdout)
-        _announced.append(line)
-    return chosen
-
-
-def _step(choices: Choices, *steps: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), aside: bool = False) -> None:
-    chosen = _runner(choices, aside)
-    if not choices.dry:
-        runners.need_environment(choices, chosen, any(runners.STEPS[step].computes for step in steps))
-    for step in steps:
-        runners.run(choices, chosen, step, arguments, files)
 
 
 @task(
@@ -85,11 +48,11 @@ def build(
 ) -> None:
     """Build what steps run in: the image, or without an engine the virtual environment."""
     with plainly():
-        choices = _choices(c, flavor=flavor, runner=runner)
+        choices = call.choices(c, flavor=flavor, runner=runner)
         carried = offline_builds.carried(offline, wheelhouse)
         if release or verify or offline:
             choices = runners.with_engine(choices)
-        chosen = _runner(choices)
+        chosen = call.runner(choices)
         released = releases.build_release(image, choices.flavor, choices.dry, carried, verify) if release or verify else None
         for line in released or (runners.make(choices, chosen, image, carried),):
             print(line, flush=True)
@@ -99,7 +62,7 @@ def build(
 def wheelhouse(c: Context, image: str = "train", flavor: str = "", to: str = "wheelhouse") -> None:
     """Gather what a build without network needs into one folder (uses the network)."""
     with plainly():
-        choices = _choices(c, flavor=flavor)
+        choices = call.choices(c, flavor=flavor)
         print(offline_builds.gather(image, choices.flavor, Path(to).resolve(), choices.dry), flush=True)
 
 
@@ -107,7 +70,7 @@ def wheelhouse(c: Context, image: str = "train", flavor: str = "", to: str = "wh
 def push(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
     """Push the newest release build and record its digest."""
     with plainly():
-        choices = _choices(c, flavor=flavor)
+        choices = call.choices(c, flavor=flavor)
         print(registries.push(image, choices.flavor, registry, choices.dry), flush=True)
 
 
@@ -115,7 +78,7 @@ def push(c: Context, image: str = "train", flavor: str = "", registry: str = "")
 def pull(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
     """Pull the image that was released as this version, by digest."""
     with plainly():
-        choices = _choices(c, flavor=flavor)
+        choices = call.choices(c, flavor=flavor)
         print(registries.pull(image, choices.flavor, registry, choices.dry), flush=True)
 
 
@@ -127,69 +90,53 @@ def lock(c: Context, upgrade: bool = False) -> None:
             print(f"lock   {path.relative_to(matrix.ROOT)}", flush=True)
 
 
-@task(help=SHARED, iterable=["set_"])
-def fetch(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
+@call.verb()
+def fetch(choices: Choices) -> None:
     """Fetch the recipe's data and model, by hash (uses the network)."""
-    with plainly():
-        _step(_choices(c, recipe, flavor, runner, set_), "fetch")
+    call.step(choices, "fetch")
 
 
-@task(help=SHARED, iterable=["set_"])
-def data(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
+@call.verb()
+def data(choices: Choices) -> None:
     """Format the raw data into instruction, input and output (fetches first what is missing)."""
-    with plainly():
-        choices = _choices(c, recipe, flavor, runner, set_)
-        _step(choices, *dict.fromkeys((*runners.missing(choices, _runner(choices)), "format")))
+    call.step(choices, *dict.fromkeys((*runners.missing(choices, call.runner(choices)), "format")))
 
 
-@task(help={**SHARED, "resume": "go on with the newest unfinished run"}, iterable=["set_"])
-def train(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, resume: bool = False) -> None:
-    """Train a LoRA adapter (fetches and formats first what is missing)."""
-    with plainly():
-        choices = _choices(c, recipe, flavor, runner, set_)
-        _step(choices, *runners.missing(choices, _runner(choices), computes=True))
-        _step(choices, "train", arguments=("--resume",) if resume else ())
-
-
-@task(help=SHARED, iterable=["set_"])
-def evaluate(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
-    """Score base and tuned model on the held-out split."""
-    with plainly():
-        _step(_choices(c, recipe, flavor, runner, set_), "evaluate")
-
-
-@task(help=SHARED, iterable=["set_"])
-def export(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> None:
-    """Merge the adapter into the model, and check the merged one from disk."""
-    with plainly():
-        _step(_choices(c, recipe, flavor, runner, set_), "export")
-
-
-@task(
-    help={
-        **SHARED,
-        "context": "number of the context in the evaluation split, from 0 (default 0)",
-        "file": "a JSON file with one context in TAT-QA's schema, instead of --context",
-        "question": "the question (default: the context's first)",
-    },
-    iterable=["set_"],
+@call.verb(
+    resume="go on with the newest unfinished run",
+    nodes="containers that train together, on a network without a way out (default 1)",
+    gpus_per_node="processes in each of them, one a GPU; without GPUs they share the cores (default 1)",
 )
-def ask(
-    c: Context,
-    recipe: str = "",
-    flavor: str = "",
-    runner: str = "",
-    set_: list[str] | None = None,
-    context: int = 0,
-    file: str = "",
-    question: str = "",
-) -> None:
+def train(choices: Choices, resume: bool = False, nodes: int = 1, gpus_per_node: int = 1) -> None:
+    """Train a LoRA adapter (fetches and formats first what is missing)."""
+    call.step(choices, *runners.missing(choices, call.runner(choices), computes=True))
+    together = ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
+    call.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *together), nodes=nodes)
+
+
+@call.verb()
+def evaluate(choices: Choices) -> None:
+    """Score base and tuned model on the held-out split."""
+    call.step(choices, "evaluate")
+
+
+@call.verb()
+def export(choices: Choices) -> None:
+    """Merge the adapter into the model, and check the merged one from disk."""
+    call.step(choices, "export")
+
+
+@call.verb(
+    context="number of the context in the evaluation split, from 0 (default 0)",
+    file="a JSON file with one context in TAT-QA's schema, instead of --context",
+    question="the question (default: the context's first)",
+)
+def ask(choices: Choices, context: int = 0, file: str = "", question: str = "") -> None:
     """Ask the newest merged model about one context."""
-    with plainly():
-        files = (given.file(file, "a JSON file with one context", "invoke ask --context 0"),) if file else ()
-        about = ("--file", str(files[0])) if files else ("--context", str(context))
-        arguments = (*about, *((f"--question={question}",) if question else ()))  # it may begin with a dash
-        _step(_choices(c, recipe, flavor, runner, set_), "ask", arguments=arguments, files=files)
+    files = (given.file(file, "a JSON file with one context", "invoke ask --context 0"),) if file else ()
+    about = ("--file", str(files[0])) if files else ("--context", str(context))
+    arguments = (*about, *((f"--question={question}",) if question else ()))  # it may begin with a dash
+    call.step(choices, "ask", arguments=arguments, files=files)
 
 
 @task(
@@ -207,7 +154,7 @@ def score(c: Context, predictions: str, gold: str = "", json: bool = False, runn
         again = "invoke score PREDICTIONS --gold FILE"
         files = (given.file(predictions, "a prediction file", again), given.file(gold, "a gold file in TAT-QA's raw schema", again))
         arguments = ("--predictions", str(files[0]), "--gold", str(files[1]), *(("--json",) if json else ()))
-        _step(_choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
+        call.step(call.choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
 
 
 @task
@@ -222,9 +169,9 @@ def doctor(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set
     """Say what this machine has of what Pintune needs, and which flavor fits."""
     with plainly():
         try:
-            choices, found = _choices(c, recipe, flavor, runner, set_), []
+            choices, found = call.choices(c, recipe, flavor, runner, set_), []
         except Stop as stop:  # an unknown flavor, or a GPU that none fits: the rest is worth knowing all the same
-            choices = _choices(c, flavor="cpu")
+            choices = call.choices(c, flavor="cpu")
             found = [doctors.Finding("wrong", "flavor", f"{stop.wanted}: {stop.found}", stop.todo)]
         found += doctors.findings(choices, gpu.look())
         print(doctors.as_json(found, choices.flavor) if json else doctors.table(found))

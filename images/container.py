@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from images.hostpip import PROXIES
 
 OTHER_UID = 1000  # of the container's user where the caller is root, which no step runs as
 CDI_ALL = "nvidia.com/gpu=all"
+PAUSED = 75  # a training that was told to stop, and has saved (pipeline/__main__.py)
+PATIENCE = 60  # seconds that it has for that: it ends the step it is in
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ class Container:
     environment: Mapping[str, str]
     uid: int
     gid: int
-    network: bool = False
+    network: str = "none"  # the engine's name of it
     terminal: bool = False
+    name: str = ""  # by which others on its network find it
     gpu: str = ""  # how GPUs come in: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
 
 
@@ -53,10 +57,12 @@ def user() -> tuple[int, int]:
 def argv(spec: Container) -> list[str]:
     """The `docker run` command that does the same as `run`."""
     command = ["docker", "run", "--rm", "--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-               "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", "bridge" if spec.network else "none"]  # fmt: skip
+               "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", spec.network]  # fmt: skip
     command += {"nvidia": ["--gpus", "all"], "cdi": ["--device", CDI_ALL], "": []}[spec.gpu]
     if spec.terminal:
         command.append("--tty")
+    if spec.name:
+        command += ["--name", spec.name]
     for mount in spec.mounts:
         command += ["--mount", f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly")]
     for name, value in spec.environment.items():
@@ -76,13 +82,14 @@ def settings(spec: Container) -> dict[str, Any]:
         "read_only": True,
         "init": True,  # the first process of a container ignores SIGTERM; init passes it on
         "tmpfs": {"/tmp": "exec,mode=1777"},
-        "network_mode": "bridge" if spec.network else "none",
+        "network_mode": spec.network,
         "device_requests": {
             "nvidia": [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])],
             "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=[CDI_ALL])],
             "": [],
         }[spec.gpu],
         "tty": spec.terminal,
+        **({"name": spec.name} if spec.name else {}),
         "mounts": [docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable) for each in spec.mounts],
         "environment": dict(spec.environment),
     }
@@ -118,13 +125,22 @@ def run(spec: Container, capture: bool = False) -> tuple[int, str]:
                     _pass(err, sys.stderr)
         status = int(container.wait()["StatusCode"])
     except KeyboardInterrupt:
-        container.stop(timeout=10)
-        raise
+        status = stopped(container)
+        if status != PAUSED:
+            raise
     except docker.errors.APIError as error:
         raise Stop("a container that starts", str(error.explanation or error), spec.image, "invoke doctor") from None
     finally:
         container.remove(force=True)
     return status, b"".join(kept).decode()
+
+
+def stopped(container: Any) -> int:
+    """Stop a container that runs, show what it still says, and return its exit status."""
+    since = time.time()
+    container.stop(timeout=PATIENCE)
+    _pass(container.logs(since=since), sys.stderr)
+    return int(container.wait()["StatusCode"])
 
 
 def _pass(data: bytes, to: Any) -> None:

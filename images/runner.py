@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from images import build, container, engine, facts, given, gpu, hostpip, lock, matrix, venv
+from images import build, container, engine, facts, given, gpu, hostpip, lock, matrix, together, venv
 from images.container import Container, Mount
 from images.errors import StepFailed, Stop
 
@@ -166,16 +166,28 @@ def missing(choices: Choices, runner: str, computes: bool = False) -> tuple[str,
     return tuple(run(choices, runner, "missing", capture=True).split())
 
 
-def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), capture: bool = False) -> str:
+def run(
+    choices: Choices,
+    runner: str,
+    step: str,
+    arguments: tuple[str, ...] = (),
+    files: tuple[Path, ...] = (),
+    capture: bool = False,
+    nodes: int = 1,
+) -> str:
     """Run one step; returns its standard output with `capture`, else "".
 
     Args:
+        nodes: containers to run it in that train together.
         files: files of the host that `arguments` name; the step gets their names from where it runs, a container the files themselves.
 
     Raises:
         StepFailed: it ended with another status than 0, having said why.
-        Stop: image or environment are not there.
+        Stop: image or environment are not there, or several nodes without an engine.
     """
+    if nodes > 1 and runner != "docker":
+        raise Stop(f"a Docker engine for {nodes} nodes, each a container", f"runner {runner}", "--nodes",
+                   "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine")  # fmt: skip
     recipe = Path(choices.recipe)
     if choices.recipe.endswith(".toml"):
         if not recipe.is_file():
@@ -191,17 +203,18 @@ def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (
     with hostpip.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
             spec = _container(choices, step, command, files, scratch, capture)
+            specs = together.specs(spec, nodes) if nodes > 1 else [spec]
             if choices.dry:
-                print(engine.shown(container.argv(spec)))
+                for command_line in (*together.network_argv(specs), *map(container.argv, specs)):
+                    print(engine.shown(command_line))
                 return ""
-            status, text = container.run(spec, capture)
+            status, text = container.run(spec, capture) if nodes == 1 else (together.run(specs), "")
         else:
             whole, environment = _process(choices, runner, step, command, scratch)
             if choices.dry:
                 print(engine.shown(whole))
                 return ""
-            done = subprocess.run(whole, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
-            status, text = done.returncode, done.stdout or ""
+            status, text = _run(whole, environment, capture)
     if status < 0 or status > 130:  # a signal: it could not say why itself
         again = _again(choices, step)
         raise Stop(f"{step} to end by itself", f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
@@ -209,6 +222,27 @@ def run(choices: Choices, runner: str, step: str, arguments: tuple[str, ...] = (
     if status:
         raise StepFailed(step, status)
     return text
+
+
+def _run(command: list[str], environment: dict[str, str], capture: bool) -> tuple[int, str]:
+    """Run a process to its end; an interrupt becomes a SIGTERM, upon which a training saves."""
+    # in a session of its own, or a terminal's Ctrl-C would reach it before that
+    with subprocess.Popen(
+        command, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True, start_new_session=True
+    ) as process:
+        try:
+            text, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()
+            try:
+                status = process.wait(container.PATIENCE)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.kill()
+                raise KeyboardInterrupt from None
+            if status != container.PAUSED:
+                raise
+            return status, ""
+    return process.returncode, text or ""
 
 
 def _again(choices: Choices, step: str) -> str:
@@ -250,7 +284,17 @@ def _container(choices: Choices, step: str, command: tuple[str, ...], files: tup
     brought = _gpu(choices) if access.computes and matrix.load().flavor(choices.flavor).cuda else ""
     uid, gid = container.user()
     terminal = sys.stdout.isatty() and not capture
-    return Container(image, ("python", "-m", "pipeline", *command), tuple(mounts), environment, uid, gid, access.network, terminal, brought)
+    return Container(
+        image,
+        ("python", "-m", "pipeline", *command),
+        tuple(mounts),
+        environment,
+        uid,
+        gid,
+        "bridge" if access.network else "none",
+        terminal,
+        gpu=brought,
+    )
 
 
 def _gpu(choices: Choices) -> str:

@@ -9,13 +9,14 @@ import argparse
 import errno
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 from pipeline import recipe as recipes
 from pipeline import sources
-from pipeline.errors import Stop
+from pipeline.errors import OwnStop, Stop
 
 _NEXT = """next:
   invoke export ask                               merge, and ask the merged model
@@ -33,11 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = recipes.load(given.recipe, given.set)
         _same_everywhere()
         _quiet()
+        if given.step == "train" and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
+            return _together(given, arguments)
         _steps()[given.step](recipe, given)
     except Stop as stop:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
-        print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
+        if not _speaks(stop):
+            time.sleep(2)  # the launcher ends all when one has ended, and the first is to say why
+        else:
+            print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
         return stop.status
     except KeyboardInterrupt:
         print(f"pintune {given.step} interrupted", file=sys.stderr)
@@ -53,10 +59,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _together(given: argparse.Namespace, arguments: list[str] | None) -> int:
+    from pipeline.training import processes
+
+    return processes.start(given.processes, given.nodes, given.node, given.master, sys.argv[1:] if arguments is None else arguments)
+
+
+def _speaks(stop: Stop) -> bool:
+    """Whether this process prints a message: of several that stop for the same reason the first does."""
+    from pipeline.training import processes
+
+    return processes.number() == 0 or isinstance(stop, OwnStop)
+
+
 def _unforeseen(error: Exception, step: str) -> Stop:
     shown = f"{type(error).__name__}: {error}".splitlines()[0]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Stop("disk space", shown, str(error.filename or Path.cwd()), "free some (old runs are under runs/), then the same again")
+        again = "invoke train --resume" if step == "train" else "the same again"
+        return Stop("disk space", shown, str(error.filename or Path.cwd()), f"free some (old runs are under runs/), then {again}")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Stop("a file or folder that this user may write", shown, str(error.filename), "check its owner, as ls -l shows it")
     return Stop("the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it")
@@ -68,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key")
     parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
+    parser.add_argument("--nodes", type=int, default=1, help="train: machines or containers that train together")
+    parser.add_argument("--processes", type=int, default=1, help="train: processes on each of them, one a GPU")
+    parser.add_argument("--node", type=int, default=0, help="train: which of them this is, from 0")
+    parser.add_argument("--master", default="127.0.0.1:29500", help="train: HOST:PORT at which node 0 listens")
     parser.add_argument("--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0")
     parser.add_argument("--file", default="", help="ask: a JSON file with one context, instead of --context")
     parser.add_argument("--predictions", default="predictions.json", help="score: a prediction file in the authors' format")
@@ -127,8 +151,11 @@ def _format(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     from pipeline import start
+    from pipeline.training import processes
 
-    run, manifest = start.train(recipe, given.resume, _say)
+    run, manifest = start.train(recipe, given.resume, processes.say)
+    if processes.number() > 0:
+        return
     done = manifest["training"]
     _say(f"train  {done['steps']} steps in {done['seconds']:.0f} s, {done['tokens_per_second']:,.0f} tokens/s, "
          f"peak memory {done['peak_memory_bytes'] / 2**30:.1f} GiB")  # fmt: skip

@@ -23,6 +23,10 @@ class Stop(Exception):
         super().__init__(f"wanted: {wanted}\n found: {found}\n where: {where}\n  next: {todo}")
 
 
+class OwnStop(Stop):
+    """One that a single process ran into, of several that train together; any other is raised by all of them, and said by the first."""
+
+
 def need_space(folder: Path, size: int) -> None:
     """Raise Stop unless `folder`'s file system has `size` bytes free, so that a write fails before it begins."""
     there = next(p for p in (folder, *folder.parents) if p.exists())

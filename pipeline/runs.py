@@ -6,11 +6,12 @@ A run is unfinished while it holds `unfinished`, half there when it has no manif
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline import folders
 from pipeline.errors import Stop
@@ -21,8 +22,8 @@ MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
 
 
-def create(recipe: Recipe, inputs: dict[str, Any]) -> Path:
-    """A new run folder, its ID the time in UTC and a hash of the recipe; records recipe and input hashes, so that a resume can compare."""
+def create(recipe: Recipe, inputs: dict[str, Any], processes: int = 1) -> Path:
+    """A new run folder, its ID the time in UTC and a hash of the recipe; records recipe, input hashes and processes, so that a resume can compare."""
     values = as_values(recipe)
     mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -31,10 +32,26 @@ def create(recipe: Recipe, inputs: dict[str, Any]) -> Path:
         raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
     try:
         with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
-            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs})
+            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs, "processes": processes})
     except OSError as error:
         raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
     return run
+
+
+def hold(run: Path) -> IO[str]:
+    """Keep others from training in this folder while the file that this returns is open, which it is no more when the process is killed.
+
+    Raises:
+        Stop: another process trains in it.
+    """
+    mark = (run / UNFINISHED).open(encoding="utf-8")
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        mark.close()
+        raise Stop("an unfinished run that nobody works on", "one that another process is training", str(run),
+                   "wait for its end, or stop that process") from None  # fmt: skip
+    return mark
 
 
 def finish(run: Path, manifest: dict[str, Any]) -> None:

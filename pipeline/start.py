@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.sources import splits
 
 
 def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
-    """Train in a new run folder, or in the newest unfinished one.
+    """Train in a new run folder, or in the newest unfinished one; of several processes each calls this, and the first alone records.
 
     Raises:
         Stop: data or model missing, nothing to resume, a recipe that changed since, no disk space, or what the training itself raises.
@@ -25,27 +26,43 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Pat
     if stale := rows.unformatted(recipe):
         raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", str(folders.formatted(recipe)), "invoke data")
     need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
-    checkpoint = None
     inputs = manifest.inputs(recipe)
-    if resume:
-        run, started = runs.unfinished(recipe)
-        _unchanged(recipe, started["recipe"], run)
-        manifest.need_same(started["inputs"], inputs, run / runs.UNFINISHED)
-        checkpoint = _checkpoint(run, say)
-    else:
-        run = runs.create(recipe, inputs)
-    from pipeline.training import loop  # torch is heavy: only once everything is there
+    from pipeline.training import loop, processes  # torch is heavy: only once everything is there
 
+    processes.join()
+    first = processes.number() == 0
+    held = contextlib.ExitStack()  # no other process trains in the run's folder
+    run, checkpoint = processes.of_first(lambda: _place(recipe, resume, inputs, say, held))
     split, _ = splits(recipe)
-    try:
-        done = loop.train(recipe, folders.formatted_split(recipe, split), run, checkpoint)
-    except Exception:
-        if not any(run.glob("checkpoints/*")):
-            shutil.rmtree(run)  # nothing to resume
-        raise
-    made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
-    runs.finish(run, made)
+    with held:
+        try:
+            done = loop.train(recipe, folders.formatted_split(recipe, split), run, checkpoint)
+        except Exception:
+            if first and not any(run.glob("checkpoints/checkpoint-*")):
+                shutil.rmtree(run)  # nothing to resume
+            raise
+        made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
+        if first:
+            runs.finish(run, made)
     return run, made
+
+
+def _place(recipe: Recipe, resume: bool, inputs: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack) -> tuple[Path, Path | None]:
+    """The run's folder, and the checkpoint to go on from."""
+    from pipeline.training import processes
+
+    if not resume:
+        run = runs.create(recipe, inputs, processes.count())
+        held.enter_context(runs.hold(run))
+        return run, None
+    run, started = runs.unfinished(recipe)
+    held.enter_context(runs.hold(run))
+    _unchanged(recipe, started["recipe"], run)
+    if (then := started.get("processes", 1)) != processes.count():
+        raise Stop(f"{then} processes, as the run was started with", str(processes.count()), str(run / runs.UNFINISHED),
+                   "the same --nodes and --gpus-per-node as then, or start anew with invoke train")  # fmt: skip
+    manifest.need_same(started["inputs"], inputs, run / runs.UNFINISHED)
+    return run, _checkpoint(run, say)
 
 
 def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:

@@ -6,6 +6,7 @@ python -m pipeline train --resume           # goes on from the newest checkpoint
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from transformers import PrinterCallback, TrainingArguments
 
 from pipeline import chat, folders
+from pipeline.errors import Stop
 from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, model
+from pipeline.training import batches, model, processes
 from pipeline.training.norms import put_safe_norms
 from pipeline.training.pausing import Pausing
 from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
@@ -37,10 +39,13 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
     questions = sum(len(context.questions) for context in contexts)
-    print(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}", flush=True)
+    processes.say(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}")
     if left_out:
-        print(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens", flush=True)
+        processes.say(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens")
 
+    if settings.batch_contexts < processes.count():
+        raise Stop(f"a context for each of the {processes.count()} processes", f"training.batch_contexts = {settings.batch_contexts}",
+                   "the recipe, [training] batch_contexts", f"--set training.batch_contexts={processes.count()}")  # fmt: skip
     arguments = _arguments(recipe, kind, run)
     base = model.load_base(folder, model.DTYPES[kind])
     model.need_sight(base, contexts)
@@ -52,22 +57,27 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         model=adapted,
         args=arguments,
         train_dataset=contexts,
-        data_collator=Collator(settings.packing, talker.tokenizer.pad_token_id or 0, settings.row_tokens),
+        data_collator=Collator(settings.packing, talker.tokenizer.pad_token_id or 0, settings.row_tokens, processes.number(), processes.count()),
         callbacks=[watch, pausing],
     )
     trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = watch, settings.checkpoints_kept, settings.row_tokens > 0
     watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with contextlib.closing(watch), processes.others_there():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     pausing.need_done(run)
-    with new_folder(run / "adapter") as aside:
-        adapted.save_pretrained(aside, safe_serialization=True)
-        (aside / "README.md").unlink(missing_ok=True)  # an unfilled model card
+    if processes.number() == 0:
+        with new_folder(run / "adapter") as aside:
+            adapted.save_pretrained(aside, safe_serialization=True)
+            (aside / "README.md").unlink(missing_ok=True)  # an unfilled model card
+    with processes.others_there():
+        trainer.accelerator.wait_for_everyone()
     return {
         "precision": kind,
         "device": model.device(),
+        "processes": processes.count(),
         "threads": torch.get_num_threads(),
         "safe_norms": norms,
         "contexts": len(contexts),
@@ -85,13 +95,22 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     }
 
 
+class _Arguments(TrainingArguments):  # type: ignore[misc]
+    @property
+    def device(self) -> torch.device:
+        """Among several processes accelerate calls a CPU cpu:0, which torch.load does not know."""
+        found = super().device
+        return torch.device("cpu") if found.type == "cpu" else found
+
+
 def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
     settings = recipe.training
-    return TrainingArguments(
+    return _Arguments(
         output_dir=str(run / "checkpoints"),
         seed=settings.seed,
         data_seed=settings.seed,
         full_determinism=True,
+        ddp_find_unused_parameters=False,
         use_cpu=model.device() == "cpu",
         fp16=kind == "fp16",
         bf16=kind == "bf16",

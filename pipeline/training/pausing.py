@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from pipeline.errors import Stop
+from pipeline.training import processes
 
 
 class Paused(Stop):
@@ -40,7 +41,8 @@ class Pausing(TrainerCallback):  # type: ignore[misc]
     def need_done(self, run: Path) -> None:
         """Raise Paused if the run did not come to its end."""
         if self.paused_at is not None:
-            raise Paused("the whole training", f"SIGTERM; step {self.paused_at} is saved", str(run / "checkpoints"), "invoke train --resume")
+            flags = " with --nodes and --gpus-per-node as before" if processes.count() > 1 else ""
+            raise Paused("the whole training", f"SIGTERM; step {self.paused_at} is saved", str(run / "checkpoints"), f"invoke train --resume{flags}")
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True

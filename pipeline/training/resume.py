@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from pipeline.errors import Stop
+from pipeline.errors import OwnStop
 from pipeline.files import synced, tree_sha256, write_json
 
 _SEAL = "sealed.json"
@@ -37,11 +37,13 @@ def room_for(checkpoints: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save and safetensors have their own kinds for a full disk
+        if type(error) is RuntimeError and not any(mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos")):
+            raise
         clear(checkpoints)
         shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         free = shutil.disk_usage(checkpoints.parent).free / 2**20
-        raise Stop("a checkpoint on disk", f"{shown} ({free:,.0f} MiB free)", str(checkpoints),
-                   "free some disk space (old runs are under runs/), then invoke train --resume") from None  # fmt: skip
+        raise OwnStop("a checkpoint on disk", f"{shown} ({free:,.0f} MiB free)", str(checkpoints),
+                      "free some disk space (old runs are under runs/), then invoke train --resume") from None  # fmt: skip
 
 
 def place(checkpoints: Path, step: int, kept: int) -> None:

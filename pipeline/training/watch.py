@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from pipeline.errors import Stop
 from pipeline.files import write_text
 from pipeline.progress import Progress
+from pipeline.training.board import Board
 
 _PATIENCE = 3  # fp16 steps in a row without a loss: scaling can mend a gradient that overflows, not a forward pass
 _PATIENCE_SKIPPED = 25  # steps in a row that were skipped: the scale, halved each time from 65536, is below 0.01 by then
@@ -42,7 +43,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._lost = self._skipped_in_a_row = self._nothing = 0
         self._started = time.monotonic()
         self._progress: Progress | None = None
-        self._board: Any = None
+        self._board: Board | None = None
 
     def saw(self, tokens: int, questions: int) -> None:
         """Count what a batch held, on all processes."""
@@ -62,9 +63,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         write_text(self.path, "".join(line + "\n" for line in kept))
-        from tensorboardX import SummaryWriter  # only the process that writes needs it
-
-        self._board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=state.global_step + 1 if self._continued else None)
+        self._board = Board(self.path.parent / "tensorboard", state.global_step + 1)
         self._progress = Progress("train", state.max_steps, done=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -95,15 +94,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if name != "step" and value is not None:
-                self._board.add_scalar(f"train/{name}", value, line["step"])
+        self._board.add(line["step"], {f"train/{name}": value for name, value in line.items() if name != "step"})
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+    def close(self) -> None:
+        """Write and show no more, however training ended."""
         if self._progress:
             self._progress.close()
         if self._board is not None:
             self._board.close()
+            self._board = None
 
     def _need_sense(self, loss: float, norm: float, step: int) -> None:
         """Raise Stop where going on would only cost time; before a checkpoint of this step is written."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from images import build, container, engine, matrix, runner, venv
+from images import build, container, engine, matrix, runner, together, venv
 from images.container import Container, Mount
 from images.errors import Stop
 from images.runner import Choices
@@ -188,3 +188,19 @@ def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypa
     (tmp_path / "runs" / "latest").symlink_to("nowhere")
     container.hand_over(tmp_path / "runs")
     assert sorted(given) == [tmp_path / "runs", tmp_path / "runs" / "a", tmp_path / "runs" / "latest"]
+
+
+def test_nodes_meet_on_a_network_without_a_way_out() -> None:
+    first, second = together.specs(dataclasses.replace(SPEC, terminal=True), 2, "pintune-7")
+    assert together.network_argv([first, second]) == [["docker", "network", "create", "--internal", "pintune-7"]]
+    for node, spec in enumerate((first, second)):
+        line = engine.shown(container.argv(spec))
+        assert f"--network pintune-7 {'--tty ' if node == 0 else ''}--name pintune-7-{node} --mount" in line
+        assert line.endswith(f"python -m pipeline train --nodes 2 --node {node} --master pintune-7-0:29500")
+        asked = container.settings(spec)
+        assert (asked["name"], asked["network_mode"], asked["cap_drop"]) == (f"pintune-7-{node}", "pintune-7", ["ALL"])
+
+
+def test_nodes_need_an_engine() -> None:
+    with pytest.raises(Stop, match="--gpus-per-node"):
+        runner.run(Choices("quickstart", "cpu", "venv"), "venv", "train", nodes=2)

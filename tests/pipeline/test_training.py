@@ -135,9 +135,11 @@ def test_killed_again_and_again_it_ends_with_the_same_adapter(place: Path, whole
     assert not list(latest().rglob(".*"))
 
 
-def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, whole: dict[str, Any]) -> None:
+def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     process = _process("--set", "training.checkpoint_steps=1000")  # what is saved is saved for the signal
     _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2], process)
+    assert step("train", "--resume") == 1
+    assert "one that another process is training" in capsys.readouterr().err
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
@@ -157,7 +159,8 @@ def test_killed_between_manifest_and_mark_the_run_counts_as_finished(place: Path
     Path("runs/tiny/latest").unlink()
     assert step("train", "--resume") == 1
     assert "found: none" in capsys.readouterr().err
-    assert latest() == run and not (run / "unfinished.json").exists()
+    assert latest() == run
+    assert not (run / "unfinished.json").exists()
 
 
 def test_no_run_is_there_without_its_mark(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +187,37 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
     (checkpoints / "checkpoint-11" / "adapter_model.safetensors").write_bytes(b"other")
     (checkpoints / "checkpoint-10" / "sealed.json").write_text("[")
     assert resume.newest_checkpoint(tmp_path) == (checkpoints / "checkpoint-9", [checkpoints / "checkpoint-11", checkpoints / "checkpoint-10"])
+
+
+# ---- several processes
+
+
+def test_two_processes_make_the_steps_of_one(place: Path) -> None:
+    """Five contexts in threes: the last step of an epoch leaves one process with nothing. Then told to stop, and resumed."""
+    words = ("--set", "data.train_contexts=5", "--set", "training.batch_contexts=2", "--set", "training.epochs=3")
+    assert step("train", *words) == 0
+    wanted, alone = _losses(), manifest()["training"]
+    os.rename("runs", "runs-whole")
+    port = random.randrange(20000, 30000)
+    together = ("--processes", "2", "--master", f"127.0.0.1:{port}")
+    process = _process(*words, *together)
+    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3], process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, out
+    status, out = _finish("--resume", *words)
+    assert status == 1
+    assert "2 processes, as the run was started with" in out
+    status, out = _finish("--resume", *words, *together)
+    assert status == 0, out
+    assert out.count("going on from") == 1
+    assert _losses() == pytest.approx(wanted, rel=1e-4)
+    made = manifest()["training"]
+    assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
+
+
+def test_fewer_contexts_than_processes_are_refused_once(place: Path) -> None:
+    status, out = _finish("--processes", "2", "--master", f"127.0.0.1:{random.randrange(20000, 30000)}")
+    assert status == 1
+    assert out.count("--set training.batch_contexts=2") == 1
+    assert not list(Path("runs/tiny").glob("[0-9]*"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,10 +26,17 @@ def _go(watch: Watch, losses: list[float], norm: float = 1.0, skipped: tuple[int
         watch.on_log(None, _state(step), None, {"loss": loss, "grad_norm": norm, "learning_rate": 1e-3})
 
 
-def _begun(tmp_path: Path, **given: Any) -> Watch:
-    watch = Watch(tmp_path, continued=False, **given)
-    watch.on_train_begin(None, _state(), None)
-    return watch
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[[bool], Watch]]:
+    """A watch over a run that has just begun."""
+    with contextlib.ExitStack() as begun:
+
+        def made(scaled: bool) -> Watch:
+            watch = begun.enter_context(contextlib.closing(Watch(tmp_path, continued=False, scaled=scaled)))
+            watch.on_train_begin(None, _state(), None)
+            return watch
+
+        yield made
 
 
 NAN = float("nan")
@@ -43,35 +52,37 @@ NAN = float("nan")
         (False, [0.0, 0.0, 0.0], 1.0, "are there answers in it"),
     ],
 )
-def test_a_run_that_learns_nothing_is_stopped_with_advice(tmp_path: Path, scaled: bool, losses: list[float], norm: float, said: str) -> None:
-    watch = _begun(tmp_path, scaled=scaled)
+def test_a_run_that_learns_nothing_is_stopped_with_advice(
+    tmp_path: Path, begin: Callable[[bool], Watch], scaled: bool, losses: list[float], norm: float, said: str
+) -> None:
+    watch = begin(scaled)
     with pytest.raises(Stop, match=said):
         _go(watch, losses, norm)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(losses)
     json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail)  # no NaN in it, which JSON has not
 
 
-def test_what_passes_is_no_reason_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_passes_is_no_reason_to_stop(tmp_path: Path, begin: Callable[[bool], Watch]) -> None:
     """Under fp16 gradients overflow now and then, and a loss may be lost once."""
-    watch = _begun(tmp_path, scaled=True)
+    watch = begin(True)
     _go(watch, [2.0, NAN, NAN, 2.0, NAN, 0.0, 0.0, 1.0], norm=float("inf"), skipped=(1, 2, 3, 5))
     assert watch.overflows == 4
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["overflows"] == 4
     assert watch.last_loss == 1.0
 
 
-def test_steps_that_all_overflow_are_stopped(tmp_path: Path) -> None:
-    watch = _begun(tmp_path, scaled=True)
+def test_steps_that_all_overflow_are_stopped(begin: Callable[[bool], Watch]) -> None:
+    watch = begin(True)
     with pytest.raises(Stop, match="25 steps in a row overflowed"):
         _go(watch, [2.0] * 40, norm=float("inf"), skipped=tuple(range(1, 41)))
 
 
-def test_tensorboard_reads_the_curve_back(tmp_path: Path) -> None:
+def test_tensorboard_reads_the_curve_back(tmp_path: Path, begin: Callable[[bool], Watch]) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
-    watch = _begun(tmp_path)
+    watch = begin(False)
     _go(watch, [3.0, 2.0, 1.5])
-    watch.on_train_end(None, _state(3), None)
+    watch.close()
     (file,) = (tmp_path / "tensorboard").iterdir()
     data, found = file.read_bytes(), []
     while data:

@@ -1,0 +1,134 @@
+"""Processes that train together: which this one is, starting them as torchrun does, and what is said when one of them is lost.
+
+Every process takes its share of each batch and all average their gradients (DistributedDataParallel), so that a run makes the same
+steps with any number of them. They find each other by torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, …): `torchrun -m pipeline
+train` does just as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import datetime
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pipeline.errors import OwnStop, Stop
+
+_SILENCE = datetime.timedelta(minutes=10)  # after which the others count as lost, where no connection was closed
+
+
+class Lost(OwnStop):
+    """Another process that trains along has ended, or cannot be reached."""
+
+
+def number() -> int:
+    """This process among all of them, from 0."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes."""
+    if number() == 0:
+        print(line, flush=True)
+
+
+def join() -> None:
+    """Find the other processes, by NCCL on GPUs and gloo on CPUs; nothing to do for one alone.
+
+    Raises:
+        Lost: they do not come.
+    """
+    import torch
+
+    if count() == 1 or torch.distributed.is_initialized():
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2): none trains on when the launcher has been killed
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    with others_there():
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=_SILENCE)
+
+
+def of_first(make: Callable[[], Any]) -> Any:
+    """What the first process makes, on all of them.
+
+    Raises:
+        Stop: it could not make it; on all of them.
+    """
+    if count() == 1:
+        return make()
+    import torch
+
+    held: list[Any] = [None, None]
+    if number() == 0:
+        try:
+            held[0] = make()
+        except Stop as stop:
+            held[1] = (stop.wanted, stop.found, stop.where, stop.todo)
+    with others_there():
+        torch.distributed.broadcast_object_list(held, src=0)
+    if held[1]:
+        raise Stop(*held[1])
+    return held[0]
+
+
+@contextlib.contextmanager
+def others_there() -> Iterator[None]:
+    """Turns a broken connection to another process into a message."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        if count() == 1 or not _of_connection(error):
+            raise
+        shown = re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". This is")[0][:160]
+        raise Lost(f"all {count()} processes to the end of the run", f"another one ended, or cannot be reached: {shown}",
+                   f"process {number()}, which trained with it", "look at what that one said, then the same command with --resume") from None  # fmt: skip
+
+
+def _of_connection(error: Exception) -> bool:
+    import torch
+
+    marks = r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out"
+    return isinstance(error, ConnectionError | torch.distributed.DistError) or bool(re.search(marks, str(error), re.IGNORECASE))
+
+
+def start(processes: int, nodes: int, node: int, master: str, words: Sequence[str]) -> int:
+    """Run `python -m pipeline WORDS` as `processes` processes of this node, by torchrun's own launcher; returns the exit status of the one that failed first.
+
+    Args:
+        node: this node's number, from 0.
+        master: HOST:PORT at which node 0 listens.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for name in ("multiprocessing.api", "agent.server.api"):  # a process says itself why it ended
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
+    settings = LaunchConfig(
+        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, run_id="pintune", max_restarts=0, monitor_interval=0.2,
+        rdzv_backend="static", rdzv_endpoint=master, rdzv_configs={"rank": node, "timeout": _SILENCE.total_seconds()},
+    )  # fmt: skip
+    try:
+        elastic_launch(settings, sys.executable)("-m", "pipeline", *words)
+    except ChildFailedError as error:
+        _, first = error.get_first_failure()
+        return int(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
+    except SignalException:
+        from pipeline.training.pausing import Paused
+
+        return Paused.status  # the processes were told too, and had half a minute to save
+    return 0
