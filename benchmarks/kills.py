@@ -1,0 +1,100 @@
+"""One quickstart run that is killed fifty times: whether its adapter is that of a run left alone.
+
+    python -m benchmarks.kills              some tens of minutes on two cores
+    python -m benchmarks.kills --table      the line in README, from the result there is
+
+Trains the quickstart, then the same again with a checkpoint after every step and SIGKILL at random moments, going on with --resume each
+time, until it has been killed fifty times; then lets it end. Writes benchmarks/results/kills.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS, ROOT, facts
+
+FILE = RESULTS / "kills.json"
+KILLS, SEED = 50, 1
+
+
+def main() -> None:
+    """Measure, write the result, print the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only print the line")
+    if not parser.parse_args().table:
+        with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch):
+            found = _measured()
+        FILE.write_text(json.dumps({**facts("kills.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2) + "\n")
+    print(_line(json.loads(FILE.read_text())))
+
+
+def _start(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pipeline", *words]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=sys.stderr, stderr=sys.stderr)
+
+
+def _run(*words: str) -> None:
+    if status := _start(*words).wait():
+        raise SystemExit(f"{' '.join(words)} ended with status {status}")
+
+
+def _adapter() -> str:
+    return str(json.loads(Path("runs/quickstart/latest/manifest.json").read_text())["training"]["adapter_sha256"])
+
+
+def _step() -> int:
+    """Steps saved so far of the run that is not finished."""
+    return max((int(path.name.rpartition("-")[2]) for path in Path("runs/quickstart").glob("2*/checkpoints/checkpoint-*")), default=0)
+
+
+def _measured() -> dict[str, Any]:
+    for words in (("fetch",), ("format",), ("train",)):
+        _run(*words)
+    alone = _adapter()
+    Path("runs").rename("runs-alone")
+    chance, moments, steps = random.Random(SEED), [], []
+    every_step = ("--set", "training.checkpoint_steps=1")
+    process, begun = _start("train", *every_step), time.monotonic()
+    while len(moments) < KILLS:
+        # a step at most is saved between two kills on average, so that 48 steps last for fifty of them: most come while a checkpoint
+        # is read, a step is taken or the next checkpoint is written, some while Python still imports
+        known, moment = _step(), chance.random()
+        if moment < 0.35:
+            time.sleep(chance.uniform(0, 12))
+        else:
+            while _step() == known and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.4))
+        if process.poll() is not None:
+            raise SystemExit(f"it ended by itself after {len(moments)} kills, with status {process.returncode}")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        moments.append(round(time.monotonic() - begun, 2))
+        steps.append(_step())
+        started = bool(list(Path("runs/quickstart").glob("2*/unfinished.json")))
+        process, begun = _start("train", *every_step, *(["--resume"] if started else [])), time.monotonic()
+    if process.wait():
+        raise SystemExit(f"it ended with status {process.returncode}")
+    runs = len(list(Path("runs/quickstart").glob("2*")))
+    return {"kills": KILLS, "seed": SEED, "seconds_to_the_kill": moments, "steps_saved_at_the_kill": steps, "runs": runs,
+            "adapter_alone": alone, "adapter_killed": _adapter(), "same": alone == _adapter()}  # fmt: skip
+
+
+def _line(found: dict[str, Any]) -> str:
+    same = "the same" if found["same"] else "ANOTHER"
+    return f"{found['kills']} kills in one run, {min(found['seconds_to_the_kill'])} to {max(found['seconds_to_the_kill'])} s after a start: {same} adapter as left alone ({found['adapter_killed'][:12]})"
+
+
+if __name__ == "__main__":
+    main()
