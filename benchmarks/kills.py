@@ -63,7 +63,9 @@ def _measured() -> dict[str, Any]:
         _run(*words)
     alone = _adapter()
     Path("runs").rename("runs-alone")
-    chance, moments, steps = random.Random(SEED), [], []
+    chance = random.Random(SEED)
+    moments: list[float] = []
+    steps: list[int] = []
     every_step = ("--set", "training.checkpoint_steps=1")
     process, begun = _start("train", *every_step), time.monotonic()
     while len(moments) < KILLS:

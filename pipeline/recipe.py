@@ -100,6 +100,12 @@ class Training:
     """Gradients are scaled down to this norm."""
     max_length: int = 2048
     """Tokens of one question with its context and answer; a longer context is cut (pipeline/tatqa/fit.py says how) and counted."""
+    heldout_contexts: int = 0
+    """Contexts from the end of the training split that are not trained on; the adapter with the lowest loss on them is the one kept. 0: none."""
+    heldout_steps: int = 25
+    """Optimizer steps between measures of that loss."""
+    early_stopping: int = 0
+    """Measures in a row without a lower loss after which training ends; 0: it goes on to its end."""
     checkpoint_steps: int = 25
     """Optimizer steps between checkpoints."""
     checkpoints_kept: int = 2
@@ -157,6 +163,9 @@ _AT_LEAST = {
     "training.accumulation": 1,
     "training.warmup_steps": 0,
     "training.max_length": 16,
+    "training.heldout_contexts": 0,
+    "training.heldout_steps": 1,
+    "training.early_stopping": 0,
     "training.checkpoint_steps": 1,
     "training.checkpoints_kept": 1,
     "evaluation.max_new_tokens": 0,
@@ -213,6 +222,8 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
     if 0 < training.row_tokens < training.max_length:
         raise Stop(f"training.row_tokens of 0, or at least training.max_length = {training.max_length}", str(training.row_tokens), where,
                    "raise training.row_tokens, or lower training.max_length")  # fmt: skip
+    if training.early_stopping and not training.heldout_contexts:
+        raise Stop("training.heldout_contexts, on whose loss early stopping looks", "0", where, "--set training.heldout_contexts=16")
     return Recipe(name=name, **built)
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import Stop
 from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, model, processes
+from pipeline.training import batches, heldout, model, processes
 from pipeline.training.norms import put_safe_norms
 from pipeline.training.pausing import Pausing
 from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
@@ -38,6 +38,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     folder = folders.model(recipe.model.source)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
+    contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
     processes.say(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}")
     if left_out:
@@ -48,17 +49,19 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
                    "the recipe, [training] batch_contexts", f"--set training.batch_contexts={processes.count()}")  # fmt: skip
     arguments = _arguments(recipe, kind, run)
     base = model.load_base(folder, model.DTYPES[kind])
-    model.need_sight(base, contexts)
+    model.need_sight(base, [*contexts, *held_out])
     norms = put_safe_norms(base)
     give_answer_loss(base)
     adapted = model.new_adapter(base, recipe)
+    pad = talker.tokenizer.pad_token_id or 0
     watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
+    measured = heldout.HeldOut(held_out, settings, pad, run, watch) if held_out else None
     trainer = AnswerTrainer(
         model=adapted,
         args=arguments,
         train_dataset=contexts,
-        data_collator=Collator(settings.packing, talker.tokenizer.pad_token_id or 0, settings.row_tokens, processes.number(), processes.count()),
-        callbacks=[watch, pausing],
+        data_collator=Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count()),
+        callbacks=[each for each in (watch, measured, pausing) if each],
     )
     trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = watch, settings.checkpoints_kept, settings.row_tokens > 0
     watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
@@ -68,6 +71,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     pausing.need_done(run)
+    if measured:
+        measured.take_best(adapted)
     if processes.number() == 0:
         with new_folder(run / "adapter") as aside:
             adapted.save_pretrained(aside, safe_serialization=True)
@@ -83,6 +88,9 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         "contexts": len(contexts),
         "questions": questions,
         "questions_left_out": left_out,
+        **(
+            {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
+        ),
         "steps": trainer.state.global_step,
         "overflows": watch.overflows,
         "tokens": watch.tokens,

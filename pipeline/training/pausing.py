@@ -31,7 +31,7 @@ class Pausing(TrainerCallback):  # type: ignore[misc]
         self._before = signal.signal(signal.SIGTERM, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        if self._anywhere(args) and state.global_step < state.max_steps:
+        if self._anywhere(args) and state.global_step < state.max_steps and not control.should_training_stop:
             control.should_save = control.should_training_stop = True
             self.paused_at = state.global_step
 

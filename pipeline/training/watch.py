@@ -53,9 +53,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Lines of steps that a resumed run will do again are dropped, so that each step stands once."""
         self._started = time.monotonic()
-        kept = []
-        if self._continued and self.path.exists():
-            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= state.global_step]
+        kept = self.lines(state.global_step)
         for last in [each for each in map(json.loads, kept) if "loss" in each][-1:]:
             self.tokens = self.tokens_before = last["tokens"]
             self.questions = self.questions_before = last["questions"]
@@ -65,6 +63,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         write_text(self.path, "".join(line + "\n" for line in kept))
         self._board = Board(self.path.parent / "tensorboard", state.global_step + 1)
         self._progress = Progress("train", state.max_steps, done=state.global_step)
+
+    def lines(self, step: int) -> list[str]:
+        """What metrics.jsonl holds up to a step; nothing of another training than the one that is gone on with."""
+        if not self._continued or not self.path.exists():
+            return []
+        return [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         skipped = self._scaled and self.skipped()

@@ -79,6 +79,56 @@ def test_a_nan_in_the_data_is_refused_where_it_stands(place: Path, capsys: pytes
     assert "NaN" in capsys.readouterr().err
 
 
+# ---- contexts held out
+
+
+HELD_OUT = ("--set", "training.heldout_contexts=2", "--set", "training.heldout_steps=2", "--set", "training.early_stopping=2",
+            "--set", "training.learning_rate=0.1", "--set", "training.epochs=8", "--set", "training.checkpoint_steps=3")  # fmt: skip
+
+
+def _held_out(run: Path) -> list[tuple[int, float]]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [(line["step"], line["heldout_loss"]) for line in lines if "heldout_loss" in line]
+
+
+def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept(place: Path) -> None:
+    assert step("train", *HELD_OUT) == 0
+    run, made = latest(), manifest()["training"]
+    measured = _held_out(run)
+    assert [at for at, _ in measured] == [2 * (i + 1) for i in range(len(measured))]
+    best = min(measured, key=lambda each: each[1])
+    assert (made["best_step"], made["heldout_loss"], made["contexts"], made["heldout_contexts"]) == (*best, 4, 2)
+    assert measured.index(best) == len(measured) - 3  # two measures later it ended
+    assert made["steps"] == measured[-1][0] < 32
+    (kept, last) = (run / name / "adapter_model.safetensors" for name in ("best", "adapter"))
+    assert kept.read_bytes() == last.read_bytes()
+    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0
+    assert "Loss on contexts held out by step" in (run / "report.html").read_text()
+
+    whole = made["adapter_sha256"]
+    os.rename("runs", "runs-whole")
+    process = _process(*HELD_OUT)
+    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("heldout") >= len(measured) - 1], process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    status, out = _finish("--resume", *HELD_OUT)
+    assert status == 0, out
+    assert manifest()["training"]["adapter_sha256"] == whole
+    assert _held_out(latest()) == measured
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("training.heldout_contexts=6",), "more contexts than training.heldout_contexts = 6"),
+        (("training.early_stopping=2",), "training.heldout_contexts, on whose loss early stopping looks"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+    assert step("train", *(word for each in words for word in ("--set", each))) == 1
+    assert said in capsys.readouterr().err
+
+
 # ---- killed, and told to stop
 
 

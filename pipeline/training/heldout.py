@@ -1,0 +1,93 @@
+"""The loss on contexts that are not trained on: measured at intervals, the adapter of the lowest one kept, and training ended when it rises.
+
+They are the last ones of the training split: the evaluation split stays unseen, which a choice by it would spoil.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from pipeline.errors import Stop
+from pipeline.files import new_folder
+from pipeline.recipe import Training
+from pipeline.training import batches
+from pipeline.training.batches import Encoded
+from pipeline.training.watch import Watch
+
+
+def divide(contexts: list[Encoded], count: int) -> tuple[list[Encoded], list[Encoded]]:
+    """The contexts to train on, and the last `count` to hold out.
+
+    Raises:
+        Stop: none would be left to train on.
+    """
+    if count >= len(contexts):
+        raise Stop(f"more contexts than training.heldout_contexts = {count}", str(len(contexts)), "the recipe, [training] heldout_contexts",
+                   "lower training.heldout_contexts, or raise data.train_contexts")  # fmt: skip
+    return contexts[: len(contexts) - count], contexts[len(contexts) - count :]
+
+
+class HeldOut(TrainerCallback):  # type: ignore[misc]
+    """Measures every `heldout_steps` steps and after the last, into metrics.jsonl as heldout_loss (nats per answer token).
+
+    What it must know after a resume, the lowest loss and how long ago that was, stands in metrics.jsonl too. Every process measures all.
+    """
+
+    def __init__(self, contexts: Sequence[Encoded], settings: Training, pad: int, run: Path, watch: Watch) -> None:
+        self._contexts, self._settings, self._pad, self._watch = contexts, settings, pad, watch
+        self._folder = run / "best"
+        self.best: tuple[float, int] | None = None  # loss and step
+        self._since = 0  # measures since then
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        for line in map(json.loads, self._watch.lines(state.global_step)):
+            if "heldout_loss" in line:
+                self._judge(line["heldout_loss"], line["step"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
+        step = state.global_step
+        if step % self._settings.heldout_steps and step < state.max_steps:
+            return
+        loss = self.loss(model)
+        self._watch.write({"step": step, "heldout_loss": loss})
+        if self._judge(loss, step) and state.is_world_process_zero:
+            with new_folder(self._folder) as aside:
+                model.save_pretrained(aside, safe_serialization=True)
+        if 0 < self._settings.early_stopping <= self._since:
+            control.should_training_stop = True
+            control.should_save = False  # no checkpoint here: a resume from it would train on
+
+    def _judge(self, loss: float, step: int) -> bool:
+        better = self.best is None or loss < self.best[0]
+        if better:
+            self.best = (loss, step)
+        self._since = 0 if better else self._since + 1
+        return better
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def loss(self, model: Any) -> float:
+        """Mean cross entropy over the answer tokens of all contexts held out, in nats."""
+        settings, device = self._settings, next(model.parameters()).device
+        total, tokens = 0.0, 0
+        model.eval()
+        for start in range(0, len(self._contexts), settings.batch_contexts):
+            chosen = self._contexts[start : start + settings.batch_contexts]
+            batch = batches.collate(chosen, settings.packing, self._pad, settings.row_tokens)
+            for row in range(len(batch["labels"])):  # one by one, as little memory as training takes
+                summed, answers = model(**{name: each[row : row + 1].to(device) for name, each in batch.items()})
+                total, tokens = total + float(summed), tokens + int(answers)
+        model.train()
+        return total / tokens
+
+    def take_best(self, model: Any) -> None:
+        """Give the model the adapter of the lowest loss."""
+        if self.best is not None:
+            set_peft_model_state_dict(model, load_file(self._folder / "adapter_model.safetensors"))
