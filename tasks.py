@@ -15,8 +15,10 @@ from images import lock as locks
 from images import offline as offline_builds
 from images import registry as registries
 from images import release as releases
+from images import reproduce as reproductions
 from images import runner as runners
 from images import runs as all_runs
+from images import sweep as sweeps
 from images.call import FLAVOR, RUNNER, SHARED
 from images.errors import Stop, plainly
 from images.runner import Choices
@@ -121,6 +123,18 @@ def evaluate(choices: Choices) -> None:
 
 
 @call.verb()
+def sweep(choices: Choices) -> None:
+    """Train and evaluate every combination of what --set lists (lora.r=8,16,32), and rank them; goes on where it was."""
+    print(sweeps.sweep(choices, matrix.ROOT), flush=True)
+
+
+@call.verb(run="the run, as RECIPE/ID")
+def reproduce(choices: Choices, run: str) -> None:
+    """Make a run again, in the environment of its manifest, and compare every output's hash."""
+    reproductions.reproduce(choices, run, matrix.ROOT)
+
+
+@call.verb()
 def export(choices: Choices) -> None:
     """Merge the adapter into the model, and check the merged one from disk."""
     call.step(choices, "export")
@@ -159,7 +173,7 @@ def score(c: Context, predictions: str, gold: str = "", json: bool = False, runn
 
 @task
 def runs(c: Context) -> None:
-    """List the runs: scores, loss, time, adapter hash."""
+    """List the runs: scores, loss, time, adapter hash, and where their recipes differ."""
     with plainly():
         print(all_runs.table(matrix.ROOT))
 
@@ -193,4 +207,4 @@ def lint(c: Context) -> None:
         checks.run(checks.lint())
 
 
-ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, score, runs, doctor, test, lint)
+ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, score, runs, sweep, reproduce, doctor, test, lint)

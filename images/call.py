@@ -82,7 +82,10 @@ def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:
 
         shared = list(inspect.signature(called).parameters.values())[:-1]
         called.__name__, called.__doc__ = body.__name__, body.__doc__
-        called.__signature__ = inspect.Signature([*shared, *list(inspect.signature(body).parameters.values())[1:]])  # type: ignore[attr-defined]
+        own_parameters = list(inspect.signature(body).parameters.values())[1:]
+        needed = [each for each in own_parameters if each.default is each.empty]  # those without a default are positional, and come first
+        rest = [each for each in own_parameters if each.default is not each.empty]
+        called.__signature__ = inspect.Signature([shared[0], *needed, *shared[1:], *rest])  # type: ignore[attr-defined]
         return task(help={**SHARED, **help_}, iterable=["set_"])(called)
 
     return made

@@ -40,6 +40,8 @@ STEPS = {
     "ask": Step(writes=(), computes=True),
     "estimate": Step(writes=()),
     "score": Step(writes=()),
+    "resolve": Step(writes=()),
+    "reproduce": Step(writes=("runs",), computes=True),
 }
 
 

@@ -3,46 +3,99 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_HEAD = ("run", "questions", "EM base", "tuned", "F1", "loss", "time", "adapter", "state")
+_HEAD = ("run", "questions", "EM base", "tuned", "F1", "loss", "time", "adapter", "state", "recipe")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and of what its files say: recipe values as they were resolved, training, evaluation; empty where there are none."""
+
+    folder: Path
+    recipe: dict[str, Any]
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As RECIPE/ID."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def score(self, key: str, who: str = "tuned") -> float | None:
+        """EM, F1 or scale over all questions, in points of 100; None before it has been evaluated."""
+        try:
+            return float(100 * self.evaluation[who]["all"][key])
+        except (KeyError, TypeError):
+            return None
+
+
+def found(root: Path, recipe: str = "*") -> list[Run]:
+    """All runs under root/runs, or those of one recipe; oldest first."""
+    return [_read(folder) for folder in sorted(root.glob(f"runs/{recipe}/[0-9]*")) if folder.is_dir()]
 
 
 def rows(root: Path) -> list[tuple[str, ...]]:
     """One row per run folder, oldest first."""
-    return [_row(folder) for folder in sorted(root.glob("runs/*/[0-9]*")) if folder.is_dir()]
+    runs = found(root)
+    alike = {name: [run for run in runs if run.folder.parent.name == name] for name in {run.folder.parent.name for run in runs}}
+    return [_row(run, differences(run, alike[run.folder.parent.name])) for run in runs]
 
 
 def table(root: Path) -> str:
     """The rows under a head, columns aligned; a line of advice where there is none."""
-    found = rows(root)
-    if not found:
-        return "no runs yet; next: invoke train"
-    lines = [_HEAD, *found]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD))]
+    made = rows(root)
+    return aligned([_HEAD, *made]) if made else "no runs yet; next: invoke train"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as text, in columns."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def _row(folder: Path) -> tuple[str, ...]:
-    name = f"{folder.parent.name}/{folder.name}"
-    manifest, evaluation = _read(folder / "manifest.json"), _read(folder / "evaluation.json")
+def differences(run: Run, others: Sequence[Run]) -> str:
+    """The keys of a run's recipe that are not the same in all runs, with its values."""
+    every = [dict(_flat(each.recipe)) for each in others if each.recipe]
+    own = dict(_flat(run.recipe))
+    return " ".join(f"{key}={_shown(own[key])}" for key in own if any(each.get(key) != own[key] for each in every))
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, body in values.items():
+        if isinstance(body, dict):
+            yield from ((f"{section}.{key}", value) for key, value in body.items())
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _row(run: Run, differing: str) -> tuple[str, ...]:
     try:
-        training = manifest["training"]
+        training = run.training
         loss, seconds, adapter = f"{training['last_loss']:.3f}", f"{training['seconds']:.0f} s", training["adapter_sha256"][:12]
     except (KeyError, TypeError, ValueError):
-        state = "unfinished: invoke train --resume" if (folder / "unfinished.json").exists() else "no manifest: delete it"
-        return (name, "", "", "", "", "", "", "", state)
-    state = "merged" if (folder / "merged" / "config.json").exists() else "trained"
-    try:
-        em, f1 = (tuple(100 * evaluation[who]["all"][key] for who in ("base", "tuned")) for key in ("em", "f1"))
-    except (KeyError, TypeError):
-        return (name, "", "", "", "", loss, seconds, adapter, state)
-    return (name, str(evaluation["questions"]), f"{em[0]:.1f}", f"{em[1]:.1f}", f"{f1[1]:.1f}", loss, seconds, adapter, state)
+        state = "unfinished: invoke train --resume" if (run.folder / "unfinished.json").exists() else "no manifest: delete it"
+        return (run.name, "", "", "", "", "", "", "", state, differing)
+    state = "merged" if (run.folder / "merged" / "config.json").exists() else "trained"
+    scores = (run.score("em", "base"), run.score("em"), run.score("f1"))
+    questions = str(run.evaluation["questions"]) if scores[0] is not None else ""
+    return (run.name, questions, *("" if each is None else f"{each:.1f}" for each in scores), loss, seconds, adapter, state, differing)
 
 
-def _read(path: Path) -> Any:
+def _read(folder: Path) -> Run:
+    manifest, evaluation, unfinished = (_json(folder / f"{name}.json") for name in ("manifest", "evaluation", "unfinished"))
+    recipe = manifest.get("recipe") or unfinished.get("recipe") or {}
+    return Run(folder, recipe if isinstance(recipe, dict) else {}, manifest.get("training") or {}, evaluation)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return read if isinstance(read, dict) else {}

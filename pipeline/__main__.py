@@ -24,14 +24,14 @@ _NEXT = """next:
   invoke train --set training.epochs=3 evaluate   learn longer
   invoke runs                                     compare the runs"""
 
-STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate", "score")
+STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate", "score", "resolve", "reproduce")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; returns the exit status."""
     given = _parser().parse_args(arguments)
     try:
-        recipe = recipes.load(given.recipe, given.set)
+        recipe = _recipe(given)
         _same_everywhere()
         _quiet()
         if given.step == "train" and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
@@ -57,6 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"pintune {given.step} stopped\n{_unforeseen(error, given.step)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _recipe(given: argparse.Namespace) -> recipes.Recipe:
+    """That of --recipe, or with --run of a run's manifest; overrides on top."""
+    if not given.run:
+        return recipes.load(given.recipe, given.set)
+    from pipeline import runs
+
+    run, made = runs.named(given.run)
+    return recipes.resolve(run.parent.name, made["recipe"], given.set, str(run / runs.MANIFEST))
 
 
 def _together(given: argparse.Namespace, arguments: list[str] | None) -> int:
@@ -88,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key")
     parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
+    parser.add_argument("--run", default="", help="RECIPE/ID of a run: its recipe, and evaluate, export and reproduce take it instead of the newest")
     parser.add_argument("--nodes", type=int, default=1, help="train: machines or containers that train together")
     parser.add_argument("--processes", type=int, default=1, help="train: processes on each of them, one a GPU")
     parser.add_argument("--node", type=int, default=0, help="train: which of them this is, from 0")
@@ -216,11 +227,27 @@ def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     _say(json.dumps(estimate.estimate(recipe)))
 
 
+def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    import json
+
+    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe)}))
+
+
+def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    from pipeline import reproduce, runs
+
+    run, made = runs.named(given.run)
+    found = reproduce.reproduce(recipe, run, made, _say)
+    _say(f"\n{reproduce.table(found)}\n")
+    reproduce.need_all(found)
+    _say(f"reproduce  {found['run']} has every output of {found['of']}")
+
+
 def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
-    """The newest run and the recipe it was trained with, overrides of this call on top."""
+    """The newest run, or the one of --run, and the recipe it was trained with, overrides of this call on top."""
     from pipeline import fetch, folders, manifest, rows, runs
 
-    run, made = runs.latest(recipe)
+    run, made = runs.named(given.run) if given.run else runs.latest(recipe)
     recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / runs.MANIFEST))
     for split in sources.splits(recipe):
         fetch.check_raw(recipe, split)
@@ -235,7 +262,7 @@ def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.
 
 def _steps() -> dict[str, Any]:
     return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask,
-            "estimate": _estimate, "score": _score}  # fmt: skip
+            "estimate": _estimate, "score": _score, "resolve": _resolve, "reproduce": _reproduce}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def point_to(run: Path) -> None:
 
 
 def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
-    """The newest unfinished run of a recipe, and the recipe values and input hashes it was started with.
+    """The newest unfinished run of just this recipe, else of its name, and the recipe values and input hashes it was started with.
 
     Raises:
         Stop: there is none, or its mark cannot be read.
@@ -82,14 +82,35 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
         marks.remove(done)
     if not marks:
         raise Stop("an unfinished run to resume", "none", str(folders.runs(recipe.name)), "invoke train")
+    own = json.loads(json.dumps(as_values(recipe)))
+    mark = next((mark for mark in reversed(marks) if _read(mark).get("recipe") == own), marks[-1])
+    started = _read(mark)
+    if not {"recipe", "inputs"} <= started.keys():
+        raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(mark),
+                   f"delete {mark.parent}, then invoke train")  # fmt: skip
+    return mark.parent, started
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file's JSON object; what is wrong with it under "error"."""
     try:
-        started = json.loads(marks[-1].read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        started = str(error)
-    if not isinstance(started, dict) or not {"recipe", "inputs"} <= started.keys():
-        raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(marks[-1]),
-                   f"delete {marks[-1].parent}, then invoke train")  # fmt: skip
-    return marks[-1].parent, started
+        return {"error": str(error)}
+    return found if isinstance(found, dict) else {"error": str(found)[:80]}
+
+
+def named(name: str) -> tuple[Path, dict[str, Any]]:
+    """The finished run RECIPE/ID, also written with runs/ before it, and its manifest.
+
+    Raises:
+        Stop: as `latest`.
+    """
+    run = Path("runs") / name.removeprefix("./").removeprefix("runs/").strip("/")
+    if not run.is_dir() or len(run.parts) != 3:
+        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path("runs").glob(f"*/[0-9]*/{MANIFEST}"))
+        raise Stop("a run, as RECIPE/ID", f"{name!r}; there are {', '.join(there[-3:]) or 'none'}", "runs/", "invoke runs lists them")
+    return _whole(run.resolve().relative_to(Path.cwd()) if run.is_symlink() else run)
 
 
 def latest(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
@@ -103,16 +124,16 @@ def latest(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
         half = sorted(folders.runs(recipe.name).glob(f"*/{UNFINISHED}"))
         found = f"only an unfinished run: {half[-1].parent.name}" if half else "no run"
         raise Stop(f"a trained run of {recipe.name}", found, str(link), "invoke train --resume" if half else "invoke train")
-    run = link.parent / link.readlink()
+    return _whole(link.parent / link.readlink())
+
+
+def _whole(run: Path) -> tuple[Path, dict[str, Any]]:
     needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     lacking = [name for name in needed if not (run / name).exists()]
     if lacking:
         raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), f"delete {run}, then invoke train")
-    try:
-        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError as error:
-        manifest = {"error": str(error)}
-    if not isinstance(manifest, dict) or not {"recipe", "inputs", "outputs"} <= manifest.keys():
+    manifest = _read(run / MANIFEST)
+    if not {"recipe", "inputs", "outputs"} <= manifest.keys():
         raise Stop("a manifest with recipe, inputs and outputs", str(manifest)[:80], str(run / MANIFEST),
                    f"delete {run}, then invoke train")  # fmt: skip
     return run, manifest

@@ -131,7 +131,7 @@ def test_the_sdk_is_asked_for_the_same() -> None:
 
 def test_only_fetch_has_a_network_and_no_step_writes_everywhere() -> None:
     assert [name for name, step in runner.STEPS.items() if step.network] == ["fetch"]
-    assert [name for name, step in runner.STEPS.items() if step.computes] == ["train", "evaluate", "export", "ask"]
+    assert [name for name, step in runner.STEPS.items() if step.computes] == ["train", "evaluate", "export", "ask", "reproduce"]
     assert runner.STEPS["train"].writes == runner.STEPS["export"].writes == ("runs",)
 
 

@@ -116,6 +116,23 @@ def test_two_containers_make_the_steps_of_one_and_end_together(alone: Path, imag
     assert _losses(run) == pytest.approx(_losses(alone), rel=1e-4)
 
 
+def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(alone: Path, invoke: Invoke, checkout: Path) -> None:
+    words = ("sweep", "--runner", "docker", "--recipe", "tiny.toml", "--set", "training.epochs=1", "--set", "data.evaluation_contexts=1")
+    first = invoke(*words, "--set", "lora.r=2,4")
+    assert first.returncode == 0, first.stdout + first.stderr
+    before = sorted(checkout.glob("runs/tiny/*/manifest.json"))
+    second = invoke(*words, "--set", "lora.r=2,4,8")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert len(sorted(checkout.glob("runs/tiny/*/manifest.json"))) == len(before) + 1
+    assert {line.split()[1] for line in second.stdout.splitlines() if re.match("[123] ", line)} == {"2", "4", "8"}
+    assert re.search(r"tiny/\S+ .* lora.r=8", invoke("runs").stdout)
+    name = f"tiny/{_latest(checkout).name}"
+    again = invoke("reproduce", name)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "environment: the same" in again.stdout
+    assert re.search(r"adapter/adapter_model.safetensors +same", again.stdout)
+
+
 def test_on_a_full_disk_the_last_good_checkpoint_stays(image: str, alone: Path, checkout: Path) -> None:
     """runs/ is a file system in memory that fills up while training runs; what is left is looked at from inside."""
     mounts = tuple(container.Mount(checkout / name, f"/pintune/{name}") for name in ("data", "models", "tiny.toml"))

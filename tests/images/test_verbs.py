@@ -30,8 +30,10 @@ def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
         "lock",
         "pull",
         "push",
+        "reproduce",
         "runs",
         "score",
+        "sweep",
         "test",
         "train",
         "wheelhouse",
@@ -241,7 +243,7 @@ def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
     (whole / "evaluation.json").write_text(json.dumps({"questions": 72, "base": {"all": {**score, "em": 0.0}}, "tuned": {"all": score}}))
     (half / "unfinished.json").write_text("{}")
     head, *rows = runs.table(tmp_path).splitlines()
-    assert head.split() == ["run", "questions", "EM", "base", "tuned", "F1", "loss", "time", "adapter", "state"]
+    assert head.split() == ["run", "questions", "EM", "base", "tuned", "F1", "loss", "time", "adapter", "state", "recipe"]
     assert rows[0].split() == ["quickstart/20260101-000000-abc", "72", "0.0", "50.0", "62.5", "0.500", "61", "s", "f" * 12, "trained"]
     assert rows[1].endswith("unfinished: invoke train --resume")
     assert rows[2].endswith("no manifest: delete it")

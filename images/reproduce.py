@@ -1,0 +1,77 @@
+"""Whether a run can be made again: its environment, as its manifest has it, before the pipeline compares every output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from images import build, call, engine, facts, lock, matrix, registry, runner, venv
+from images.errors import Stop
+from images.runner import Choices
+
+
+def reproduce(choices: Choices, run: str, root: Path) -> None:
+    """Pull or build what the run was made in, unless it is there, fetch and format what is missing, train again and compare.
+
+    Raises:
+        Stop: no such run, another lock, or what a build raises.
+        StepFailed: the pipeline found a difference, and has said which.
+    """
+    name = run.removeprefix("./").removeprefix("runs/").strip("/")
+    made = _manifest(root / "runs" / name / "manifest.json")
+    environment = made["environment"]
+    then = str(environment.get("runner") or "auto")
+    chosen = replace(
+        choices, flavor=environment.get("flavor") or choices.flavor, runner=then if choices.runner == "auto" else choices.runner, overrides=()
+    )
+    taken = call.runner(chosen)
+    _same_lock(chosen, environment, name)
+    if (before := environment.get("revision")) and before != (now := facts.revision()[0]):
+        print(f"reproduce  made by revision {before[:12]}, this is {now[:12]}: git checkout {before[:12]} for the same code", flush=True)
+    if environment.get("dirty"):
+        print("reproduce  made by code that had not been committed", flush=True)
+    if not choices.dry:
+        _make(chosen, taken, environment)
+    of = ("--run", name)
+    for step in ("fetch", "format") if choices.dry else runner.run(chosen, taken, "missing", of, capture=True).split():
+        runner.run(chosen, taken, step, of)
+    runner.run(chosen, taken, "reproduce", of)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        made["environment"], made["recipe"], made["outputs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        shown = "no such file" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise Stop("a finished run, as RECIPE/ID", shown, str(path), "invoke runs lists them") from None
+    return dict(made)
+
+
+def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
+    before, now = environment.get("lock_sha256"), lock.sha256(matrix.lock_file("train", choices.flavor))
+    if before and before != now:
+        revision = environment.get("revision") or "the revision of its manifest"
+        raise Stop(f"the lock that {run} was made with, {before[:12]}", f"{now[:12]}: other versions of packages",
+                   str(matrix.lock_file("train", choices.flavor).relative_to(matrix.ROOT)), f"git checkout {revision[:12]}, then again")  # fmt: skip
+
+
+def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
+    """Image or environment of this checkout, which has the run's lock; says where the image is another all the same."""
+    if taken == "venv" and not venv.ready("train", choices.flavor):
+        print(runner.make(choices, taken), flush=True)
+    if taken != "docker":
+        return
+    name = build.tag("train", choices.flavor)
+    wanted = build.source_hash("train", choices.flavor)
+    if engine.image_label(name, build.SOURCE_LABEL) != wanted:
+        with contextlib.suppress(Stop):  # this version may not have been released, or its registry is not reached
+            print(registry.pull("train", choices.flavor, "", dry=False), flush=True)
+    if engine.image_label(name, build.SOURCE_LABEL) != wanted:
+        print(runner.make(choices, taken), flush=True)
+    before, now = environment.get("image_digest"), engine.image_id(name)
+    if before and before != now:
+        print(f"reproduce  the run's image was {before[:19]}, this is {str(now)[:19]}: another build of the same lock", flush=True)

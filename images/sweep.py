@@ -1,0 +1,113 @@
+"""A grid of settings: each trained and evaluated once, then ranked. What has been done is seen by the runs there are, so that it resumes.
+
+`invoke sweep --set lora.r=8,16,32 --set training.learning_rate=1e-4,2e-4` makes six runs of the recipe.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from images import call, runner, runs
+from images.errors import StepFailed, Stop
+from images.runner import Choices
+
+_HEAD = ("rank", "EM", "F1", "loss", "time", "run")
+_PAUSED = 75
+
+
+def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of the values that overrides such as "lora.r=8,16" list; a comma in brackets or quotes divides nothing.
+
+    Raises:
+        Stop: no override lists more than one value.
+    """
+    each = []
+    for override in overrides:
+        key, _, text = override.partition("=")
+        values = re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|'[^']*'|[^,])+", text)
+        each.append([f"{key}={value.strip()}" for value in values] or [override])
+    if all(len(values) == 1 for values in each):
+        raise Stop("settings to compare", "one value for each key", "--set", "for example: invoke sweep --set lora.r=8,16,32")
+    return list(itertools.product(*each))
+
+
+def sweep(choices: Choices, root: Path) -> str:
+    """Train and evaluate what is missing of the grid; returns the ranking.
+
+    Raises:
+        Stop: nothing to compare, or what a step of a whole grid cannot do without.
+        StepFailed: a point could not be trained (the others have been), or it was told to stop.
+    """
+    points = grid(choices.overrides)
+    taken = call.runner(choices)
+    if not choices.dry:
+        runner.need_environment(choices, taken)
+    made, failed = [], []
+    for number, point in enumerate(points, start=1):
+        chosen = replace(choices, overrides=point)
+        print(f"sweep  {number}/{len(points)}: {' '.join(point)}", flush=True)
+        try:
+            run = _point(chosen, taken, root)
+        except StepFailed as failure:
+            if failure.status in (_PAUSED, 130):
+                raise
+            failed.append((point, failure))
+            continue
+        if run:
+            made.append((point, run))
+    if choices.dry:
+        return ""
+    text = ranking(points, made)
+    if failed:
+        print(text, flush=True)
+        raise failed[0][1]
+    return f"{text}\nsweep  the same command again trains only what is new"
+
+
+def ranking(points: Sequence[tuple[str, ...]], made: Sequence[tuple[tuple[str, ...], runs.Run]]) -> str:
+    """Points with their runs, the best EM first, then the best F1; those without a run last."""
+    ranked = sorted(made, key=lambda each: (-(each[1].score("em") or 0), -(each[1].score("f1") or 0)))
+    varied = [key for key, *_ in (setting.partition("=") for setting in points[0]) if len({_value(point, key) for point in points}) > 1]
+    lines: list[tuple[str, ...]] = [(*_HEAD[:1], *varied, *_HEAD[1:])]
+    for rank, (point, run) in enumerate(ranked, start=1):
+        training = run.training
+        lines.append((str(rank), *(_value(point, key) for key in varied), f"{run.score('em') or 0:.1f}", f"{run.score('f1') or 0:.1f}",
+                      f"{training['last_loss']:.3f}", f"{training['seconds']:.0f} s", run.name))  # fmt: skip
+    done = [point for point, _ in made]
+    lines += [("-", *(_value(point, key) for key in varied), "", "", "", "", "failed, as said above") for point in points if point not in done]
+    return runs.aligned(lines)
+
+
+def _value(point: tuple[str, ...], key: str) -> str:
+    return next(setting.partition("=")[2] for setting in point if setting.partition("=")[0] == key)
+
+
+def _point(choices: Choices, taken: str, root: Path) -> runs.Run | None:
+    """Train and evaluate one point, as far as that has not been done; its run, or None in a dry call."""
+    if choices.dry:
+        for step in ("train", "evaluate"):
+            runner.run(choices, taken, step)
+        return None
+    resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
+    for step in runner.missing(choices, taken, computes=True):
+        runner.run(choices, taken, step)
+    run = _of(resolved, root)
+    if run is None or not run.training:
+        runner.run(choices, taken, "train", ("--resume",) if run else ())
+        run = _of(resolved, root)
+    if run and not run.evaluation:
+        runner.run(choices, taken, "evaluate", ("--run", run.name))
+        run = _of(resolved, root)
+    return run
+
+
+def _of(resolved: dict[str, Any], root: Path) -> runs.Run | None:
+    """The newest run of just this recipe; a finished one before one that is not."""
+    alike = [run for run in runs.found(root, resolved["name"]) if run.recipe == resolved["recipe"]]
+    return next(iter(sorted(alike, key=lambda run: (bool(run.training), run.folder.name), reverse=True)), None)
