@@ -19,6 +19,7 @@ from images.errors import Stop
 from images.hostpip import PROXIES
 
 OTHER_UID = 1000  # of the container's user where the caller is root, which no step runs as
+HUB = ("HF_TOKEN", "HF_ENDPOINT")  # what fetch is told of the Hugging Face hub
 CDI_ALL = "nvidia.com/gpu=all"
 PAUSED = 75  # a training that was told to stop, and has saved (pipeline/__main__.py)
 PATIENCE = 60  # seconds that it has for that: it ends the step it is in
@@ -66,8 +67,8 @@ def argv(spec: Container) -> list[str]:
     for mount in spec.mounts:
         command += ["--mount", f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly")]
     for name, value in spec.environment.items():
-        # a proxy's address may hold a password: by name, docker takes it from the environment
-        command += ["--env", name if name in PROXIES else f"{name}={value}"]
+        # a proxy's address may hold a password, a token is one: by name, docker takes it from the environment
+        command += ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
     return [*command, spec.image, *spec.command]
 
 

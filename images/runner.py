@@ -331,7 +331,8 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
             raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={mirror}", "unset PINTUNE_MIRROR, or name a folder")
         environment["PINTUNE_MIRROR"] = "/pintune/mirror"
         mounts.append(Mount(Path(mirror).resolve(), "/pintune/mirror"))
-    environment.update({name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)})
+    environment.update({name: os.environ[name] for name in (*hostpip.PROXIES, *container.HUB) if os.environ.get(name)})
+    environment["HF_HOME"] = "/tmp/huggingface"  # the root is read-only
     return mounts
 
 

