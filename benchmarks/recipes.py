@@ -1,0 +1,54 @@
+"""What the recipes take of memory, by the estimator, and of time, by arithmetic: nothing here is measured.
+
+    python -m benchmarks.recipes        the table in README
+
+Time is that of the matrix products alone, at 40 % of a GPU's dense fp16 rate: 4 operations for each weight and token (2 forward, 2 for the
+gradient of the inputs; frozen weights get none of their own), 6 with gradient checkpointing, which does the forward pass twice (as Kaplan et
+al. 2020, arXiv:2001.08361, section 2.1, count them). Rates: NVIDIA's data sheets of T4, A100 SXM and H100 SXM. TAT-QA's train split has 2,201
+contexts and 13,215 questions; contexts of dev have
+TOKENS_A_QUESTION tokens for each question when each is read once, by SmolLM2's tokenizer and the English prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline import architectures, estimate, folders
+from pipeline.recipe import load
+
+RATES = {"T4": 65e12, "A100": 312e12, "H100": 989e12}  # operations a second, dense fp16 with tensor cores
+PART = 0.4
+QUESTIONS, TOKENS_A_QUESTION = 13215, 138
+
+
+def main() -> None:
+    """Print the table."""
+    print("| recipe | weights | memory, fp16 | T4 | A100 | H100 |\n|---|---:|---:|---:|---:|---:|")
+    for name in ("phi-4-mini-reasoning", "mistral-7b-instruct"):
+        recipe = load(name, ["model.random=true"])
+        with tempfile.TemporaryDirectory() as scratch:
+            made = _estimated(Path(scratch), name)
+        tokens = QUESTIONS * TOKENS_A_QUESTION * recipe.training.epochs
+        operations = made["parameters"] * tokens * (6 if recipe.training.gradient_checkpointing else 4)
+        total = made["fp16"]["total"] / 2**30
+        hours = [f"{operations / rate / PART / 3600:.1f} h" if total < room else "" for rate, room in zip(RATES.values(), (15, 80, 80), strict=True)]
+        print(f"| {name} | {made['fp16']['weights'] / 2**30:.1f} GiB | {total:.1f} GiB | {' | '.join(hours)} |")
+
+
+def _estimated(scratch: Path, name: str) -> dict[str, Any]:
+    import contextlib
+
+    with contextlib.chdir(scratch):
+        recipe = load(name, ["model.random=true", "evaluation.max_new_tokens=48"])
+        folders.base(recipe).mkdir(parents=True)
+        (folders.base(recipe) / "config.json").write_text(json.dumps(architectures.shape(name)))
+        made = estimate.estimate(recipe)
+    assert made is not None
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Training with each context read once, against Transformers' stock Trainer with PEFT and its padding collator.
+
+    PINTUNE_MIRROR=… python -m benchmarks.training          some ten minutes on two cores
+    python -m benchmarks.training --table                   the table in README, from the result there is
+
+SmolLM2 with LoRA r=16 on all linear layers, in fp32 on a CPU, on contexts of TAT-QA's dev with six questions each; both ways take the same
+questions in the same steps, in one process and in turns, and are timed from the first step's begin to the last one's end. The stock way is
+Trainer with DataCollatorForSeq2Seq, which pads a batch to its longest sequence, and the model's own loss; a sequence per question. Writes
+benchmarks/results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.machine import RESULTS, facts
+
+FILE = RESULTS / "training.json"
+CONTEXTS, BATCH_CONTEXTS, QUESTIONS, ROUNDS = 6, 2, 6, 2
+
+
+def main() -> None:
+    """Measure, write the result, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    if not parser.parse_args().table:
+        found = _measured()
+        FILE.write_text(json.dumps({**facts("training.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2) + "\n")
+    print(_table(json.loads(FILE.read_text())))
+
+
+def _measured() -> dict[str, Any]:
+    from pipeline.__main__ import _quiet, _same_everywhere
+
+    _same_everywhere()
+    _quiet()
+    from pipeline import chat, fetch, folders, rows
+    from pipeline.recipe import load
+    from pipeline.training import batches
+
+    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
+    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
+        os.environ["PINTUNE_MIRROR"] = mirror
+        chosen = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", f"training.batch_contexts={BATCH_CONTEXTS}",
+                  "lora.r=16", "training.learning_rate=1e-3"]  # fmt: skip
+        recipe = load("quickstart", chosen)
+        fetch.fetch(recipe, print)
+        rows.format_splits(recipe, print)
+        folder = folders.base(recipe)
+        talker = chat.chat(chat.load_tokenizer(folder), folder)
+        contexts, _ = batches.encode(talker, rows.read_rows(folders.formatted_split(recipe, "dev"), 0), recipe.training.max_length)
+        contexts = [context for context in contexts if len(context.questions) == QUESTIONS][:CONTEXTS]
+        seconds: dict[str, list[float]] = {"Pintune": [], "Trainer": []}
+        losses: dict[str, list[float]] = {}
+        for _ in range(ROUNDS):
+            for name, way in (("Pintune", _ours), ("Trainer", _stock)):
+                trainer = way(recipe, contexts, talker)
+                took, losses[name] = _timed(trainer)
+                seconds[name].append(round(took, 2))
+                print(name, seconds[name][-1], losses[name], flush=True)
+    questions = CONTEXTS * QUESTIONS
+    apart = max(abs(a - b) / b for a, b in zip(losses["Pintune"], losses["Trainer"], strict=True))
+    return {"contexts": CONTEXTS, "questions": questions, "batch_contexts": BATCH_CONTEXTS, "rounds": ROUNDS, "seconds": seconds, "losses": losses,
+            "tokens": {"Pintune": sum(each.packed_length for each in contexts), "Trainer": sum(each.separate_length for each in contexts)},
+            "largest_relative_loss_difference": apart, "ratio": round(min(seconds["Trainer"]) / min(seconds["Pintune"]), 2)}  # fmt: skip
+
+
+def _timed(trainer: Any) -> tuple[float, list[float]]:
+    """Seconds from the first step's begin to the last one's end, and the loss of each step."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    moments: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *given: Any, **more: Any) -> None:
+            moments.append(time.monotonic())
+
+        def on_step_end(self, *given: Any, **more: Any) -> None:
+            moments.append(time.monotonic())
+
+    trainer.add_callback(Clock())
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return moments[-1] - moments[0], [each["loss"] for each in trainer.state.log_history if "loss" in each]
+
+
+def _arguments(batch: int, learning_rate: float) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir="out", seed=42, use_cpu=True, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=learning_rate,
+        lr_scheduler_type="constant", logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
+    )  # fmt: skip
+
+
+def _in_order(kind: Any) -> Any:
+    """The same Trainer, taking its data in the order that it has."""
+    from torch.utils.data import SequentialSampler
+
+    class InOrder(kind):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return SequentialSampler(self.train_dataset)
+
+    return InOrder
+
+
+def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+    import torch
+
+    from pipeline import folders
+    from pipeline.training import model
+    from pipeline.training.norms import put_safe_norms
+    from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
+    from pipeline.training.watch import Watch
+
+    base = model.load_base(folders.base(recipe), torch.float32)
+    put_safe_norms(base)
+    give_answer_loss(base)
+    trainer = _in_order(AnswerTrainer)(
+        model=model.new_adapter(base, recipe), args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
+    )  # fmt: skip
+    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = Watch(folders.runs("none"), continued=False), 1, False
+    return trainer
+
+
+def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+    import torch
+    from transformers import DataCollatorForSeq2Seq, Trainer
+
+    from pipeline import folders
+    from pipeline.training import model
+
+    rows = []
+    for context in contexts:
+        for rest, answer in context.questions:
+            prompt = context.prefix + rest
+            rows.append({"input_ids": prompt + answer, "attention_mask": [1] * len(prompt + answer), "labels": [-100] * len(prompt) + answer})
+    adapted = model.new_adapter(model.load_base(folders.base(recipe), torch.float32), recipe)
+    return _in_order(Trainer)(
+        model=adapted, args=_arguments(BATCH_CONTEXTS * QUESTIONS, recipe.training.learning_rate), train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(talker.tokenizer, padding=True),
+    )  # fmt: skip
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines = ["| | seconds | questions/s | tokens read |", "|---|---:|---:|---:|"]
+    for name in ("Trainer", "Pintune"):
+        best = min(found["seconds"][name])
+        lines.append(f"| {name} | {best:.0f} | {found['questions'] / best:.2f} | {found['tokens'][name]:,} |")
+    return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast; losses within {found['largest_relative_loss_difference']:.0e} of each other"])
+
+
+if __name__ == "__main__":
+    main()
