@@ -84,6 +84,9 @@ def _speaks(stop: Stop) -> bool:
 
 def _unforeseen(error: Exception, step: str) -> Stop:
     shown = f"{type(error).__name__}: {error}".splitlines()[0]
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's, on a GPU and on a CPU
+        less = "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or training.batch_contexts=1"
+        return Stop("memory", shown[:200], f"the step {step}", less if step == "train" else "--set evaluation.batch_questions=6")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         again = "invoke train --resume" if step == "train" else "the same again"
         return Stop("disk space", shown, str(error.filename or Path.cwd()), f"free some (old runs are under runs/), then {again}")

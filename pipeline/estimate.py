@@ -57,6 +57,19 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
             "precision": recipe.training.precision, **made}  # fmt: skip
 
 
+def need_memory(recipe: Recipe, precision: str, has: int) -> None:
+    """Raise Stop if weights, adapter and optimizer alone, which is sure, are more than `has` bytes; a model of unknown shape passes."""
+    try:
+        made = estimate(recipe)
+    except Stop:
+        return
+    parts = {name: made[precision][name] for name in ("weights", "adapter", "optimizer")} if made else {}
+    if sum(parts.values()) > has:
+        shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
+        raise Stop(f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})", f"{has / 2**30:.1f} GiB",
+                   f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}", "a smaller lora.r, or fewer lora.targets, or a smaller model")  # fmt: skip
+
+
 def _pass(recipe: Recipe) -> tuple[int, int]:
     """Tokens and questions of one forward and backward pass."""
     settings = recipe.training

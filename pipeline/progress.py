@@ -23,7 +23,7 @@ class Progress:
     """Counts up to `total` under a name."""
 
     def __init__(self, name: str, total: int, done: int = 0) -> None:
-        self._name, self._total, self._done = name, total, done
+        self._name, self._total, self._done, self._first = name, total, done, done
         self._bar = tqdm(total=total, initial=done, desc=name, dynamic_ncols=True, file=sys.stdout) if _width() else None
         self._started = self._said = time.monotonic()
 
@@ -36,7 +36,9 @@ class Progress:
         now = time.monotonic()
         if self._bar is None and (done == self._total or now - self._said >= _EVERY):
             self._said = now
-            print(f"{self._name}  {done}/{self._total} in {now - self._started:.0f} s  {note}".rstrip(), flush=True)
+            seconds = now - self._started
+            left = f", {seconds / (done - self._first) * (self._total - done):.0f} s left" if self._first < done < self._total else ""
+            print(f"{self._name}  {done}/{self._total} in {seconds:.0f} s{left}  {note}".rstrip(), flush=True)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

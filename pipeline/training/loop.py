@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from pipeline import chat, folders
+from pipeline import chat, estimate, folders
 from pipeline.errors import Stop
 from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
@@ -35,6 +35,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
+    estimate.need_memory(recipe, kind, model.memory())
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)

@@ -25,6 +25,14 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def memory() -> int:
+    """Bytes that a model can have: free on the GPU, or available in the machine (proc(5), MemAvailable)."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What the frozen weights are held in; an adapter's are float32 always."""
 

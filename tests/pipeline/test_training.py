@@ -70,6 +70,27 @@ def test_a_linear_layer_that_is_not_there_is_answered_with_those_that_are(place:
     assert "lora.r: at least 1" in capsys.readouterr().err
 
 
+def test_an_adapter_that_would_not_fit_is_refused_before_the_first_step(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", "--set", "lora.r=100000000") == 1
+    said = capsys.readouterr().err
+    assert "GiB of memory before the first step (weights 0.0, adapter " in said
+    assert "a smaller lora.r" in said
+    assert not list(Path("runs/tiny").glob("[0-9]*"))
+
+
+def test_memory_that_runs_out_is_said(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from pipeline.training import trainer
+
+    def full(*given: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(trainer, "answer_loss", full)
+    assert step("train") == 1
+    assert "training.gradient_checkpointing=true" in capsys.readouterr().err
+
+
 def test_a_nan_in_the_data_is_refused_where_it_stands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = Path("data/sample/raw/train.json")
     contexts = json.loads(raw.read_text())
