@@ -40,7 +40,7 @@ STEPS = {
     "ask": Step(writes=(), computes=True),
     "estimate": Step(writes=()),
     "score": Step(writes=()),
-    "resolve": Step(writes=()),
+    "resolve": Step(writes=(), source=True),
     "reproduce": Step(writes=("runs",), computes=True),
 }
 

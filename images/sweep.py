@@ -95,7 +95,7 @@ def _point(choices: Choices, taken: str, root: Path) -> runs.Run | None:
             runner.run(choices, taken, step)
         return None
     resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
-    for step in runner.missing(choices, taken, computes=True):
+    for step in resolved["missing"]:
         runner.run(choices, taken, step)
     run = _of(resolved, root)
     if run is None or not run.training:

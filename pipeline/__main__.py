@@ -140,14 +140,19 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    """Print the steps that must run before train can, one a line."""
+def _lacking(recipe: recipes.Recipe) -> list[str]:
+    """The steps that must run before train can."""
     from pipeline import fetch, rows
 
     if fetch.missing(recipe):
-        print("fetch\nformat")
-    elif rows.unformatted(recipe):
-        print("format")
+        return ["fetch", "format"]
+    return ["format"] if rows.unformatted(recipe) else []
+
+
+def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+    """Print the steps that must run before train can, one a line."""
+    if lacking := _lacking(recipe):
+        print("\n".join(lacking))
 
 
 def _fetch(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
@@ -233,7 +238,7 @@ def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     import json
 
-    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe)}))
+    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": _lacking(recipe)}))
 
 
 def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -204,3 +209,26 @@ def test_nodes_meet_on_a_network_without_a_way_out() -> None:
 def test_nodes_need_an_engine() -> None:
     with pytest.raises(Stop, match="--gpus-per-node"):
         runner.run(Choices("quickstart", "cpu", "venv"), "venv", "train", nodes=2)
+
+
+@pytest.mark.parametrize(("answer", "status"), [("sys.exit(75)", 75), ("sys.exit(1)", None)])
+def test_an_interrupt_reaches_a_process_as_sigterm(tmp_path: Path, answer: str, status: int | None) -> None:
+    """Ctrl-C and SIGTERM are a KeyboardInterrupt here; a training answers with 75, having saved."""
+    begun = tmp_path / "begun"
+    code = (
+        f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {answer}); pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    )
+
+    def interrupt() -> None:
+        while not begun.exists():
+            time.sleep(0.02)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    if status is None:
+        with pytest.raises(KeyboardInterrupt):
+            runner._run([sys.executable, "-c", code], dict(os.environ), capture=False)
+    else:
+        assert runner._run([sys.executable, "-c", code], dict(os.environ), capture=False) == (status, "")
+    thread.join()

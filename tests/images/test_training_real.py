@@ -65,16 +65,13 @@ def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
     return _latest(checkout)
 
 
-@pytest.mark.parametrize("runner", ["docker", "venv"])
-def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(runner: str, alone: Path, invoke: Invoke, checkout: Path) -> None:
-    if runner == "venv":
-        assert invoke("build", "--runner", "venv").returncode == 0
-    words = ("train", "--runner", runner, *TINY)
+def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
+    words = ("train", "--runner", "docker", *TINY)
     known = {key: value for key, value in os.environ.items() if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")}
     verb = subprocess.Popen(
         [sys.executable, "-m", "invoke", *words], cwd=checkout, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    _until(lambda: list(checkout.glob("runs/tiny/*/checkpoints/checkpoint-1")) and list(checkout.glob("runs/tiny/*/unfinished.json")))
+    _until(lambda: list(checkout.glob("runs/tiny/*/unfinished.json")))
     _until(lambda: (_unfinished(checkout) / "checkpoints" / "checkpoint-1").exists())
     verb.send_signal(signal.SIGTERM)
     out, _ = verb.communicate(timeout=120)

@@ -188,7 +188,7 @@ def test_killed_again_and_again_it_ends_with_the_same_adapter(place: Path, whole
     """SIGKILL at moments nobody chose, mostly while checkpoints are written, since one is after every step."""
     chance, kills = random.Random(5), 0
     process = _process()
-    while kills < 4:
+    while kills < 3:
         known = len(_checkpoints()) and int(_checkpoints()[-1].name.rpartition("-")[2])
         _until(lambda known=known: any(int(path.name.rpartition("-")[2]) > known for path in _checkpoints()), process)
         time.sleep(chance.uniform(0, 0.15))
