@@ -1,6 +1,6 @@
 """Training with each context read once, against Transformers' stock Trainer with PEFT and its padding collator.
 
-    PINTUNE_MIRROR=… python -m benchmarks.training          some ten minutes on two cores
+    PINTUNE_MIRROR=… python -m benchmarks.training          some ten minutes on two cores, 16 GB
     python -m benchmarks.training --table                   the table in README, from the result there is
 
 SmolLM2 with LoRA r=16 on all linear layers, in fp32 on a CPU, on contexts of TAT-QA's dev with six questions each; both ways take the same
@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.machine import RESULTS, facts
 
 FILE = RESULTS / "training.json"
-CONTEXTS, BATCH_CONTEXTS, QUESTIONS, ROUNDS = 6, 2, 6, 2
+CONTEXTS, BATCH_CONTEXTS, QUESTIONS, ROUNDS = 3, 1, 6, 2
 
 
 def main() -> None:

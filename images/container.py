@@ -47,6 +47,7 @@ class Container:
     network: str = "none"  # the engine's name of it
     terminal: bool = False
     name: str = ""  # by which others on its network find it
+    gpus: tuple[str, ...] = ()  # which of them, by the driver's numbers; none named: all
     gpu: str = ""  # how GPUs come in: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
 
 
@@ -59,7 +60,8 @@ def argv(spec: Container) -> list[str]:
     """The `docker run` command that does the same as `run`."""
     command = ["docker", "run", "--rm", "--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
                "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", spec.network]  # fmt: skip
-    command += {"nvidia": ["--gpus", "all"], "cdi": ["--device", CDI_ALL], "": []}[spec.gpu]
+    some = f'"device={",".join(spec.gpus)}"' if spec.gpus else "all"
+    command += {"nvidia": ["--gpus", some], "cdi": [word for each in _cdi(spec) for word in ("--device", each)], "": []}[spec.gpu]
     if spec.terminal:
         command.append("--tty")
     if spec.name:
@@ -70,6 +72,10 @@ def argv(spec: Container) -> list[str]:
         # a proxy's address may hold a password, a token is one: by name, docker takes it from the environment
         command += ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
     return [*command, spec.image, *spec.command]
+
+
+def _cdi(spec: Container) -> list[str]:
+    return [f"nvidia.com/gpu={each}" for each in spec.gpus] or [CDI_ALL]
 
 
 def settings(spec: Container) -> dict[str, Any]:
@@ -85,8 +91,8 @@ def settings(spec: Container) -> dict[str, Any]:
         "tmpfs": {"/tmp": "exec,mode=1777"},
         "network_mode": spec.network,
         "device_requests": {
-            "nvidia": [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])],
-            "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=[CDI_ALL])],
+            "nvidia": [docker.types.DeviceRequest(**({"device_ids": list(spec.gpus)} if spec.gpus else {"count": -1}), capabilities=[["gpu"]])],
+            "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(spec))],
             "": [],
         }[spec.gpu],
         "tty": spec.terminal,

@@ -18,6 +18,10 @@ class Stop(Exception):
         super().__init__(f"wanted: {wanted}\n found: {found}\n where: {where}\n  next: {todo}")
 
 
+class Killed(Stop):
+    """A step was ended by a signal, and could not say why itself."""
+
+
 class StepFailed(Exception):
     """A step in the container or environment ended with a status other than 0; it has said why itself."""
 

@@ -23,10 +23,12 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
     name = run.removeprefix("./").removeprefix("runs/").strip("/")
     made = _manifest(root / "runs" / name / "manifest.json")
     environment = made["environment"]
-    then = str(environment.get("runner") or "auto")
-    chosen = replace(
-        choices, flavor=environment.get("flavor") or choices.flavor, runner=then if choices.runner == "auto" else choices.runner, overrides=()
-    )
+    if choices.overrides:
+        raise Stop("the run's own recipe", f"--set {choices.overrides[0]}", "the command line", "leave out --set; or train anew with it")
+    then = str(environment.get("runner") or "auto").replace("here", "auto")  # inside an image, auto takes it
+    own = str(made["recipe"]["data"]["source"])
+    chosen = replace(choices, flavor=environment.get("flavor") or choices.flavor, runner=then if choices.runner == "auto" else choices.runner,
+                     overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else ())  # fmt: skip
     taken = call.runner(chosen)
     _same_lock(chosen, environment, name)
     if (before := environment.get("revision")) and before != (now := facts.revision()[0]):
@@ -38,13 +40,14 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
     of = ("--run", name)
     for step in ("fetch", "format") if choices.dry else runner.run(chosen, taken, "missing", of, capture=True).split():
         runner.run(chosen, taken, step, of)
-    runner.run(chosen, taken, "reproduce", of)
+    together = (made.get("training") or {}).get("processes", 1)
+    runner.run(chosen, taken, "reproduce", (*of, "--processes", str(together)) if together > 1 else of)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
-        made["environment"], made["recipe"], made["outputs"]
+        made["environment"], made["recipe"]["data"]["source"], made["outputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         shown = "no such file" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise Stop("a finished run, as RECIPE/ID", shown, str(path), "invoke runs lists them") from None

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from images import build, container, engine, facts, given, gpu, hostpip, lock, matrix, together, venv
+from images import build, container, engine, facts, given, gpu, hostpip, lock, matrix, process, together, venv
 from images.container import Container, Mount
-from images.errors import StepFailed, Stop
+from images.errors import Killed, StepFailed, Stop
 
 RUNNERS = ("auto", "here", "docker", "venv")
 
@@ -205,7 +204,7 @@ def run(
     with hostpip.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
             spec = _container(choices, step, command, files, scratch, capture)
-            specs = together.specs(spec, nodes) if nodes > 1 else [spec]
+            specs = together.specs(spec, nodes, _processes(arguments)) if nodes > 1 else [spec]
             if choices.dry:
                 for command_line in (*together.network_argv(specs), *map(container.argv, specs)):
                     print(engine.shown(command_line))
@@ -216,42 +215,34 @@ def run(
             if choices.dry:
                 print(engine.shown(whole))
                 return ""
-            status, text = _run(whole, environment, capture)
+            status, text = process.run(whole, environment, capture)
     if status < 0 or status > 130:  # a signal: it could not say why itself
-        again = _again(choices, step)
-        raise Stop(f"{step} to end by itself", f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
-                   f"runner {runner}", f"free memory, then {again}")  # fmt: skip
+        again = _again(choices, step, arguments, nodes)
+        raise Killed(f"{step} to end by itself", f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
+                     f"runner {runner}", f"free memory, then {again}")  # fmt: skip
     if status:
         raise StepFailed(step, status)
     return text
 
 
-def _run(command: list[str], environment: dict[str, str], capture: bool) -> tuple[int, str]:
-    """Run a process to its end; an interrupt becomes a SIGTERM, upon which a training saves."""
-    # in a session of its own, or a terminal's Ctrl-C would reach it before that
-    with subprocess.Popen(
-        command, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True, start_new_session=True
-    ) as process:
-        try:
-            text, _ = process.communicate()
-        except KeyboardInterrupt:
-            process.terminate()
-            try:
-                status = process.wait(container.PATIENCE)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.kill()
-                raise KeyboardInterrupt from None
-            if status != container.PAUSED:
-                raise
-            return status, ""
-    return process.returncode, text or ""
-
-
-def _again(choices: Choices, step: str) -> str:
+def _again(choices: Choices, step: str, arguments: tuple[str, ...] = (), nodes: int = 1) -> str:
     """The command that goes on with a step that was killed, with the flags of this call."""
     words = ["invoke", "data" if step == "format" else step, *(["--resume"] if step == "train" else [])]
-    words += ["--recipe", choices.recipe, "--runner", choices.runner]
+    words += ["--recipe", choices.recipe, "--flavor", choices.flavor, "--runner", choices.runner]
+    words += ["--nodes", str(nodes)] if nodes > 1 else []
+    words += ["--gpus-per-node", str(_processes(arguments))] if _processes(arguments) > 1 else []
     return shlex.join([*words, *(word for override in choices.overrides for word in ("--set", override))])
+
+
+def _processes(arguments: tuple[str, ...]) -> int:
+    return int(arguments[arguments.index("--processes") + 1]) if "--processes" in arguments else 1
+
+
+def need_gpus(choices: Choices, count: int) -> None:
+    """Raise Stop unless there is a GPU for each of `count` processes; on a CPU they share the cores."""
+    seen = len(gpu.look().gpus)
+    if not choices.dry and matrix.load().flavor(choices.flavor).cuda and seen < count:
+        raise Stop(f"{count} GPUs, one for each process", f"{seen}", "--nodes and --gpus-per-node", "fewer of them, or --flavor cpu")
 
 
 def _facts(choices: Choices, runner: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ class Run:
     recipe: dict[str, Any]
     training: dict[str, Any]
     evaluation: dict[str, Any]
+    evaluated: dict[str, Any]  # recipe values that it was evaluated with
 
     @property
     def name(self) -> str:
@@ -90,7 +91,14 @@ def _row(run: Run, differing: str) -> tuple[str, ...]:
 def _read(folder: Path) -> Run:
     manifest, evaluation, unfinished = (_json(folder / f"{name}.json") for name in ("manifest", "evaluation", "unfinished"))
     recipe = manifest.get("recipe") or unfinished.get("recipe") or {}
-    return Run(folder, recipe if isinstance(recipe, dict) else {}, manifest.get("training") or {}, evaluation)
+    return Run(
+        folder, recipe if isinstance(recipe, dict) else {}, manifest.get("training") or {}, evaluation, _of(manifest.get("evaluation"), "recipe")
+    )
+
+
+def _of(section: Any, key: str) -> dict[str, Any]:
+    found = section.get(key) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

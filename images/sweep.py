@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from images import call, runner, runs
-from images.errors import StepFailed, Stop
+from images.errors import Killed, StepFailed, Stop
 from images.runner import Choices
 
 _HEAD = ("rank", "EM", "F1", "loss", "time", "run")
@@ -25,8 +25,11 @@ def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """Every combination of the values that overrides such as "lora.r=8,16" list; a comma in brackets or quotes divides nothing.
 
     Raises:
-        Stop: no override lists more than one value.
+        Stop: no override lists more than one value, or two are of one key.
     """
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise Stop("each key once, with all its values", f"{twice[0]} twice", "--set", f"for example --set {twice[0]}=1,2,3")
     each = []
     for override in overrides:
         key, _, text = override.partition("=")
@@ -48,16 +51,19 @@ def sweep(choices: Choices, root: Path) -> str:
     taken = call.runner(choices)
     if not choices.dry:
         runner.need_environment(choices, taken)
-    made, failed = [], []
+    made: list[tuple[tuple[str, ...], runs.Run]] = []
+    failed: list[StepFailed | Killed] = []
     for number, point in enumerate(points, start=1):
         chosen = replace(choices, overrides=point)
         print(f"sweep  {number}/{len(points)}: {' '.join(point)}", flush=True)
         try:
             run = _point(chosen, taken, root)
-        except StepFailed as failure:
-            if failure.status in (_PAUSED, 130):
+        except (StepFailed, Killed) as failure:
+            if isinstance(failure, StepFailed) and failure.status in (_PAUSED, 130):
                 raise
-            failed.append((point, failure))
+            if isinstance(failure, Killed):
+                print(f"sweep  {' '.join(point)} failed\n{failure}", flush=True)
+            failed.append(failure)
             continue
         if run:
             made.append((point, run))
@@ -66,7 +72,7 @@ def sweep(choices: Choices, root: Path) -> str:
     text = ranking(points, made)
     if failed:
         print(text, flush=True)
-        raise failed[0][1]
+        raise failed[0]
     return f"{text}\nsweep  the same command again trains only what is new"
 
 
@@ -101,7 +107,7 @@ def _point(choices: Choices, taken: str, root: Path) -> runs.Run | None:
     if run is None or not run.training:
         runner.run(choices, taken, "train", ("--resume",) if run else ())
         run = _of(resolved, root)
-    if run and not run.evaluation:
+    if run and (not run.evaluation or run.evaluated != resolved["recipe"]):  # an evaluation with other settings does not compare
         runner.run(choices, taken, "evaluate", ("--run", run.name))
         run = _of(resolved, root)
     return run

@@ -16,14 +16,22 @@ from images.errors import Stop
 _PORT = 29500  # torchrun's own
 
 
-def specs(spec: Container, nodes: int, name: str = "") -> list[Container]:
-    """A container for each node, made of one that would train alone; the first node has the terminal."""
+def specs(spec: Container, nodes: int, processes: int = 1, name: str = "") -> list[Container]:
+    """A container for each node, made of one that would train alone; the first node has the terminal.
+
+    Where there are GPUs each node gets its own, one for each of its processes, in the order of CUDA_VISIBLE_DEVICES if that is set.
+    """
     network = name or f"pintune-{os.getpid()}"
+    named = spec.environment.get("CUDA_VISIBLE_DEVICES", "")
+    numbers = named.split(",") if named else [str(number) for number in range(nodes * processes)]
+    environment = {key: value for key, value in spec.environment.items() if not key.startswith("CUDA_")}  # in there they are numbered from 0
     return [
         dataclasses.replace(
             spec,
             name=f"{network}-{node}",
             network=network,
+            gpus=tuple(numbers[node * processes : (node + 1) * processes]) if spec.gpu else (),
+            environment=environment,
             terminal=spec.terminal and node == 0,
             command=(*spec.command, "--nodes", str(nodes), "--node", str(node), "--master", f"{network}-0:{_PORT}"),
         )

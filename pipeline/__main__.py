@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = _recipe(given)
         _same_everywhere()
         _quiet(offline=given.step != "fetch")
-        if given.step == "train" and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
+        if given.step in ("train", "reproduce") and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
             return _together(given, arguments)
         _steps()[given.step](recipe, given)
     except Stop as stop:
@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             time.sleep(2)  # the launcher ends all when one has ended, and the first is to say why
         else:
             print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
+        if stop.status == 75 and (told := os.environ.get("PINTUNE_PAUSED")):
+            Path(told).touch()  # so that the launcher knows
         return stop.status
     except KeyboardInterrupt:
         print(f"pintune {given.step} interrupted", file=sys.stderr)
@@ -246,6 +248,8 @@ def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
     run, made = runs.named(given.run)
     found = reproduce.reproduce(recipe, run, made, _say)
+    if found is None:
+        return
     _say(f"\n{reproduce.table(found)}\n")
     reproduce.need_all(found)
     _say(f"reproduce  {found['run']} has every output of {found['of']}")

@@ -16,7 +16,7 @@ from pipeline import answering, chat, folders, manifest, report, rows, scoring
 from pipeline.errors import Stop
 from pipeline.files import new_copy, sha256, write_json
 from pipeline.partial import Partial
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, as_values
 from pipeline.scoring import Scored
 from pipeline.significance import interval, p_value
 from pipeline.sources import source, splits
@@ -68,7 +68,7 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     }
     _write(run, fit, said, scored, texts, results)
     report.write(recipe, run)
-    manifest.add(run, made, "evaluation", {**{key: results[key] for key in ("split", "questions", "questions_left_out")},
+    manifest.add(run, made, "evaluation", {**{key: results[key] for key in ("split", "questions", "questions_left_out")}, "recipe": as_values(recipe),
                                              "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
     for who in said:
         (run / f".answers-{who}.jsonl").unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pipeline import chat, folders, manifest
 from pipeline.answering import answers
 from pipeline.errors import Stop, need_space
 from pipeline.files import new_folder
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, as_values
 from pipeline.rows import answer_limit, read_rows
 from pipeline.sources import splits
 from pipeline.training import model
@@ -52,7 +52,7 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
             raise Stop("an answer from the merged model", "an empty one", str(run / "merged"), "train longer: --set training.epochs=3")
     checked = {"dtype": dtype, "question": row["input"].rpartition("\n")[2], "answer": found[0], "answer_of_base_and_adapter": wanted[0],
                "gold": row["output"], "largest_logit_difference": round(difference, 6)}  # fmt: skip
-    manifest.add(run, made, "export", checked)
+    manifest.add(run, made, "export", {**checked, "recipe": as_values(recipe)})
     return checked
 
 

@@ -2,7 +2,8 @@
 
     python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
 
-A file is looked for by name in the mirror folder (PINTUNE_MIRROR) first; its hash is checked all the same.
+A file is looked for by name in the mirror folder (PINTUNE_MIRROR) first; its hash is checked all the same. Models of the Hugging Face
+hub come from there alone (HF_ENDPOINT names a mirror of it), or from whoever puts the folder under models/.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]
         raise Stop(f"{model.repository} at {model.commit[:12]}", f"{type(error).__name__}: {error}".splitlines()[0][:200], where,
                    f"check network and proxy, then invoke fetch again: it goes on; or put the folder into {target}, or --set model.random=true") from None  # fmt: skip
     shutil.rmtree(aside / ".cache", ignore_errors=True)
+    (aside / record).unlink(missing_ok=True)  # of an attempt that was killed here
     hashes = tree_sha256(aside)
     write_json(aside / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
     synced(aside)

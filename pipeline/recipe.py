@@ -227,6 +227,8 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
     if 0 < training.row_tokens < training.max_length:
         raise Stop(f"training.row_tokens of 0, or at least training.max_length = {training.max_length}", str(training.row_tokens), where,
                    "raise training.row_tokens, or lower training.max_length")  # fmt: skip
+    if built["model"].width and not built["model"].random:
+        raise Stop("model.random = true, for a width of one's own", f"model.width = {built['model'].width}", where, "--set model.random=true")
     if training.early_stopping and not training.heldout_contexts:
         raise Stop("training.heldout_contexts, on whose loss early stopping looks", "0", where, "--set training.heldout_contexts=16")
     return Recipe(name=name, **built)

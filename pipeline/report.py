@@ -50,7 +50,7 @@ def write(recipe: Recipe, run: Path) -> Path:
         evaluation=evaluation,
         data_table=data_report.table(counted, recipe.data.target) if counted else "",
         loss=_curve([(each["step"], each["loss"]) for each in losses if each.get("loss") is not None]),
-        heldout=_curve([(each["step"], each["heldout_loss"]) for each in losses if "heldout_loss" in each]),
+        heldout=_curve([(each["step"], each["heldout_loss"]) for each in losses if each.get("heldout_loss") is not None]),
         lengths={split: _histogram(each["prompt_tokens_histogram"]) for split, each in counted.items()},
         changes=changes,
         shown=SHOWN,

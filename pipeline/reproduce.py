@@ -12,30 +12,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import evaluate, export, fetch, manifest, start
+from pipeline import evaluate, export, fetch, folders, manifest, rows, start
 from pipeline.errors import Stop
 from pipeline.files import sha256, write_json
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, resolve, shaping
 from pipeline.sources import splits
+from pipeline.training import processes
 
 _TIMED = ("seconds",)  # keys of metrics.jsonl that no two runs share
 _UNLIKE = ("report.html",)  # names the run and when it was made
 _ENVIRONMENT = ("image_digest", "lock_sha256", "revision", "dirty", "flavor", "processor", "capability", "gpus", "threads", "python")
 
 
-def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Train, and evaluate and export where the run was, in a new run folder; returns and records what is the same.
+def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Train, and evaluate and export as the run was, in a new run folder; returns and records what is the same.
+
+    The newest run stays the one that `latest` names. Of several processes the first alone compares, and the others get None.
 
     Raises:
-        Stop: data or model are not what they were.
+        Stop: data or model are not what they were, or the run was trained by another number of processes.
     """
+    if (then := made["training"].get("processes", 1)) != processes.count():
+        raise Stop(f"{then} processes, as {run.parent.name}/{run.name} had", str(processes.count()), str(run / "manifest.json"),
+                   f"invoke reproduce {run.parent.name}/{run.name}, which starts as many")  # fmt: skip
+    recipes = {name: resolve(recipe.name, made[name].get("recipe", made["recipe"])) for name in ("evaluation", "export") if name in made}
+    for each in recipes.values():
+        if stale := rows.unformatted(each):
+            raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(each)),
+                       f"invoke data {shaping(each)}")  # fmt: skip
     for split in splits(recipe):
         fetch.check_raw(recipe, split)
     manifest.need_same(made["inputs"], manifest.inputs(recipe), run / "manifest.json")
-    again, now = start.train(recipe, False, say)
+    again, now = start.train(recipe, False, say, newest=False)
+    if processes.number() > 0:
+        return None
     for name, step in (("evaluation", evaluate.evaluate), ("export", export.export)):
-        if name in made:
-            step(recipe, again, now)
+        if name in recipes:
+            step(recipes[name], again, now)
             now = json.loads((again / "manifest.json").read_text(encoding="utf-8"))
     outputs = {
         name: _same(run, again, name, made["outputs"][name], now["outputs"].get(name)) for name in sorted(made["outputs"]) if name not in _UNLIKE

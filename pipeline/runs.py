@@ -54,10 +54,11 @@ def hold(run: Path) -> IO[str]:
     return mark
 
 
-def finish(run: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest, point `latest` here, and drop the mark; in this order, so that `latest` is never half there."""
+def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
+    """Write the manifest, with `newest` point `latest` here, and drop the mark; in this order, so that `latest` is never half there."""
     write_json(run / MANIFEST, manifest)
-    point_to(run)
+    if newest:
+        point_to(run)
     (run / UNFINISHED).unlink()
 
 
@@ -75,11 +76,7 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     Raises:
         Stop: there is none, or its mark cannot be read.
     """
-    marks = sorted(folders.runs(recipe.name).glob(f"[0-9]*/{UNFINISHED}"))
-    for done in [mark for mark in marks if (mark.parent / MANIFEST).exists()]:  # killed between its manifest and its mark
-        point_to(done.parent)
-        done.unlink()
-        marks.remove(done)
+    marks = [mark for mark in _marks(recipe) if not (mark.parent / MANIFEST).exists()]
     if not marks:
         raise Stop("an unfinished run to resume", "none", str(folders.runs(recipe.name)), "invoke train")
     own = json.loads(json.dumps(as_values(recipe)))
@@ -89,6 +86,22 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
         raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(mark),
                    f"delete {mark.parent}, then invoke train")  # fmt: skip
     return mark.parent, started
+
+
+def _marks(recipe: Recipe) -> list[Path]:
+    return sorted(folders.runs(recipe.name).glob(f"[0-9]*/{UNFINISHED}"))
+
+
+def finished_already(recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
+    """The newest run with a mark, and its manifest, if it was killed between the two: it is whole, and counts as such now."""
+    newest = next(reversed(_marks(recipe)), None)
+    if newest is None or not (newest.parent / MANIFEST).exists():
+        return None
+    run, link = newest.parent, folders.runs(recipe.name) / "latest"
+    if not link.is_symlink() or link.readlink().name <= run.name:
+        point_to(run)
+    newest.unlink()
+    return _whole(run)
 
 
 def _read(path: Path) -> dict[str, Any]:

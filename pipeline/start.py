@@ -14,8 +14,11 @@ from pipeline.recipe import Recipe, as_values
 from pipeline.sources import splits
 
 
-def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool = True) -> tuple[Path, dict[str, Any]]:
     """Train in a new run folder, or in the newest unfinished one; of several processes each calls this, and the first alone records.
+
+    Args:
+        newest: whether `latest` is to name the run.
 
     Raises:
         Stop: data or model missing, nothing to resume, a recipe that changed since, no disk space, or what the training itself raises.
@@ -32,6 +35,9 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Pat
     processes.join()
     first = processes.number() == 0
     held = contextlib.ExitStack()  # no other process trains in the run's folder
+    if done := processes.of_first(lambda: runs.finished_already(recipe) if resume else None):
+        say(f"train  {done[0]} had come to its end")
+        return Path(done[0]), dict(done[1])
     run, checkpoint = processes.of_first(lambda: _place(recipe, resume, inputs, say, held))
     split, _ = splits(recipe)
     with held:
@@ -43,7 +49,7 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> tuple[Pat
             raise
         made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
         if first:
-            runs.finish(run, made)
+            runs.finish(run, made, newest)
     return run, made
 
 

@@ -6,6 +6,7 @@ They are the last ones of the training split: the evaluation split stays unseen,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,14 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         for line in map(json.loads, self._watch.lines(state.global_step)):
             if "heldout_loss" in line:
-                self._judge(line["heldout_loss"], line["step"])
+                self._judge(math.nan if line["heldout_loss"] is None else line["heldout_loss"], line["step"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
         step = state.global_step
         if step % self._settings.heldout_steps and step < state.max_steps:
             return
         loss = self.loss(model)
-        self._watch.write({"step": step, "heldout_loss": loss})
+        self._watch.write({"step": step, "heldout_loss": loss if math.isfinite(loss) else None})
         if self._judge(loss, step) and state.is_world_process_zero:
             with new_folder(self._folder) as aside:
                 model.save_pretrained(aside, safe_serialization=True)
@@ -66,7 +67,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
             control.should_save = False  # no checkpoint here: a resume from it would train on
 
     def _judge(self, loss: float, step: int) -> bool:
-        better = self.best is None or loss < self.best[0]
+        better = loss < (self.best[0] if self.best else math.inf)  # no NaN is
         if better:
             self.best = (loss, step)
         self._since = 0 if better else self._since + 1

@@ -111,6 +111,11 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]
         found = super().device
         return torch.device("cpu") if found.type == "cpu" else found
 
+    @property
+    def n_gpu(self) -> int:
+        """One at most: of several in one process Trainer would make a DataParallel, which weighs tokens otherwise."""
+        return min(1, int(super().n_gpu))
+
 
 def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
     settings = recipe.training

@@ -13,13 +13,18 @@ import datetime
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OwnStop, Stop
 
+_PATIENCE = 60  # seconds that a process has to end its step and save
 _SILENCE = datetime.timedelta(minutes=10)  # after which the others count as lost, where no connection was closed
 
 
@@ -94,7 +99,7 @@ def others_there() -> Iterator[None]:
             raise
         shown = re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". This is")[0][:160]
         raise Lost(f"all {count()} processes to the end of the run", f"another one ended, or cannot be reached: {shown}",
-                   f"process {number()}, which trained with it", "look at what that one said, then the same command with --resume") from None  # fmt: skip
+                   f"process {number()}, which trained with it", "look at what that one said, then the same command, with --resume if a checkpoint had been saved") from None  # fmt: skip
 
 
 def _of_connection(error: Exception) -> bool:
@@ -109,7 +114,7 @@ def start(processes: int, nodes: int, node: int, master: str, words: Sequence[st
 
     Args:
         node: this node's number, from 0.
-        master: HOST:PORT at which node 0 listens.
+        master: HOST:PORT at which node 0 listens, of several.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -118,17 +123,22 @@ def start(processes: int, nodes: int, node: int, master: str, words: Sequence[st
 
     for name in ("multiprocessing.api", "agent.server.api"):  # a process says itself why it ended
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
+    alone = nodes == 1  # then any port that is free will do
     settings = LaunchConfig(
-        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, run_id="pintune", max_restarts=0, monitor_interval=0.2,
-        rdzv_backend="static", rdzv_endpoint=master, rdzv_configs={"rank": node, "timeout": _SILENCE.total_seconds()},
+        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, run_id=uuid.uuid4().hex if alone else "pintune", max_restarts=0,
+        monitor_interval=0.2, rdzv_backend="c10d" if alone else "static", rdzv_endpoint="localhost:0" if alone else master,
+        rdzv_configs={"timeout": _SILENCE.total_seconds()} | ({} if alone else {"rank": node}),
+        **({"shutdown_timeout": _PATIENCE} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}),  # newer than torch 2.10
     )  # fmt: skip
+    paused = Path(tempfile.mkdtemp(prefix="pintune-")) / "paused"
+    os.environ["PINTUNE_PAUSED"] = str(paused)
     try:
         elastic_launch(settings, sys.executable)("-m", "pipeline", *words)
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         return int(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
-    except SignalException:
-        from pipeline.training.pausing import Paused
-
-        return Paused.status  # the processes were told too, and had half a minute to save
+    except SignalException as told:  # the processes were told too
+        return 75 if paused.exists() else 128 + int(told.sigval)
+    finally:
+        shutil.rmtree(paused.parent, ignore_errors=True)
     return 0

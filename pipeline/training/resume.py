@@ -47,7 +47,7 @@ def room_for(checkpoints: Path) -> Iterator[None]:
 
 
 def place(checkpoints: Path, step: int, kept: int) -> None:
-    """Make the checkpoint that lies aside count, and remove all but the newest `kept`."""
+    """Make the checkpoint that lies aside count, and remove all but the newest `kept` up to it."""
     name = f"checkpoint-{step}"
     made, target = aside(checkpoints) / name, checkpoints / name
     with room_for(checkpoints):
@@ -57,8 +57,11 @@ def place(checkpoints: Path, step: int, kept: int) -> None:
     made.rename(target)
     clear(checkpoints)
     synced(checkpoints, deep=False)
-    for old in _newest_first(checkpoints)[kept:]:
-        shutil.rmtree(old)
+    found = {int(path.name.rpartition("-")[2]): path for path in _newest_first(checkpoints)}
+    stay = sorted(number for number in found if number <= step)[-kept:]  # a later one was not whole, or it would have been gone on from
+    for number, path in found.items():
+        if number not in stay:
+            shutil.rmtree(path)
 
 
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:

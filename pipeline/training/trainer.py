@@ -49,6 +49,13 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             whole.num_processes, whole.process_index, whole.even_batches = 1, 0, False
         return loader
 
+    def _run_epoch(self, *given: Any, **more: Any) -> None:
+        """Nothing, where a run goes on from its last step's checkpoint: Trainer looks at max_steps only after a step."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*given, **more)
+        else:
+            self.control.should_training_stop = True
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(resume.aside(Path(self.args.output_dir)))
 

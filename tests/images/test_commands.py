@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from images import build, container, engine, matrix, runner, together, venv
+from images import build, container, engine, matrix, process, runner, together, venv
 from images.container import Container, Mount
 from images.errors import Stop
 from images.runner import Choices
@@ -120,7 +120,7 @@ def test_a_file_is_found_in_the_container_however_it_is_written(
 
 def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
     again = runner._again(Choices("mine.toml", "cpu", "venv", ("lora.r=8",)), "train")
-    assert again == "invoke train --resume --recipe mine.toml --runner venv --set lora.r=8"
+    assert again == "invoke train --resume --recipe mine.toml --flavor cpu --runner venv --set lora.r=8"
 
 
 def test_the_sdk_is_asked_for_the_same() -> None:
@@ -196,7 +196,7 @@ def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypa
 
 
 def test_nodes_meet_on_a_network_without_a_way_out() -> None:
-    first, second = together.specs(dataclasses.replace(SPEC, terminal=True), 2, "pintune-7")
+    first, second = together.specs(dataclasses.replace(SPEC, terminal=True), 2, name="pintune-7")
     assert together.network_argv([first, second]) == [["docker", "network", "create", "--internal", "pintune-7"]]
     for node, spec in enumerate((first, second)):
         line = engine.shown(container.argv(spec))
@@ -204,6 +204,22 @@ def test_nodes_meet_on_a_network_without_a_way_out() -> None:
         assert line.endswith(f"python -m pipeline train --nodes 2 --node {node} --master pintune-7-0:29500")
         asked = container.settings(spec)
         assert (asked["name"], asked["network_mode"], asked["cap_drop"]) == (f"pintune-7-{node}", "pintune-7", ["ALL"])
+
+
+@pytest.mark.parametrize(("visible", "wanted"), [("", [("0", "1"), ("2", "3")]), ("4,5,6,7", [("4", "5"), ("6", "7")])])
+def test_each_node_gets_gpus_of_its_own(visible: str, wanted: list[tuple[str, str]]) -> None:
+    told = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if visible else {}
+    for how in ("nvidia", "cdi"):
+        nodes = together.specs(dataclasses.replace(SPEC, gpu=how, environment=told), 2, processes=2, name="pintune-7")
+        assert [node.gpus for node in nodes] == wanted
+        for node in nodes:
+            line, (asked,) = engine.shown(container.argv(node)), container.settings(node)["device_requests"]
+            assert "CUDA_VISIBLE_DEVICES" not in line
+            if how == "nvidia":
+                assert f"--gpus '\"device={','.join(node.gpus)}\"'" in line
+                assert asked["DeviceIDs"] == list(node.gpus)
+            else:
+                assert all(f"--device nvidia.com/gpu={each}" in line for each in node.gpus)
 
 
 def test_nodes_need_an_engine() -> None:
@@ -228,7 +244,7 @@ def test_an_interrupt_reaches_a_process_as_sigterm(tmp_path: Path, answer: str, 
     thread.start()
     if status is None:
         with pytest.raises(KeyboardInterrupt):
-            runner._run([sys.executable, "-c", code], dict(os.environ), capture=False)
+            process.run([sys.executable, "-c", code], dict(os.environ), capture=False)
     else:
-        assert runner._run([sys.executable, "-c", code], dict(os.environ), capture=False) == (status, "")
+        assert process.run([sys.executable, "-c", code], dict(os.environ), capture=False) == (status, "")
     thread.join()

@@ -33,6 +33,11 @@ def test_a_grid_of_one_is_refused(overrides: list[str]) -> None:
         sweep.grid(overrides)
 
 
+def test_a_key_given_twice_is_refused() -> None:
+    with pytest.raises(Stop, match=r"lora\.r twice"):
+        sweep.grid(["lora.r=8,16", "lora.r=32"])
+
+
 def _run(root: Path, name: str, recipe: dict[str, Any], em: float = 0.0) -> None:
     folder = root / "runs" / name
     folder.mkdir(parents=True)

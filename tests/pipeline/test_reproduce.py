@@ -16,12 +16,14 @@ SMALL = ("--set", "data.train_contexts=2", "--set", "data.evaluation_contexts=1"
 
 
 def _run() -> Path:
-    assert step("train", *SMALL) == step("evaluate") == step("export") == 0
+    assert step("train", *SMALL) == step("evaluate", "--set", "evaluation.max_new_tokens=3") == step("export", "--set", "export.dtype=float32") == 0
     return latest()
 
 
 def _again(run: Path) -> int:
     os.rename(run, run.with_name("20260101-000000-first"))
+    Path("runs/tiny/latest").unlink()
+    Path("runs/tiny/latest").symlink_to("20260101-000000-first")
     return step("reproduce", "--run", "tiny/20260101-000000-first")
 
 
@@ -34,9 +36,11 @@ def test_a_run_is_made_again_to_the_last_hash(place: Path, capsys: pytest.Captur
         assert f"{name} " in out
     assert "DIFFERS" not in out
     assert "environment: the same" in out
-    found = json.loads((latest() / "reproduction.json").read_text())
+    (made,) = Path("runs/tiny").glob("*/reproduction.json")
+    found = json.loads(made.read_text())
     assert found["same"] and found["of"] == "tiny/20260101-000000-first"
-    assert manifest()["recipe"]["data"]["train_contexts"] == 2
+    assert manifest(made.parent)["recipe"]["data"]["train_contexts"] == 2
+    assert Path("runs/tiny/latest").readlink().name == "20260101-000000-first"  # a copy of an old run is not the newest
 
 
 def test_what_differs_is_named_with_what_was_another(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +68,15 @@ def test_other_data_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) 
     assert "data.train.raw_sha256" in capsys.readouterr().err
     assert step("reproduce", "--run", "tiny/no-such") == 1
     assert "there are tiny/20260101-000000-first" in capsys.readouterr().err
+
+
+def test_another_number_of_processes_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _run()
+    made = manifest()
+    made["training"]["processes"] = 2
+    (run / "manifest.json").write_text(json.dumps(made))
+    assert _again(run) == 1
+    assert "2 processes, as tiny/20260101-000000-first had" in capsys.readouterr().err
 
 
 def test_reasons_are_what_is_another() -> None:

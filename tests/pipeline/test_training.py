@@ -142,6 +142,7 @@ def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept
     ("words", "said"),
     [
         (("training.heldout_contexts=6",), "more contexts than training.heldout_contexts = 6"),
+        (("model.width=512",), "model.random = true"),
         (("training.early_stopping=2",), "training.heldout_contexts, on whose loss early stopping looks"),
     ],
 )
@@ -228,8 +229,10 @@ def test_killed_between_manifest_and_mark_the_run_counts_as_finished(place: Path
     run = latest()
     (run / "unfinished.json").write_text(json.dumps({"recipe": {}, "inputs": {}}))
     Path("runs/tiny/latest").unlink()
-    assert step("train", "--resume") == 1
-    assert "found: none" in capsys.readouterr().err
+    assert step("train", "--resume") == 0
+    out = capsys.readouterr().out
+    assert "had come to its end" in out
+    assert f"sha256 {manifest()['training']['adapter_sha256']}" in out
     assert latest() == run
     assert not (run / "unfinished.json").exists()
 
@@ -256,8 +259,49 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
         resume.place(checkpoints, number, 3)
     assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-9"]
     (checkpoints / "checkpoint-11" / "adapter_model.safetensors").write_bytes(b"other")
+    after = checkpoints / "checkpoint-12"  # half written, and still there when the run goes on from the one before
+    after.mkdir()
     (checkpoints / "checkpoint-10" / "sealed.json").write_text("[")
-    assert resume.newest_checkpoint(tmp_path) == (checkpoints / "checkpoint-9", [checkpoints / "checkpoint-11", checkpoints / "checkpoint-10"])
+    broken = [after, checkpoints / "checkpoint-11", checkpoints / "checkpoint-10"]
+    assert resume.newest_checkpoint(tmp_path) == (checkpoints / "checkpoint-9", broken)
+    made = resume.aside(checkpoints) / "checkpoint-10"
+    made.mkdir(parents=True)
+    resume.place(checkpoints, 10, 1)
+    assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-10"]
+    assert resume.newest_checkpoint(tmp_path) == (checkpoints / "checkpoint-10", [])
+
+
+def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With epochs in halves an epoch is left, and with a learning rate that stays another step would show."""
+    from pipeline.training import loop
+
+    words = ("--set", "training.epochs=1.5", "--set", 'training.scheduler="constant_with_warmup"', "--set", "data.train_contexts=4")
+    assert step("train", *words) == 0
+    wanted, losses = manifest()["training"], _losses()
+    assert wanted["steps"] == len(losses) == 6
+    os.rename("runs", "runs-whole")
+
+    class Killed(BaseException):
+        pass
+
+    def dying(path: Path) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop, "new_folder", dying)
+        step("train", *words)
+    assert step("train", "--resume", *words) == 0
+    assert manifest()["training"]["steps"] == 6
+    assert _losses() == losses
+    assert manifest()["training"]["adapter_sha256"] == wanted["adapter_sha256"]
+
+
+def test_several_gpus_in_one_process_are_not_made_a_dataparallel(place: Path) -> None:
+    from pipeline.training import loop
+
+    arguments = loop._arguments(load("tiny.toml"), "fp32", place)
+    arguments._n_gpu = 4
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, 1)
 
 
 # ---- several processes
@@ -269,8 +313,7 @@ def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     assert step("train", *words) == 0
     wanted, alone = _losses(), manifest()["training"]
     os.rename("runs", "runs-whole")
-    port = random.randrange(20000, 30000)
-    together = ("--processes", "2", "--master", f"127.0.0.1:{port}")
+    together = ("--processes", "2")
     process = _process(*words, *together)
     _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3], process)
     process.send_signal(signal.SIGTERM)
@@ -287,8 +330,16 @@ def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
 
 
+def test_told_to_stop_before_anything_is_saved_the_status_says_so(place: Path) -> None:
+    process = _process("--processes", "2", "--set", "training.batch_contexts=2")
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode in ((75,) if _checkpoints() else (143, -15)), out  # -15: before the launcher listened
+
+
 def test_fewer_contexts_than_processes_are_refused_once(place: Path) -> None:
-    status, out = _finish("--processes", "2", "--master", f"127.0.0.1:{random.randrange(20000, 30000)}")
+    status, out = _finish("--processes", "2")
     assert status == 1
     assert out.count("--set training.batch_contexts=2") == 1
     assert not list(Path("runs/tiny").glob("[0-9]*"))
