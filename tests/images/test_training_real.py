@@ -60,7 +60,8 @@ def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
     """The run of one process that nobody stops, of a model whose steps take no time."""
     shutil.copytree(tiny_model, checkout / "models" / "tiny")
     (checkout / "tiny.toml").write_text(RECIPE)
-    done = invoke("train", "--runner", "docker", *TINY)
+    # built anew, from cache: another test may have given its name to an image that it pulled
+    done = invoke("build", "--runner", "docker", "train", *TINY)
     assert done.returncode == 0, done.stderr
     return _latest(checkout)
 

@@ -93,7 +93,8 @@ def hub(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def _fetch(hub: str, **environment: str) -> subprocess.CompletedProcess[str]:
     words = ["fetch", "--recipe", "phi-4-mini-reasoning", "--set", "data.source=sample"]
-    known = {**os.environ, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub, "HF_HOME": "hf", "NO_PROXY": "127.0.0.1", **environment}
+    inherited = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}  # steps in this process have set it
+    known = {**inherited, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub, "HF_HOME": "hf", "NO_PROXY": "127.0.0.1", **environment}
     return subprocess.run([sys.executable, "-m", "pipeline", *words], env=known, capture_output=True, text=True, timeout=120)
 
 
