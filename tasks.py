@@ -111,11 +111,11 @@ def data(choices: Choices) -> None:
 )
 def train(choices: Choices, resume: bool = False, nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train a LoRA adapter (fetches and formats first what is missing)."""
-    call.step(choices, *runners.missing(choices, call.runner(choices), computes=True))
     if min(nodes, gpus_per_node) < 1:
         raise Stop("--nodes and --gpus-per-node of at least 1", f"{nodes} and {gpus_per_node}", "the command line", "leave them out for one of each")
     if nodes * gpus_per_node > 1:
         runners.need_gpus(choices, nodes * gpus_per_node)
+    call.step(choices, *runners.missing(choices, call.runner(choices), computes=True))
     together = ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
     call.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *together), nodes=nodes)
 

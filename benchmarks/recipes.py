@@ -5,12 +5,13 @@
 Time is that of the matrix products alone, at 40 % of a GPU's dense fp16 rate: 4 operations for each weight and token (2 forward, 2 for the
 gradient of the inputs; frozen weights get none of their own), 6 with gradient checkpointing, which does the forward pass twice (as Kaplan et
 al. 2020, arXiv:2001.08361, section 2.1, count them). Rates: NVIDIA's data sheets of T4, A100 SXM and H100 SXM. TAT-QA's train split has 2,201
-contexts and 13,215 questions; contexts of dev have
-TOKENS_A_QUESTION tokens for each question when each is read once, by SmolLM2's tokenizer and the English prompt.
+contexts and 13,215 questions; contexts of dev have TOKENS_A_QUESTION tokens for each question when each is read once, by SmolLM2's tokenizer
+and the English prompt.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -39,8 +40,6 @@ def main() -> None:
 
 
 def _estimated(scratch: Path, name: str) -> dict[str, Any]:
-    import contextlib
-
     with contextlib.chdir(scratch):
         recipe = load(name, ["model.random=true", "evaluation.max_new_tokens=48"])
         folders.base(recipe).mkdir(parents=True)

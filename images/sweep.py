@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from images import call, runner, runs
+from images.container import PAUSED
 from images.errors import Killed, StepFailed, Stop
 from images.runner import Choices
 
 _HEAD = ("rank", "EM", "F1", "loss", "time", "run")
-_PAUSED = 75
 
 
 def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
@@ -59,7 +59,7 @@ def sweep(choices: Choices, root: Path) -> str:
         try:
             run = _point(chosen, taken, root)
         except (StepFailed, Killed) as failure:
-            if isinstance(failure, StepFailed) and failure.status in (_PAUSED, 130):
+            if isinstance(failure, StepFailed) and failure.status in (PAUSED, 130):
                 raise
             if isinstance(failure, Killed):
                 print(f"sweep  {' '.join(point)} failed\n{failure}", flush=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import recipe as recipes
 from pipeline import sources
-from pipeline.errors import OwnStop, Stop
+from pipeline.errors import PAUSED, OwnStop, Stop
 
 _NEXT = """next:
   invoke export ask                               merge, and ask the merged model
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             time.sleep(2)  # the launcher ends all when one has ended, and the first is to say why
         else:
             print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
-        if stop.status == 75 and (told := os.environ.get("PINTUNE_PAUSED")):
+        if stop.status == PAUSED and (told := os.environ.get("PINTUNE_PAUSED")):
             Path(told).touch()  # so that the launcher knows
         return stop.status
     except KeyboardInterrupt:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+PAUSED = 75  # exit status of a training that was told to stop and has saved: EX_TEMPFAIL of sysexits.h, try again later
+
 
 class Stop(Exception):
     """A step cannot go on. Printed as four short lines, without a traceback.

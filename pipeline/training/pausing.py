@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from pipeline.errors import Stop
+from pipeline.errors import PAUSED, Stop
 from pipeline.training import processes
 
 
 class Paused(Stop):
-    """A run that saved and stopped because it was told to. 75 is EX_TEMPFAIL of sysexits.h: try again later."""
+    """A run that saved and stopped because it was told to."""
 
-    status = 75
+    status = PAUSED
 
 
 class Pausing(TrainerCallback):  # type: ignore[misc]

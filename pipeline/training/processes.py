@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OwnStop, Stop
+from pipeline.errors import PAUSED, OwnStop, Stop
 
 _PATIENCE = 60  # seconds that a process has to end its step and save
 _SILENCE = datetime.timedelta(minutes=10)  # after which the others count as lost, where no connection was closed
@@ -138,7 +138,7 @@ def start(processes: int, nodes: int, node: int, master: str, words: Sequence[st
         _, first = error.get_first_failure()
         return int(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
     except SignalException as told:  # the processes were told too
-        return 75 if paused.exists() else 128 + int(told.sigval)
+        return PAUSED if paused.exists() else 128 + int(told.sigval)
     finally:
         shutil.rmtree(paused.parent, ignore_errors=True)
     return 0
