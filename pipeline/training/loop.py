@@ -20,6 +20,7 @@ from pipeline.files import new_folder, sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
 from pipeline.training import batches, heldout, model, processes
+from pipeline.training.attention import attend_by_context
 from pipeline.training.norms import put_safe_norms
 from pipeline.training.pausing import Pausing
 from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
@@ -52,6 +53,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     base = model.load_base(folder, model.DTYPES[kind])
     model.need_sight(base, [*contexts, *held_out])
     norms = put_safe_norms(base)
+    attend_by_context(base)
     give_answer_loss(base)
     adapted = model.new_adapter(base, recipe)
     pad = talker.tokenizer.pad_token_id or 0

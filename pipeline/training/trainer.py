@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from pipeline.training import batches, resume
+from pipeline.training import attention, batches, resume
 from pipeline.training.batches import Encoded
 from pipeline.training.watch import Watch
 
@@ -109,9 +109,8 @@ def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.
 
     Only their positions go through the output head: of a few hundred tokens in a row a handful are answers.
     """
-    hidden = base.get_decoder()(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], position_ids=inputs["position_ids"], use_cache=False
-    ).last_hidden_state
+    given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids")}
+    hidden = base.get_decoder()(**given, use_cache=False, **attention.keywords(base, inputs["position_ids"])).last_hidden_state
     answers = inputs["labels"] != batches.IGNORED
     logits = base.get_output_embeddings()(hidden[answers])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 from pipeline.errors import Stop
 from pipeline.recipe import load
 from pipeline.training import batches
+from pipeline.training.attention import attend_by_context
 from pipeline.training.batches import Encoded
 from pipeline.training.trainer import Collator, answer_loss
 from tests.models import KINDS, random_model
@@ -53,11 +54,14 @@ def _loss_and_gradients(model: Any, made: list[dict[str, torch.Tensor]]) -> tupl
     return value, [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
 
 
+@pytest.mark.parametrize("by_context", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_loss_and_gradients_are_those_of_one_sequence_per_question(kind: str) -> None:
+def test_loss_and_gradients_are_those_of_one_sequence_per_question(kind: str, by_context: bool) -> None:
     """Whatever the rows' size and the number of batches: all contexts in one row, one of them in two, three batches to a step."""
     model = random_model(kind)
     wanted = _loss_and_gradients(model, [batches.collate(CONTEXTS, "none", 1)])
+    if by_context:
+        attend_by_context(model)
     assert wanted[0] > 1 and max(float(each.abs().max()) for each in wanted[1]) > 1e-3
     # LongRoPE's factor is that of the longest position in a forward pass: there a batch more is another model
     for row_tokens in (0, 70, 150, 1000):
@@ -68,6 +72,29 @@ def test_loss_and_gradients_are_those_of_one_sequence_per_question(kind: str) ->
             assert loss == pytest.approx(wanted[0], rel=1e-6), (row_tokens, split)
             for one, other in zip(gradients, wanted[1], strict=True):
                 assert float((one - other).norm()) <= 2e-6 * float(other.norm()) + 1e-12, (row_tokens, split)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_by_context_computes_no_zeros_between_contexts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call to SDPA is one context of a row of four; padding at its end is a span of its own."""
+    lengths: list[int] = []
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *given, **more: lengths.append(given[0].shape[2]) or sdpa(*given, **more)
+    )
+    model, row = random_model(kind), CONTEXTS[:3]
+    attend_by_context(model)
+    batch = batches.collate([*row, CONTEXTS[4]], "shared", 1, 1000)
+    padded = {
+        name: torch.nn.functional.pad(each, (0, 3), value=batches.IGNORED if name == "labels" else 0)
+        for name, each in batch.items()
+        if each.dim() == 2
+    }
+    mask = torch.nn.functional.pad(batch["attention_mask"], (0, 3, 0, 3))
+    mask[..., -3:, -3:] = torch.eye(3, dtype=torch.bool)
+    loss = answer_loss(model, {**padded, "attention_mask": mask})[0]
+    assert lengths == [*(context.packed_length for context in [*row, CONTEXTS[4]]), 3] * 2
+    assert float(loss.detach()) == pytest.approx(float(answer_loss(model, batch)[0].detach()), rel=1e-9)
 
 
 def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
