@@ -10,15 +10,11 @@ that are the same. Writes benchmarks/results/evaluation.json.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import sys
-import tempfile
 import time
 from typing import Any
 
-from benchmarks.machine import RESULTS, facts
+from benchmarks.machine import RESULTS, facts, tatqa
 
 FILE = RESULTS / "evaluation.json"
 CONTEXTS, ROUNDS, NEW_TOKENS = 8, 2, 32
@@ -35,22 +31,12 @@ def main() -> None:
 
 
 def _measured() -> dict[str, Any]:
-    from pipeline.__main__ import _quiet, _same_everywhere
+    with tatqa() as recipe:
+        import torch
 
-    _same_everywhere()
-    _quiet()
-    import torch
+        from pipeline import answering, chat, folders, rows
+        from pipeline.training import model
 
-    from pipeline import answering, chat, fetch, folders, rows
-    from pipeline.recipe import load
-    from pipeline.training import model
-
-    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
-    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
-        os.environ["PINTUNE_MIRROR"] = mirror
-        recipe = load("quickstart", ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024"])
-        fetch.fetch(recipe, print)
-        rows.format_splits(recipe, print)
         asked = rows.read_rows(folders.formatted_split(recipe, "dev"), CONTEXTS)
         folder = folders.model(recipe.model.source)
         talker = chat.chat(chat.load_tokenizer(folder), folder)

@@ -1,12 +1,16 @@
-"""What every result says of the machine and the versions it was made with."""
+"""What every result says of the machine and the versions it was made with, and TAT-QA's dev in a scratch folder to measure on."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +33,35 @@ def facts(script: str, *packages: str) -> dict[str, Any]:
         },
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+@contextlib.contextmanager
+def tatqa(*settings: str) -> Iterator[Any]:
+    """The quickstart's recipe on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
+
+    The files come from the folder PINTUNE_MIRROR; what is printed meanwhile goes to standard error.
+    """
+    from pipeline.__main__ import _quiet, _same_everywhere
+
+    _same_everywhere()
+    _quiet()
+    from pipeline import fetch, rows
+    from pipeline.recipe import load
+
+    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
+    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
+        os.environ["PINTUNE_MIRROR"] = mirror
+        recipe = load("quickstart", ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings])
+        fetch.fetch(recipe, print)
+        rows.format_splits(recipe, print)
+        yield recipe
+
+
+def encoded(recipe: Any) -> tuple[Any, list[Any]]:
+    """The model's chat format, and dev's contexts as `batches.encode` gives them."""
+    from pipeline import chat, folders, rows
+    from pipeline.training import batches
+
+    folder = folders.base(recipe)
+    talker = chat.chat(chat.load_tokenizer(folder), folder)
+    return talker, batches.encode(talker, rows.read_rows(folders.formatted_split(recipe, "dev"), 0), recipe.training.max_length)[0]

@@ -12,15 +12,11 @@ benchmarks/results/training.json.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import sys
-import tempfile
 import time
 from typing import Any
 
-from benchmarks.machine import RESULTS, facts
+from benchmarks.machine import RESULTS, encoded, facts, tatqa
 
 FILE = RESULTS / "training.json"
 CONTEXTS, BATCH_CONTEXTS, QUESTIONS, ROUNDS = 3, 1, 6, 2
@@ -37,25 +33,8 @@ def main() -> None:
 
 
 def _measured() -> dict[str, Any]:
-    from pipeline.__main__ import _quiet, _same_everywhere
-
-    _same_everywhere()
-    _quiet()
-    from pipeline import chat, fetch, folders, rows
-    from pipeline.recipe import load
-    from pipeline.training import batches
-
-    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
-    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
-        os.environ["PINTUNE_MIRROR"] = mirror
-        chosen = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", f"training.batch_contexts={BATCH_CONTEXTS}",
-                  "lora.r=16", "training.learning_rate=1e-3"]  # fmt: skip
-        recipe = load("quickstart", chosen)
-        fetch.fetch(recipe, print)
-        rows.format_splits(recipe, print)
-        folder = folders.base(recipe)
-        talker = chat.chat(chat.load_tokenizer(folder), folder)
-        contexts, _ = batches.encode(talker, rows.read_rows(folders.formatted_split(recipe, "dev"), 0), recipe.training.max_length)
+    with tatqa(f"training.batch_contexts={BATCH_CONTEXTS}", "lora.r=16", "training.learning_rate=1e-3") as recipe:
+        talker, contexts = encoded(recipe)
         contexts = [context for context in contexts if len(context.questions) == QUESTIONS][:CONTEXTS]
         seconds: dict[str, list[float]] = {"Pintune": [], "Trainer": []}
         losses: dict[str, list[float]] = {}
@@ -116,18 +95,21 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
 
     from pipeline import folders
     from pipeline.training import model
+    from pipeline.training.attention import attend_by_context
     from pipeline.training.norms import put_safe_norms
     from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
     from pipeline.training.watch import Watch
 
     base = model.load_base(folders.base(recipe), torch.float32)
     put_safe_norms(base)
+    attend_by_context(base)
     give_answer_loss(base)
     trainer = _in_order(AnswerTrainer)(
         model=model.new_adapter(base, recipe), args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
         data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
     )  # fmt: skip
-    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = Watch(folders.runs("none"), continued=False), 1, False
+    trainer.watch, trainer.checkpoints_kept = Watch(folders.runs("none"), continued=False), 1
+    trainer.row_by_row = trainer.fsdp = False
     return trainer
 
 

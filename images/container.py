@@ -22,6 +22,7 @@ OTHER_UID = 1000  # of the container's user where the caller is root, which no s
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # what fetch is told of the Hugging Face hub
 CDI_ALL = "nvidia.com/gpu=all"
 PAUSED = 75  # a training that was told to stop, and has saved (pipeline/__main__.py)
+_SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL on several GPUs ends where it has the engine's 64 MiB
 PATIENCE = 60  # seconds that it has for that: it ends the step it is in
 
 
@@ -61,6 +62,7 @@ def argv(spec: Container) -> list[str]:
     command = ["docker", "run", "--rm", "--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
                "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", spec.network]  # fmt: skip
     some = f'"device={",".join(spec.gpus)}"' if spec.gpus else "all"
+    command += ["--shm-size", str(_SHARED_MEMORY)] if spec.gpu else []
     command += {"nvidia": ["--gpus", some], "cdi": [word for each in _cdi(spec) for word in ("--device", each)], "": []}[spec.gpu]
     if spec.terminal:
         command.append("--tty")
@@ -95,6 +97,7 @@ def settings(spec: Container) -> dict[str, Any]:
             "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(spec))],
             "": [],
         }[spec.gpu],
+        **({"shm_size": _SHARED_MEMORY} if spec.gpu else {}),
         "tty": spec.terminal,
         **({"name": spec.name} if spec.name else {}),
         "mounts": [docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable) for each in spec.mounts],

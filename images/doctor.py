@@ -180,13 +180,19 @@ def _need(choices: Choices, seen: Seen) -> Finding:
 
 
 def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> Finding:
-    """What the pipeline estimates that a recipe takes, against what the smallest GPU, or without one the machine, has."""
+    """What the pipeline estimates that a recipe takes, against what the smallest GPU, or without one the machine, has.
+
+    With training.fsdp each GPU holds its part of all but the activations.
+    """
     cuda = bool(flavor.cuda and seen.gpus)
     precision = made["precision"] if made["precision"] != "auto" else "fp16" if cuda else "fp32"
-    parts = made[precision]
+    shares = len(seen.gpus) if cuda and made["fsdp"] else 1
+    parts = {name: size / (shares if name in ("weights", "adapter", "optimizer") else 1) for name, size in made[precision].items()}
+    parts["total"] = sum(size for name, size in parts.items() if name != "total")
     has = min(each.memory for each in seen.gpus) if cuda else _total_memory()
     shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items() if name != "total")
-    said = f"about {parts['total'] / 2**30:.1f} GiB in {precision} ({shown}); there: {_gib(has)}"
+    spread = f" on each of {shares} GPUs" if shares > 1 else ""
+    said = f"about {parts['total'] / 2**30:.1f} GiB in {precision}{spread} ({shown}); there: {_gib(has)}"
     if not has or parts["total"] <= 0.9 * has:
         return Finding("ok" if has else "note", what, said)
     return Finding("wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model")

@@ -54,20 +54,24 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
         }
         made[precision] = {**parts, "total": sum(parts.values())}
     return {"model": folders.base(recipe).name, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
-            "precision": recipe.training.precision, **made}  # fmt: skip
+            "precision": recipe.training.precision, "fsdp": recipe.training.fsdp, **made}  # fmt: skip
 
 
-def need_memory(recipe: Recipe, precision: str, has: int) -> None:
-    """Raise Stop if weights, adapter and optimizer alone, which is sure, are more than `has` bytes; a model of unknown shape passes."""
+def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1) -> None:
+    """Raise Stop if weights, adapter and optimizer alone, which is sure, are more than `has` bytes; a model of unknown shape passes.
+
+    With training.fsdp each of the processes holds its part of them.
+    """
     try:
         made = estimate(recipe)
     except Stop:
         return
-    parts = {name: made[precision][name] for name in ("weights", "adapter", "optimizer")} if made else {}
+    shares = processes if recipe.training.fsdp else 1
+    parts = {name: made[precision][name] / shares for name in ("weights", "adapter", "optimizer")} if made else {}
     if sum(parts.values()) > has:
         shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
         raise Stop(f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})", f"{has / 2**30:.1f} GiB",
-                   f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}", "a smaller lora.r, or fewer lora.targets, or a smaller model")  # fmt: skip
+                   f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}", "a smaller lora.r, or fewer lora.targets, or a smaller model; on several GPUs --set training.fsdp=true --gpus-per-node N")  # fmt: skip
 
 
 def _pass(recipe: Recipe) -> tuple[int, int]:

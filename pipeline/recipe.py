@@ -81,6 +81,8 @@ class Training:
     A100) or "auto": fp16 on a GPU, fp32 on a CPU."""
     gradient_checkpointing: bool = False
     """Keep only each layer's input, and compute the rest anew for the backward pass: a quarter slower, a fraction of the memory."""
+    fsdp: bool = False
+    """Spread the model over the processes that train it (FSDP2), each of which holds a part: for one that does not fit one GPU."""
     packing: str = "shared"
     """"shared": a context is read once for all its questions; "none": once for each (the reference, same mathematics)."""
     row_tokens: int = 0

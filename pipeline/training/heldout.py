@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import set_peft_model_state_dict
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from pipeline.errors import Stop
-from pipeline.files import new_folder
 from pipeline.recipe import Training
-from pipeline.training import batches
+from pipeline.training import batches, sharding
 from pipeline.training.batches import Encoded
 from pipeline.training.watch import Watch
 
@@ -59,9 +56,8 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
             return
         loss = self.loss(model)
         self._watch.write({"step": step, "heldout_loss": loss if math.isfinite(loss) else None})
-        if self._judge(loss, step) and state.is_world_process_zero:
-            with new_folder(self._folder) as aside:
-                model.save_pretrained(aside, safe_serialization=True)
+        if self._judge(loss, step):
+            sharding.put_adapter(model, self._folder)
         if 0 < self._settings.early_stopping <= self._since:
             control.should_training_stop = True
             control.should_save = False  # no checkpoint here: a resume from it would train on
@@ -91,4 +87,4 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
     def take_best(self, model: Any) -> None:
         """Give the model the adapter of the lowest loss."""
         if self.best is not None:
-            set_peft_model_state_dict(model, load_file(self._folder / "adapter_model.safetensors"))
+            sharding.load_adapter(model, self._folder)

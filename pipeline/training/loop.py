@@ -16,10 +16,10 @@ from transformers import PrinterCallback, TrainingArguments
 
 from pipeline import chat, estimate, folders
 from pipeline.errors import Stop
-from pipeline.files import new_folder, sha256
+from pipeline.files import sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, heldout, model, processes
+from pipeline.training import batches, heldout, model, processes, sharding
 from pipeline.training.attention import attend_by_context
 from pipeline.training.norms import put_safe_norms
 from pipeline.training.pausing import Pausing
@@ -36,7 +36,10 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
-    estimate.need_memory(recipe, kind, model.memory())
+    if settings.fsdp and processes.count() == 1:
+        raise Stop("several processes to spread the model over, for training.fsdp", "one", "the recipe, [training] fsdp",
+                   "invoke train --gpus-per-node 2, or --set training.fsdp=false")  # fmt: skip
+    estimate.need_memory(recipe, kind, model.memory(), processes.count())
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
@@ -50,12 +53,14 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         raise Stop(f"a context for each of the {processes.count()} processes", f"training.batch_contexts = {settings.batch_contexts}",
                    "the recipe, [training] batch_contexts", f"--set training.batch_contexts={processes.count()}")  # fmt: skip
     arguments = _arguments(recipe, kind, run)
-    base = model.load_base(folder, model.DTYPES[kind])
+    base = model.load_base(folder, model.DTYPES[kind], "cpu" if settings.fsdp else None)  # `shard` takes it to the GPUs, part by part
     model.need_sight(base, [*contexts, *held_out])
     norms = put_safe_norms(base)
     attend_by_context(base)
     give_answer_loss(base)
     adapted = model.new_adapter(base, recipe)
+    if settings.fsdp:
+        sharding.shard(adapted, base, model.device())
     pad = talker.tokenizer.pad_token_id or 0
     watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
     measured = heldout.HeldOut(held_out, settings, pad, run, watch) if held_out else None
@@ -63,10 +68,15 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         model=adapted,
         args=arguments,
         train_dataset=contexts,
-        data_collator=Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count()),
+        data_collator=Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp),
         callbacks=[each for each in (watch, measured, pausing) if each],
     )
-    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row = watch, settings.checkpoints_kept, settings.row_tokens > 0
+    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row, trainer.fsdp = (
+        watch,
+        settings.checkpoints_kept,
+        settings.row_tokens > 0,
+        settings.fsdp,
+    )
     watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
@@ -76,11 +86,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     pausing.need_done(run)
     if measured:
         measured.take_best(adapted)
-    if processes.number() == 0:
-        with new_folder(run / "adapter") as aside:
-            adapted.save_pretrained(aside, safe_serialization=True)
-            (aside / "README.md").unlink(missing_ok=True)  # an unfilled model card
     with processes.others_there():
+        sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
     return {
         "precision": kind,
@@ -112,6 +119,11 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]
         """Among several processes accelerate calls a CPU cpu:0, which torch.load does not know."""
         found = super().device
         return torch.device("cpu") if found.type == "cpu" else found
+
+    @property
+    def place_model_on_device(self) -> bool:
+        """It lies there, or in parts there, already."""
+        return False
 
     @property
     def n_gpu(self) -> int:

@@ -55,8 +55,8 @@ def precision(recipe: Recipe) -> tuple[str, str]:
     return ("fp16", "a GPU is there") if on == "cuda" else ("fp32", "no GPU is there")
 
 
-def load_base(folder: Path, dtype: torch.dtype) -> Any:
-    """The model of a Transformers folder on the device, in `dtype`. Safetensors only, no code from the folder.
+def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
+    """The model of a Transformers folder in `dtype`, on `device()` if no other is named. Safetensors only, no code from the folder.
 
     Raises:
         Stop: no safetensors there.
@@ -69,7 +69,7 @@ def load_base(folder: Path, dtype: torch.dtype) -> Any:
         )
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(error, folder) from None
-    return model.to(device())
+    return model.to(on or device())
 
 
 def window(config: Any) -> int | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
-from pipeline.training import attention, batches, resume
+from pipeline.training import attention, batches, resume, sharding
 from pipeline.training.batches import Encoded
 from pipeline.training.watch import Watch
 
@@ -23,6 +25,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     watch: Watch  # counts tokens, questions and skipped steps
     checkpoints_kept: int
     row_by_row: bool  # a pass for each row of a batch, so that memory is that of one row
+    fsdp: bool  # the model has been spread over the processes
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None) -> Any:
         """Forward and backward pass of a batch; the loss, detached."""
@@ -49,6 +52,12 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             whole.num_processes, whole.process_index, whole.even_batches = 1, 0, False
         return loader
 
+    def _wrap_model(self, model: Any, *given: Any, **more: Any) -> Any:
+        """As it is, where it is spread over the processes: else accelerate, which knows nothing of that, would ask for DistributedDataParallel."""
+        if self.fsdp:
+            self.accelerator.prepare_model = functools.partial(type(self.accelerator).prepare_model, self.accelerator, evaluation_mode=True)
+        return super()._wrap_model(model, *given, **more)
+
     def _run_epoch(self, *given: Any, **more: Any) -> None:
         """Nothing, where a run goes on from its last step's checkpoint: Trainer looks at max_steps only after a step."""
         if self.state.global_step < self.state.max_steps:
@@ -58,6 +67,23 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(resume.aside(Path(self.args.output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        sharding.load_adapter(self.model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        sharding.spread_moments(self.optimizer.optimizer)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the adapter, on the first process; all must call it."""
+        sharding.save_adapter(self.model, Path(output_dir or self.args.output_dir))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        state, scheduler = sharding.whole(self.optimizer.state_dict()), self.lr_scheduler.state_dict()
+        if self.args.should_save:
+            torch.save(state, Path(output_dir, OPTIMIZER_NAME))
+            torch.save(scheduler, Path(output_dir, SCHEDULER_NAME))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoints = Path(self.args.output_dir)
@@ -80,20 +106,29 @@ class Collator:
         pad: the id between rows of unlike length.
         process: this one's number, from 0.
         processes: how many share a batch.
+        even: whether all processes get the same number of rows, some of them without answers, since they meet in every pass.
     """
 
-    def __init__(self, packing: str, pad: int, row_tokens: int, process: int = 0, processes: int = 1) -> None:
-        self.packing, self.pad, self.row_tokens, self.process, self.processes = packing, pad, row_tokens, process, processes
+    def __init__(self, packing: str, pad: int, row_tokens: int, process: int = 0, processes: int = 1, even: bool = False) -> None:
+        self.packing, self.pad, self.row_tokens, self.process, self.processes, self.even = packing, pad, row_tokens, process, processes, even
 
     def __call__(self, contexts: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        # the longest first, dealt out in turns: processes wait for the slowest
-        dealt = sorted(range(len(contexts)), key=lambda number: -contexts[number].packed_length)[self.process :: self.processes]
-        own = [contexts[number] for number in sorted(dealt)]
+        shares = [self._share(contexts, process) for process in range(self.processes)]
+        own = shares[self.process]
         batch = batches.collate(own or contexts[:1], self.packing, self.pad, self.row_tokens)
         if not own:  # more processes than contexts are left in the epoch: this one reads along, and learns nothing
             batch["labels"].fill_(batches.IGNORED)
+        if self.even and self.row_tokens:
+            most = max(len(batches.pack(share or contexts[:1], self.row_tokens)) for share in shares)
+            batch = {name: torch.cat([each, *[each[:1]] * (most - len(each))]) for name, each in batch.items()}
+            batch["labels"][len(batches.pack(own or contexts[:1], self.row_tokens)) :] = batches.IGNORED
         tokens = sum(each.packed_length if self.packing == "shared" else each.separate_length for each in contexts)
         return {**batch, "seen": torch.tensor([tokens, sum(len(each.questions) for each in contexts)])}
+
+    def _share(self, contexts: Sequence[Encoded], process: int) -> list[Encoded]:
+        """The longest first, dealt out in turns: processes wait for the slowest."""
+        dealt = sorted(range(len(contexts)), key=lambda number: -contexts[number].packed_length)[process :: self.processes]
+        return [contexts[number] for number in sorted(dealt)]
 
 
 def give_answer_loss(base: Any) -> None:

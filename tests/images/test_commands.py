@@ -91,7 +91,9 @@ def test_the_run_command() -> None:
 def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
     spec = dataclasses.replace(SPEC, gpu=gpu)
     line = container.argv(spec)
-    assert line[line.index("none") + 1 : line.index("--mount")] == words
+    shared = ["--shm-size", str(2**30)] if gpu else []  # NCCL's, among several
+    assert line[line.index("none") + 1 : line.index("--mount")] == [*shared, *words]
+    assert container.settings(spec).get("shm_size") == (2**30 if gpu else None)
     asked = container.settings(spec)["device_requests"]
     assert [(each["Driver"], each["Count"], each["DeviceIDs"], each["Capabilities"]) for each in asked] == {
         "nvidia": [("", -1, [], [["gpu"]])], "cdi": [("cdi", 0, ["nvidia.com/gpu=all"], [])], "": [],

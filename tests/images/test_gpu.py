@@ -150,7 +150,7 @@ def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
 
 
 GIB = 2**30
-ESTIMATE: dict[str, Any] = {"precision": "auto"} | {
+ESTIMATE: dict[str, Any] = {"precision": "auto", "fsdp": False} | {
     precision: {"weights": size * GIB, "adapter": 0, "optimizer": 0, "activations": 4 * GIB, "runtime": 0, "total": (size + 4) * GIB}
     for precision, size in (("fp16", 14), ("fp32", 28))
 }
@@ -165,3 +165,11 @@ def test_a_recipe_is_held_against_the_gpus_memory(seen: gpu.Seen, flavor: str, s
 
 def test_the_recipes_own_precision_counts() -> None:
     assert doctor.need("recipe big", {**ESTIMATE, "precision": "fp32"}, KNOWN.flavor("cu130"), L4).severity == "wrong"
+
+
+def test_a_model_spread_over_gpus_is_held_against_each() -> None:
+    two = dataclasses.replace(T4, gpus=T4.gpus * 2)
+    found = doctor.need("recipe big", {**ESTIMATE, "fsdp": True}, KNOWN.flavor("cu128"), two)
+    assert found.severity == "ok"
+    assert "about 11.0 GiB in fp16 on each of 2 GPUs (weights 7.0" in found.found
+    assert doctor.need("recipe big", {**ESTIMATE, "fsdp": True}, KNOWN.flavor("cu128"), T4).severity == "wrong"

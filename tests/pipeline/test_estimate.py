@@ -97,3 +97,14 @@ def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: 
 
     assert activations("training.gradient_checkpointing=true") < activations() / 3
     assert activations("training.batch_contexts=64", "training.row_tokens=4096") < activations("training.batch_contexts=64") / 8
+
+
+def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    spread = recipe.load("quickstart", ["training.fsdp=true"])
+    has = 400 * 2**20  # of the 513 MiB of SmolLM2's weights in fp32
+    for chosen, processes in ((spread, 1), (recipe.load("quickstart"), 2)):
+        with pytest.raises(Stop, match=r"training\.fsdp=true --gpus-per-node N"):
+            estimate.need_memory(chosen, "fp32", has, processes)
+    estimate.need_memory(spread, "fp32", has, 2)

@@ -79,9 +79,12 @@ def test_attention_by_context_computes_no_zeros_between_contexts(kind: str, monk
     """Every call to SDPA is one context of a row of four; padding at its end is a span of its own."""
     lengths: list[int] = []
     sdpa = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(
-        torch.nn.functional, "scaled_dot_product_attention", lambda *given, **more: lengths.append(given[0].shape[2]) or sdpa(*given, **more)
-    )
+
+    def counting(query: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        lengths.append(query.shape[2])
+        return sdpa(query, *given, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
     model, row = random_model(kind), CONTEXTS[:3]
     attend_by_context(model)
     batch = batches.collate([*row, CONTEXTS[4]], "shared", 1, 1000)

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,9 @@ import pytest
 from pipeline import folders
 from pipeline.recipe import load
 from pipeline.training import resume
-from tests.conftest import ROOT
-from tests.steps import latest, manifest, step
+from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def _losses() -> list[float]:
-    return [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_checkpointing_gives_the_same_adapter_bit_for_bit(place: Path) -> None:
@@ -40,12 +33,12 @@ def test_bf16_trains_an_adapter_in_fp32(place: Path) -> None:
     from safetensors.torch import load_file
 
     assert step("train", "--set", "data.train_contexts=2") == 0
-    wanted = _losses()
+    wanted = losses()
     os.rename("runs", "runs-before")
     assert step("train", "--set", "data.train_contexts=2", "--set", "training.precision=bf16") == 0
     assert manifest()["training"]["precision"] == "bf16"
-    assert _losses() == pytest.approx(wanted, rel=0.03)
-    assert _losses() != wanted
+    assert losses() == pytest.approx(wanted, rel=0.03)
+    assert losses() != wanted
     trained = load_file(latest() / "adapter" / "adapter_model.safetensors")
     assert {each.dtype for each in trained.values()} == {torch.float32}
     assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0
@@ -128,11 +121,11 @@ def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept
 
     whole = made["adapter_sha256"]
     os.rename("runs", "runs-whole")
-    process = _process(*HELD_OUT)
-    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("heldout") >= len(measured) - 1], process)
+    process = begin(*HELD_OUT)
+    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("heldout") >= len(measured) - 1], process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    status, out = _finish("--resume", *HELD_OUT)
+    status, out = finish("--resume", *HELD_OUT)
     assert status == 0, out
     assert manifest()["training"]["adapter_sha256"] == whole
     assert _held_out(latest()) == measured
@@ -154,33 +147,11 @@ def test_what_cannot_be_held_out_is_refused(place: Path, capsys: pytest.CaptureF
 # ---- killed, and told to stop
 
 
-def _process(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipeline", "train", "--recipe", "tiny.toml", "--set", "training.checkpoint_steps=1", *words]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _until(condition: Any, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.005)
-
-
-def _checkpoints() -> list[Path]:
-    return sorted(Path("runs/tiny").glob("*/checkpoints/checkpoint-*"))
-
-
-def _finish(*words: str) -> tuple[int, str]:
-    process = _process(*words)
-    out, _ = process.communicate(timeout=240)
-    return process.returncode, out
-
-
 @pytest.fixture
 def whole(place: Path) -> dict[str, Any]:
     """What the run gives that nobody stops."""
     assert step("train") == 0
-    made = {"adapter": manifest()["training"]["adapter_sha256"], "losses": _losses()}
+    made = {"adapter": manifest()["training"]["adapter_sha256"], "losses": losses()}
     os.rename("runs", "runs-whole")
     return made
 
@@ -188,37 +159,37 @@ def whole(place: Path) -> dict[str, Any]:
 def test_killed_again_and_again_it_ends_with_the_same_adapter(place: Path, whole: dict[str, Any]) -> None:
     """SIGKILL at moments nobody chose, mostly while checkpoints are written, since one is after every step."""
     chance, kills = random.Random(5), 0
-    process = _process()
+    process = begin()
     while kills < 3:
-        known = len(_checkpoints()) and int(_checkpoints()[-1].name.rpartition("-")[2])
-        _until(lambda known=known: any(int(path.name.rpartition("-")[2]) > known for path in _checkpoints()), process)
+        known = len(saved()) and int(saved()[-1].name.rpartition("-")[2])
+        until(lambda known=known: any(int(path.name.rpartition("-")[2]) > known for path in saved()), process)
         time.sleep(chance.uniform(0, 0.15))
         if process.poll() is not None:
             break  # it was quicker
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += 1
-        process = _process("--resume")
+        process = begin("--resume")
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     assert kills >= 2
     assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
-    assert _losses() == whole["losses"]
+    assert losses() == whole["losses"]
     assert not list(latest().rglob(".*"))
 
 
 def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    process = _process("--set", "training.checkpoint_steps=1000")  # what is saved is saved for the signal
-    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2], process)
+    process = begin("--set", "training.checkpoint_steps=1000")  # what is saved is saved for the signal
+    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2], process)
     assert step("train", "--resume") == 1
     assert "one that another process is training" in capsys.readouterr().err
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
-    (saved,) = _checkpoints()
-    assert f"SIGTERM; step {saved.name.rpartition('-')[2]} is saved" in out
+    (kept,) = saved()
+    assert f"SIGTERM; step {kept.name.rpartition('-')[2]} is saved" in out
     assert "invoke train --resume" in out
-    status, out = _finish("--resume", "--set", "training.checkpoint_steps=1000")
+    status, out = finish("--resume", "--set", "training.checkpoint_steps=1000")
     assert status == 0, out
     assert "going on from" in out
     assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
@@ -277,8 +248,8 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
 
     words = ("--set", "training.epochs=1.5", "--set", 'training.scheduler="constant_with_warmup"', "--set", "data.train_contexts=4")
     assert step("train", *words) == 0
-    wanted, losses = manifest()["training"], _losses()
-    assert wanted["steps"] == len(losses) == 6
+    wanted, curve = manifest()["training"], losses()
+    assert wanted["steps"] == len(curve) == 6
     os.rename("runs", "runs-whole")
 
     class Killed(BaseException):
@@ -292,7 +263,7 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
         step("train", *words)
     assert step("train", "--resume", *words) == 0
     assert manifest()["training"]["steps"] == 6
-    assert _losses() == losses
+    assert losses() == curve
     assert manifest()["training"]["adapter_sha256"] == wanted["adapter_sha256"]
 
 
@@ -302,44 +273,3 @@ def test_several_gpus_in_one_process_are_not_made_a_dataparallel(place: Path) ->
     arguments = loop._arguments(load("tiny.toml"), "fp32", place)
     arguments._n_gpu = 4
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, 1)
-
-
-# ---- several processes
-
-
-def test_two_processes_make_the_steps_of_one(place: Path) -> None:
-    """Five contexts in threes: the last step of an epoch leaves one process with nothing. Then told to stop, and resumed."""
-    words = ("--set", "data.train_contexts=5", "--set", "training.batch_contexts=2", "--set", "training.epochs=3")
-    assert step("train", *words) == 0
-    wanted, alone = _losses(), manifest()["training"]
-    os.rename("runs", "runs-whole")
-    together = ("--processes", "2")
-    process = _process(*words, *together)
-    _until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3], process)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 75, out
-    status, out = _finish("--resume", *words)
-    assert status == 1
-    assert "2 processes, as the run was started with" in out
-    status, out = _finish("--resume", *words, *together)
-    assert status == 0, out
-    assert out.count("going on from") == 1
-    assert _losses() == pytest.approx(wanted, rel=1e-4)
-    made = manifest()["training"]
-    assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
-
-
-def test_told_to_stop_before_anything_is_saved_the_status_says_so(place: Path) -> None:
-    process = _process("--processes", "2", "--set", "training.batch_contexts=2")
-    time.sleep(4)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode in ((75,) if _checkpoints() else (143, -15)), out  # -15: before the launcher listened
-
-
-def test_fewer_contexts_than_processes_are_refused_once(place: Path) -> None:
-    status, out = _finish("--processes", "2")
-    assert status == 1
-    assert out.count("--set training.batch_contexts=2") == 1
-    assert not list(Path("runs/tiny").glob("[0-9]*"))

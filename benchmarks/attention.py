@@ -1,0 +1,98 @@
+"""Rows of several contexts with attention by context, against PyTorch's SDPA over the whole row's mask.
+
+    PINTUNE_MIRROR=… python -m benchmarks.attention         some ten minutes on two cores
+    python -m benchmarks.attention --table                  the line in README, from the result there is
+
+SmolLM2 with LoRA r=16 on all linear layers, forward and backward pass of rows of 4,096 tokens of TAT-QA's dev, in fp32 on a CPU or in fp16
+on a GPU, both ways in one process and in turns. Writes benchmarks/results/attention-DEVICE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS, encoded, facts, tatqa
+
+ROW_TOKENS, ROWS, ROUNDS = 4096, 1, 3
+WAYS = {"whole": "sdpa", "by context": "by_context"}
+
+
+def main() -> None:
+    """Measure, write the result, print the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only print the line")
+    if not parser.parse_args().table:
+        found = _measured()
+        file(found["device"]).write_text(json.dumps({**facts("attention.py", "torch", "transformers", "peft"), **found}, indent=2) + "\n")
+    for made in sorted(RESULTS.glob("attention-*.json")):
+        print(_line(json.loads(made.read_text())))
+
+
+def file(device: str) -> Path:
+    """Where a device's result lies."""
+    return RESULTS / f"attention-{device}.json"
+
+
+def _measured() -> dict[str, Any]:
+    with tatqa("lora.r=16") as recipe:
+        import torch
+
+        from pipeline import folders
+        from pipeline.training import batches, model
+        from pipeline.training.attention import attend_by_context
+        from pipeline.training.norms import put_safe_norms
+        from pipeline.training.trainer import give_answer_loss
+
+        talker, contexts = encoded(recipe)
+        rows = batches.pack(contexts[: 8 * ROWS], ROW_TOKENS)[:ROWS]
+        batch = batches.lay_out(rows, talker.tokenizer.pad_token_id)
+        kind, _ = model.precision(recipe)
+        base = model.load_base(folders.base(recipe), model.DTYPES[kind])
+        put_safe_norms(base)
+        attend_by_context(base)
+        give_answer_loss(base)
+        adapted = model.new_adapter(base, recipe)
+        device = model.device()
+        batch = {name: each.to(device) for name, each in batch.items()}
+
+        def once() -> tuple[float, float, float]:
+            """Seconds, loss, and the gradient's norm."""
+            adapted.zero_grad()
+            started, total = time.monotonic(), 0.0
+            for row in range(ROWS):
+                with torch.autocast(device, model.DTYPES[kind], enabled=kind != "fp32"):
+                    loss, answers = adapted(**{name: each[row : row + 1] for name, each in batch.items()})
+                (loss / answers).backward()
+                total += float(loss.detach())
+            norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in adapted.parameters() if weight.grad is not None]))
+            return round(time.monotonic() - started, 3), total, norm
+
+        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        said: dict[str, list[float]] = {}
+        for number in range(ROUNDS + 1):
+            for name, way in WAYS.items():
+                base.set_attn_implementation(way)
+                took, *said[name] = once()
+                if number:  # the first warms up
+                    seconds[name].append(took)
+                print(name, took, said[name], flush=True)
+        return {"device": device, "gpu": torch.cuda.get_device_name() if device == "cuda" else None, "precision": kind, "row_tokens": ROW_TOKENS,
+                "contexts": [len(row) for row in rows], "tokens": [sum(each.packed_length for each in row) for row in rows], "rounds": ROUNDS,
+                "seconds": seconds, "loss_and_gradient_norm": said,
+                "ratio": round(min(seconds["whole"]) / min(seconds["by context"]), 2)}  # fmt: skip
+
+
+def _line(found: dict[str, Any]) -> str:
+    apart = max(abs(a - b) / b for a, b in zip(*found["loss_and_gradient_norm"].values(), strict=True))
+    return (
+        f"rows of {found['row_tokens']:,} tokens ({found['device']}, {found['precision']}): {found['ratio']:.1f} times as fast as one mask over the row, "
+        f"loss and gradient norm within {apart:.0e}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Several processes on one machine: the steps of one, weights whole on each of them or spread (FSDP2)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.training import batches
+from pipeline.training.trainer import Collator
+from tests.conftest import ROOT
+from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_two_processes_make_the_steps_of_one(place: Path) -> None:
+    """Five contexts in threes: the last step of an epoch leaves one process with nothing. Then told to stop, and resumed."""
+    words = ("--set", "data.train_contexts=5", "--set", "training.batch_contexts=2", "--set", "training.epochs=3")
+    assert step("train", *words) == 0
+    wanted, alone = losses(), manifest()["training"]
+    os.rename("runs", "runs-whole")
+    together = ("--processes", "2")
+    process = begin(*words, *together)
+    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3], process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, out
+    status, out = finish("--resume", *words)
+    assert status == 1
+    assert "2 processes, as the run was started with" in out
+    status, out = finish("--resume", *words, *together)
+    assert status == 0, out
+    assert out.count("going on from") == 1
+    assert losses() == pytest.approx(wanted, rel=1e-4)
+    made = manifest()["training"]
+    assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
+
+
+def test_told_to_stop_before_anything_is_saved_the_status_says_so(place: Path) -> None:
+    process = begin("--processes", "2", "--set", "training.batch_contexts=2")
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode in ((75,) if saved() else (143, -15)), out  # -15: before the launcher listened
+
+
+def test_fewer_contexts_than_processes_are_refused_once(place: Path) -> None:
+    status, out = finish("--processes", "2")
+    assert status == 1
+    assert out.count("--set training.batch_contexts=2") == 1
+    assert not list(Path("runs/tiny").glob("[0-9]*"))
+
+
+SPREAD = ("--processes", "2", "--set", "training.fsdp=true")
+
+
+def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
+    """Rows of 2000 tokens, of which the two processes have unlike numbers; held-out loss and the best adapter; killed, and resumed."""
+    words = ("--set", "data.train_contexts=6", "--set", "training.batch_contexts=3", "--set", "training.epochs=3", "--set", "training.row_tokens=2000",
+             "--set", "training.heldout_contexts=1", "--set", "training.heldout_steps=2")  # fmt: skip
+    assert step("train", *words) == 0
+    wanted, alone = _curve(), manifest()["training"]
+    os.rename("runs", "runs-alone")
+    status, out = finish(*words, *SPREAD)
+    assert status == 0, out
+    assert [key for line, other in zip(_curve(), wanted, strict=True) for key in line if line[key] != pytest.approx(other[key], rel=1e-4)] == []
+    made = manifest()["training"]
+    assert (made["processes"], made["tokens"], made["best_step"]) == (2, alone["tokens"], alone["best_step"])
+    kept, last = (latest() / name / "adapter_model.safetensors" for name in ("best", "adapter"))
+    assert kept.read_bytes() == last.read_bytes()
+    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0  # a whole adapter, as any other
+    os.rename("runs", "runs-whole")
+    process = begin(*words, *SPREAD)
+    until(lambda: [path for path in saved() if path.name == "checkpoint-3"], process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    status, out = finish(*words, *SPREAD, "--resume")
+    assert status == 0, out
+    assert "going on from" in out
+    assert manifest()["training"]["adapter_sha256"] == made["adapter_sha256"]
+
+
+def _curve() -> list[dict[str, float]]:
+    keys = ("step", "loss", "heldout_loss", "grad_norm", "tokens", "questions")
+    lines = map(json.loads, (latest() / "metrics.jsonl").read_text().splitlines())
+    return [{key: line[key] for key in keys if key in line} for line in lines]
+
+
+LOOK = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from tests.models import random_model
+from peft import LoraConfig, get_peft_model
+from pipeline.training import processes, sharding
+processes.join()
+base = random_model("llama").to(torch.bfloat16)
+adapted = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+before = sum(weight.numel() for weight in adapted.parameters())
+sharding.shard(adapted, base, "cpu")
+held = sum(weight.to_local().numel() for weight in adapted.parameters())
+kinds = sorted({str(weight.dtype) for weight in adapted.parameters()})
+print("held", held / before, kinds, flush=True)
+"""
+
+
+def test_each_process_holds_its_part_of_every_weight(tmp_path: Path) -> None:
+    """Half of them, frozen ones in bf16 and the adapter's in fp32."""
+    script = tmp_path / "look.py"
+    script.write_text(LOOK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    shares = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines() if line.startswith("held")]
+    assert [kinds for _, kinds in shares] == ["['torch.bfloat16', 'torch.float32']"] * 2, done.stdout + done.stderr
+    assert [float(share) for share, _ in shares] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_processes_that_meet_in_every_pass_have_the_same_number_of_rows() -> None:
+    from tests.pipeline.test_packing import CONTEXTS
+
+    shares = [Collator("shared", 1, 80, number, 2, even=True)(CONTEXTS[:3]) for number in range(2)]
+    uneven = [Collator("shared", 1, 80, number, 2)(CONTEXTS[:3]) for number in range(2)]
+    assert len(uneven[0]["labels"]) != len(uneven[1]["labels"])
+    assert len(shares[0]["labels"]) == len(shares[1]["labels"]) == max(len(each["labels"]) for each in uneven)
+    answers = [sum(int((each["labels"] != batches.IGNORED).sum()) for each in made) for made in (shares, uneven)]
+    assert answers[0] == answers[1]
+
+
+def test_one_process_cannot_spread_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", "--set", "training.fsdp=true") == 1
+    assert "several processes to spread the model over" in capsys.readouterr().err
