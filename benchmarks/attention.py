@@ -3,7 +3,7 @@
     PINTUNE_MIRROR=… python -m benchmarks.attention         some ten minutes on two cores
     python -m benchmarks.attention --table                  the line in README, from the result there is
 
-SmolLM2 with LoRA r=16 on all linear layers, forward and backward pass of rows of 4,096 tokens of TAT-QA's dev, in fp32 on a CPU or in fp16
+SmolLM2 with LoRA r=16 on all linear layers, forward and backward pass of a row of up to 4,096 tokens of TAT-QA's dev, in fp32 on a CPU or in fp16
 on a GPU, both ways in one process and in turns. Writes benchmarks/results/attention-DEVICE.json.
 """
 
@@ -89,7 +89,8 @@ def _measured() -> dict[str, Any]:
 def _line(found: dict[str, Any]) -> str:
     apart = max(abs(a - b) / b for a, b in zip(*found["loss_and_gradient_norm"].values(), strict=True))
     return (
-        f"rows of {found['row_tokens']:,} tokens ({found['device']}, {found['precision']}): {found['ratio']:.1f} times as fast as one mask over the row, "
+        f"a row of {found['contexts'][0]} contexts, {found['tokens'][0]:,} tokens ({found['gpu'] or found['device']}, {found['precision']}): "
+        f"{found['ratio']:.1f} times as fast as one mask over the row, "
         f"loss and gradient norm within {apart:.0e}"
     )
 
