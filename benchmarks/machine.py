@@ -36,8 +36,8 @@ def facts(script: str, *packages: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def tatqa(*settings: str) -> Iterator[Any]:
-    """The quickstart's recipe on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
+def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
+    """A recipe on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
 
     The files come from the folder PINTUNE_MIRROR; what is printed meanwhile goes to standard error.
     """
@@ -51,7 +51,7 @@ def tatqa(*settings: str) -> Iterator[Any]:
     mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
     with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
         os.environ["PINTUNE_MIRROR"] = mirror
-        recipe = load("quickstart", ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings])
+        recipe = load(name, ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings])
         fetch.fetch(recipe, print)
         rows.format_splits(recipe, print)
         yield recipe

@@ -1,0 +1,221 @@
+"""Fine-tuning on one GPU: Pintune against TRL's packing with Liger kernels, the share of the GPU's matrix rate, and peak memory.
+
+    pip install trl liger-kernel                            in the environment of a `train` image of a CUDA flavor
+    PINTUNE_MIRROR=… python -m benchmarks.gpu               mistral-7b-instruct; --model phi-4-mini-reasoning for the other
+    python -m benchmarks.gpu --table                        the tables in README, from the results there are
+    … python -m benchmarks.gpu --width 512 --contexts 4     the same with a narrow model, on a CPU too and without a result: does it run?
+
+The recipe's shape with random weights, frozen in fp16, LoRA r=16 on all linear layers, on contexts of TAT-QA's dev. Both ways read the same
+questions in rows of up to 4,096 tokens, one row a pass and eight contexts (or their questions) an optimizer step, with the same checkpointing,
+in turns in one process. The peer is trl.SFTTrainer with packing "bfd" (padding-free, a question with its context a sequence, no token sees
+another sequence), Liger's kernels, and flash attention where it is installed. An epoch is timed after one that warms up. The matrix rate is
+that of torch.matmul on two 8192 x 8192 matrices in fp16. A training pass is counted as four operations a weight of a linear layer and token
+(two forward, two for the gradient of its input; none for frozen weights, none for what checkpointing does again), one of the output head and
+answer. Writes benchmarks/results/gpu-MODEL.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import json
+import time
+from typing import Any
+
+from benchmarks.machine import RESULTS, encoded, facts, tatqa
+
+ROW_TOKENS, CONTEXTS, ROUNDS = 4096, 64, 2
+MODELS = ("mistral-7b-instruct", "phi-4-mini-reasoning")
+STEP_CONTEXTS = 8
+
+
+def main() -> None:
+    """Measure, write the result, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--width", type=int, default=0, help="a narrow model; nothing is written")
+    parser.add_argument("--contexts", type=int, default=CONTEXTS)
+    parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    given = parser.parse_args()
+    if not given.table:
+        found = _measured(given.model, given.width, given.contexts, not given.no_checkpointing)
+        if given.width:
+            print(json.dumps(found, indent=2))
+            return
+        packages = [name for name in ("trl", "liger-kernel", "flash-attn") if importlib.util.find_spec(name.replace("-", "_"))]
+        made = {**facts("gpu.py", "torch", "transformers", "peft", "accelerate", *packages), **found}
+        (RESULTS / f"gpu-{given.model}.json").write_text(json.dumps(made, indent=2) + "\n")
+    for path in sorted(RESULTS.glob("gpu-*.json")):
+        print(_table(json.loads(path.read_text())))
+
+
+def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[str, Any]:
+    chosen = ["model.random=true", f"model.width={width}", "lora.r=16", "lora.dropout=0.0", "training.precision=auto", "training.max_length=1024", f"training.row_tokens={ROW_TOKENS}",
+              f"training.batch_contexts={STEP_CONTEXTS}", "training.accumulation=1", f"training.gradient_checkpointing={str(checkpointing).lower()}"]  # fmt: skip
+    with tatqa(*chosen, name=name) as recipe:
+        import torch
+
+        from pipeline.training import model
+
+        cuda = torch.cuda.is_available()
+        talker, contexts = encoded(recipe)
+        contexts = contexts[:count]
+        questions = sum(len(context.questions) for context in contexts)
+        seconds: dict[str, list[float]] = {"Pintune": [], "TRL": []}
+        memory: dict[str, int] = {}
+        losses: dict[str, list[float]] = {}
+        for _ in range(ROUNDS):
+            for who, way in (("Pintune", _ours), ("TRL", _trl)):
+                if cuda:
+                    torch.cuda.empty_cache()
+                    torch.cuda.reset_peak_memory_stats()
+                trainer = way(recipe, contexts, talker)
+                took, losses[who] = _second_epoch(trainer)
+                seconds[who].append(round(took, 3))
+                memory[who] = torch.cuda.max_memory_allocated() if cuda else 0
+                shape = _operations(trainer.model, contexts)
+                del trainer
+                gc.collect()
+                print(who, seconds[who][-1], losses[who], memory[who], flush=True)
+        rate = _matrix_rate() if cuda else 0.0
+    best = {who: min(each) for who, each in seconds.items()}
+    return {"model": name, "gpu": torch.cuda.get_device_name() if cuda else None, "precision": model.precision(recipe)[0], "width": width,
+            "checkpointing": checkpointing, "contexts": len(contexts), "questions": questions, "row_tokens": ROW_TOKENS, "rounds": ROUNDS,
+            "attention": _attention(), "liger": _liger(), "tokens": {"Pintune": sum(each.packed_length for each in contexts),
+                                                                      "TRL": sum(each.separate_length for each in contexts)},
+            "seconds": seconds, "losses": losses, "peak_memory_bytes": memory, "ratio": round(best["TRL"] / best["Pintune"], 2),
+            "matrix_tflops": round(rate / 1e12, 1), "model_tflops": {who: round(shape[who] / best[who] / 1e12, 1) for who in best}}  # fmt: skip
+
+
+def _second_epoch(trainer: Any) -> tuple[float, list[float]]:
+    """Seconds of the second of two epochs, and the losses of all steps."""
+    import torch
+    from transformers import PrinterCallback, TrainerCallback
+
+    moments: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_epoch_begin(self, *given: Any, **more: Any) -> None:
+            self._now()
+
+        def on_epoch_end(self, *given: Any, **more: Any) -> None:
+            self._now()
+
+        def _now(self) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            moments.append(time.monotonic())
+
+    trainer.add_callback(Clock())
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return moments[3] - moments[2], [each["loss"] for each in trainer.state.log_history if "loss" in each]
+
+
+def _common(recipe: Any) -> dict[str, Any]:
+    """What TrainingArguments and SFTConfig are both given."""
+    from pipeline.training import model
+
+    kind = model.precision(recipe)[0]
+    return {"output_dir": "out", "seed": 42, "use_cpu": model.device() == "cpu", "fp16": kind == "fp16", "bf16": False, "num_train_epochs": 2,
+            "learning_rate": 1e-5, "lr_scheduler_type": "constant", "logging_steps": 1, "save_strategy": "no", "report_to": "none",
+            "disable_tqdm": True, "gradient_checkpointing": recipe.training.gradient_checkpointing,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False}}  # fmt: skip
+
+
+def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+    from transformers import TrainingArguments
+
+    from pipeline import folders
+    from pipeline.training import model
+    from pipeline.training.attention import attend_by_context
+    from pipeline.training.norms import put_safe_norms
+    from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
+    from pipeline.training.watch import Watch
+
+    base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
+    put_safe_norms(base)
+    attend_by_context(base)
+    give_answer_loss(base)
+    trainer = AnswerTrainer(
+        model=model.new_adapter(base, recipe), train_dataset=contexts,
+        args=TrainingArguments(per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)),
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
+    )  # fmt: skip
+    trainer.watch, trainer.checkpoints_kept = Watch(folders.runs("none"), continued=False), 1
+    trainer.row_by_row, trainer.fsdp = True, False
+    return trainer
+
+
+def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]  # not a dependency: the peer
+
+    from pipeline import folders
+    from pipeline.training import model
+
+    rows = [{"input_ids": context.prefix + rest + answer, "completion_mask": [0] * len(context.prefix + rest) + [1] * len(answer)}
+            for context in contexts for rest, answer in context.questions]  # fmt: skip
+    base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
+    if _attention() != "sdpa":
+        base.set_attn_implementation(_attention())
+    # as many rows to a step as its contexts' questions fill
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    filled = max(1, round(tokens / ROW_TOKENS * STEP_CONTEXTS / len(contexts)))
+    return SFTTrainer(
+        model=model.new_adapter(base, recipe), train_dataset=Dataset.from_list(rows), processing_class=talker.tokenizer,
+        args=SFTConfig(per_device_train_batch_size=1, gradient_accumulation_steps=filled, max_length=ROW_TOKENS, packing=True, packing_strategy="bfd",
+                       completion_only_loss=True, use_liger_kernel=_liger(), **_common(recipe)),
+    )  # fmt: skip
+
+
+def _attention() -> str:
+    return "flash_attention_2" if importlib.util.find_spec("flash_attn") else "sdpa"
+
+
+def _liger() -> bool:
+    import torch
+
+    return torch.cuda.is_available() and importlib.util.find_spec("liger_kernel") is not None
+
+
+def _operations(adapted: Any, contexts: list[Any]) -> dict[str, int]:
+    """Operations of an epoch by either way: of the linear layers' frozen weights and of the output head, for answers alone."""
+    import torch
+
+    head = adapted.get_base_model().get_output_embeddings()
+    linear = sum(each.weight.numel() for each in adapted.modules() if isinstance(each, torch.nn.Linear) and each is not head and each.weight.shape[0] > 16
+                 and each.weight.shape[1] > 16)  # fmt: skip
+    answers = sum(len(answer) for context in contexts for _, answer in context.questions)
+    return {who: 4 * (linear * sum(getattr(each, length) for each in contexts) + head.weight.numel() * answers)
+            for who, length in (("Pintune", "packed_length"), ("TRL", "separate_length"))}  # fmt: skip
+
+
+def _matrix_rate(size: int = 8192, times: int = 50) -> float:
+    """Operations a second of torch.matmul in fp16."""
+    import torch
+
+    one, other = (torch.randn(size, size, device="cuda", dtype=torch.float16) for _ in range(2))
+    for _ in range(5):
+        one @ other
+    torch.cuda.synchronize()
+    started = time.monotonic()
+    for _ in range(times):
+        one @ other
+    torch.cuda.synchronize()
+    return 2 * size**3 * times / (time.monotonic() - started)
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines = [f"{found['model']} on {found['gpu']}, {found['precision']}, attention of the peer: {found['attention']}", "",
+             "| | questions/s | peak memory | matrix rate |", "|---|---:|---:|---:|"]  # fmt: skip
+    for who, each in found["seconds"].items():
+        share = found["model_tflops"][who] / found["matrix_tflops"]
+        lines.append(f"| {who} | {found['questions'] / min(each):.1f} | {found['peak_memory_bytes'][who] / 2**30:.1f} GiB | {share:.0%} |")
+    return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast"])
+
+
+if __name__ == "__main__":
+    main()
