@@ -41,21 +41,15 @@ def _measured() -> dict[str, Any]:
     with tatqa("lora.r=16") as recipe:
         import torch
 
-        from pipeline import folders
         from pipeline.training import batches, model
-        from pipeline.training.attention import attend_by_context
-        from pipeline.training.norms import put_safe_norms
-        from pipeline.training.trainer import give_answer_loss
+        from pipeline.training.loop import prepared
 
         talker, contexts = encoded(recipe)
         rows = batches.pack(contexts[: 8 * ROWS], ROW_TOKENS)[:ROWS]
         batch = batches.lay_out(rows, talker.tokenizer.pad_token_id)
         kind, _ = model.precision(recipe)
-        base = model.load_base(folders.base(recipe), model.DTYPES[kind])
-        put_safe_norms(base)
-        attend_by_context(base)
-        give_answer_loss(base)
-        adapted = model.new_adapter(base, recipe)
+        adapted, _ = prepared(recipe, kind, contexts)
+        base = adapted.get_base_model()
         device = model.device()
         batch = {name: each.to(device) for name, each in batch.items()}
 

@@ -130,17 +130,12 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
 
     from pipeline import folders
     from pipeline.training import model
-    from pipeline.training.attention import attend_by_context
-    from pipeline.training.norms import put_safe_norms
-    from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
+    from pipeline.training.loop import prepared
+    from pipeline.training.trainer import AnswerTrainer, Collator
     from pipeline.training.watch import Watch
 
-    base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
-    put_safe_norms(base)
-    attend_by_context(base)
-    give_answer_loss(base)
     trainer = AnswerTrainer(
-        model=model.new_adapter(base, recipe), train_dataset=contexts,
+        model=prepared(recipe, model.precision(recipe)[0], contexts)[0], train_dataset=contexts,
         args=TrainingArguments(per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)),
         data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
     )  # fmt: skip

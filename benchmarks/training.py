@@ -91,21 +91,13 @@ def _in_order(kind: Any) -> Any:
 
 
 def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
-    import torch
-
     from pipeline import folders
-    from pipeline.training import model
-    from pipeline.training.attention import attend_by_context
-    from pipeline.training.norms import put_safe_norms
-    from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
+    from pipeline.training.loop import prepared
+    from pipeline.training.trainer import AnswerTrainer, Collator
     from pipeline.training.watch import Watch
 
-    base = model.load_base(folders.base(recipe), torch.float32)
-    put_safe_norms(base)
-    attend_by_context(base)
-    give_answer_loss(base)
     trainer = _in_order(AnswerTrainer)(
-        model=model.new_adapter(base, recipe), args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
+        model=prepared(recipe, "fp32", contexts)[0], args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
         data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
     )  # fmt: skip
     trainer.watch, trainer.checkpoints_kept = Watch(folders.runs("none"), continued=False), 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
 from pipeline.training import batches, heldout, model, processes, sharding
 from pipeline.training.attention import attend_by_context
+from pipeline.training.batches import Encoded
 from pipeline.training.norms import put_safe_norms
 from pipeline.training.pausing import Pausing
 from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
@@ -36,9 +38,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     """
     settings = recipe.training
     kind, why = model.precision(recipe)
-    if settings.fsdp and processes.count() == 1:
-        raise Stop("several processes to spread the model over, for training.fsdp", "one", "the recipe, [training] fsdp",
-                   "invoke train --gpus-per-node 2, or --set training.fsdp=false")  # fmt: skip
+    _need_processes(recipe)
     estimate.need_memory(recipe, kind, model.memory(), processes.count())
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
@@ -49,18 +49,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     if left_out:
         processes.say(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens")
 
-    if settings.batch_contexts < processes.count():
-        raise Stop(f"a context for each of the {processes.count()} processes", f"training.batch_contexts = {settings.batch_contexts}",
-                   "the recipe, [training] batch_contexts", f"--set training.batch_contexts={processes.count()}")  # fmt: skip
     arguments = _arguments(recipe, kind, run)
-    base = model.load_base(folder, model.DTYPES[kind], "cpu" if settings.fsdp else None)  # `shard` takes it to the GPUs, part by part
-    model.need_sight(base, [*contexts, *held_out])
-    norms = put_safe_norms(base)
-    attend_by_context(base)
-    give_answer_loss(base)
-    adapted = model.new_adapter(base, recipe)
-    if settings.fsdp:
-        sharding.shard(adapted, base, model.device())
+    adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
     watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
     measured = heldout.HeldOut(held_out, settings, pad, run, watch) if held_out else None
@@ -89,6 +79,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     with processes.others_there():
         sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
+    best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
     return {
         "precision": kind,
         "device": model.device(),
@@ -98,9 +89,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         "contexts": len(contexts),
         "questions": questions,
         "questions_left_out": left_out,
-        **(
-            {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
-        ),
+        **best,
         "steps": trainer.state.global_step,
         "overflows": watch.overflows,
         "tokens": watch.tokens,
@@ -111,6 +100,38 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         "last_loss": watch.last_loss,
         "adapter_sha256": sha256(run / "adapter" / "adapter_model.safetensors"),
     }
+
+
+def prepared(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[Any, int]:
+    """The recipe's model with a fresh adapter, as `AnswerTrainer` trains it, and how many of its norms were replaced by fp16-safe ones.
+
+    Args:
+        kind: the precision, of `model.DTYPES`.
+        contexts: all that it is to read.
+
+    Raises:
+        Stop: as `model.load_base`, `model.need_sight` and `model.new_adapter`.
+    """
+    # what is spread over processes goes to the GPUs in parts
+    base = model.load_base(folders.base(recipe), model.DTYPES[kind], "cpu" if recipe.training.fsdp else None)
+    model.need_sight(base, contexts)
+    norms = put_safe_norms(base)
+    attend_by_context(base)
+    give_answer_loss(base)
+    adapted = model.new_adapter(base, recipe)
+    if recipe.training.fsdp:
+        sharding.shard(adapted, base, model.device())
+    return adapted, norms
+
+
+def _need_processes(recipe: Recipe) -> None:
+    settings, count = recipe.training, processes.count()
+    if settings.fsdp and count == 1:
+        raise Stop("several processes to spread the model over, for training.fsdp", "one", "the recipe, [training] fsdp",
+                   "invoke train --gpus-per-node 2, or --set training.fsdp=false")  # fmt: skip
+    if settings.batch_contexts < count:
+        raise Stop(f"a context for each of the {count} processes", f"training.batch_contexts = {settings.batch_contexts}",
+                   "the recipe, [training] batch_contexts", f"--set training.batch_contexts={count}")  # fmt: skip
 
 
 class _Arguments(TrainingArguments):  # type: ignore[misc]

@@ -95,14 +95,15 @@ def others_there() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError) as error:
-        if count() == 1 or not _of_connection(error):
+        if count() == 1 or not of_connection(error):
             raise
         shown = re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". This is")[0][:160]
         raise Lost(f"all {count()} processes to the end of the run", f"another one ended, or cannot be reached: {shown}",
                    f"process {number()}, which trained with it", "look at what that one said, then the same command, with --resume if a checkpoint had been saved") from None  # fmt: skip
 
 
-def _of_connection(error: Exception) -> bool:
+def of_connection(error: Exception) -> bool:
+    """Whether an error says that another process is gone."""
     import torch
 
     marks = r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out"

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from pipeline.errors import OwnStop
 from pipeline.files import synced, tree_sha256, write_json
+from pipeline.training import processes
 
 _SEAL = "sealed.json"
 _ASIDE = ".aside"
@@ -37,7 +38,10 @@ def room_for(checkpoints: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save and safetensors have their own kinds for a full disk
-        if type(error) is RuntimeError and not any(mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos")):
+        lost = processes.count() > 1 and processes.of_connection(error)  # the others hand over their parts of a model that is spread
+        if lost or (
+            type(error) is RuntimeError and not any(mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos"))
+        ):
             raise
         clear(checkpoints)
         shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]

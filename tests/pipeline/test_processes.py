@@ -93,7 +93,7 @@ def _curve() -> list[dict[str, float]]:
     return [{key: line[key] for key in keys if key in line} for line in lines]
 
 
-LOOK = """
+SPREAD_MODEL = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 from tests.models import random_model
@@ -101,24 +101,49 @@ from peft import LoraConfig, get_peft_model
 from pipeline.training import processes, sharding
 processes.join()
 base = random_model("llama").to(torch.bfloat16)
-adapted = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+adapted = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
 before = sum(weight.numel() for weight in adapted.parameters())
 sharding.shard(adapted, base, "cpu")
-held = sum(weight.to_local().numel() for weight in adapted.parameters())
-kinds = sorted({str(weight.dtype) for weight in adapted.parameters()})
-print("held", held / before, kinds, flush=True)
+trained = [weight for weight in adapted.parameters() if weight.requires_grad]
 """
+
+
+def _said(tmp_path: Path, script: str) -> list[str]:
+    """What two processes print of a model that is spread over them, one's lines after the other's."""
+    path = tmp_path / "look.py"
+    path.write_text(SPREAD_MODEL + script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", str(tmp_path), "--redirects", "1",
+               str(path), str(ROOT)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line for file in sorted(tmp_path.rglob("stdout.log")) for line in file.read_text().splitlines()]
 
 
 def test_each_process_holds_its_part_of_every_weight(tmp_path: Path) -> None:
     """Half of them, frozen ones in bf16 and the adapter's in fp32."""
-    script = tmp_path / "look.py"
-    script.write_text(LOOK)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    shares = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines() if line.startswith("held")]
-    assert [kinds for _, kinds in shares] == ["['torch.bfloat16', 'torch.float32']"] * 2, done.stdout + done.stderr
+    script = "print(sum(weight.to_local().numel() for weight in adapted.parameters()) / before, sorted({str(each.dtype) for each in adapted.parameters()}))"
+    shares = [line.split(maxsplit=1) for line in _said(tmp_path, script)]
+    assert [kinds for _, kinds in shares] == ["['torch.bfloat16', 'torch.float32']"] * 2
     assert [float(share) for share, _ in shares] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_an_overflow_in_one_processs_part_is_skipped_by_all(tmp_path: Path) -> None:
+    """What fp16 does, with a GradScaler on the CPU: the scale halves everywhere, and nobody steps."""
+    script = """
+scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(trained, lr=0.1)
+for overflows in (False, True):
+    loss = adapted(input_ids=torch.tensor([[3, 4, 5]]), labels=torch.tensor([[3, 4, 5]])).loss
+    scaler.scale(loss).backward()
+    if overflows and processes.number() == 1:
+        [weight for weight in trained if weight.grad is not None][-1].grad.to_local().fill_(float("inf"))
+    held = [weight.to_local().clone() for weight in trained]
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad()
+    print(scaler.get_scale(), all(torch.equal(one, other.to_local()) for one, other in zip(held, trained)))
+"""
+    assert _said(tmp_path, script) == ["65536.0 False", "32768.0 True"] * 2
 
 
 def test_processes_that_meet_in_every_pass_have_the_same_number_of_rows() -> None:
