@@ -19,7 +19,7 @@ from images import reproduce as reproductions
 from images import runner as runners
 from images import runs as all_runs
 from images import sweep as sweeps
-from images.call import FLAVOR, RUNNER, SHARED
+from images.call import FLAVOR, RUNNER, SHARED, TOGETHER
 from images.errors import Stop, plainly
 from images.runner import Choices
 
@@ -104,20 +104,12 @@ def data(choices: Choices) -> None:
     call.step(choices, *dict.fromkeys((*runners.missing(choices, call.runner(choices)), "format")))
 
 
-@call.verb(
-    resume="go on with the newest unfinished run",
-    nodes="containers that train together, on a network without a way out (default 1)",
-    gpus_per_node="processes in each of them, one a GPU; without GPUs they share the cores (default 1)",
-)
+@call.verb(resume="go on with the newest unfinished run", **TOGETHER)
 def train(choices: Choices, resume: bool = False, nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train a LoRA adapter (fetches and formats first what is missing)."""
-    if min(nodes, gpus_per_node) < 1:
-        raise Stop("--nodes and --gpus-per-node of at least 1", f"{nodes} and {gpus_per_node}", "the command line", "leave them out for one of each")
-    if nodes * gpus_per_node > 1:
-        runners.need_gpus(choices, nodes * gpus_per_node)
+    processes = call.processes(choices, nodes, gpus_per_node)
     call.step(choices, *runners.missing(choices, call.runner(choices), computes=True))
-    together = ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
-    call.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *together), nodes=nodes)
+    call.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *processes), nodes=nodes)
 
 
 @call.verb()
@@ -126,10 +118,10 @@ def evaluate(choices: Choices) -> None:
     call.step(choices, "evaluate")
 
 
-@call.verb()
-def sweep(choices: Choices) -> None:
+@call.verb(**TOGETHER)
+def sweep(choices: Choices, nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train and evaluate every combination of what --set lists (lora.r=8,16,32), and rank them; goes on where it was."""
-    print(sweeps.sweep(choices, matrix.ROOT), flush=True)
+    print(sweeps.sweep(choices, matrix.ROOT, call.processes(choices, nodes, gpus_per_node), nodes), flush=True)
 
 
 @call.verb(run="the run, as RECIPE/ID")

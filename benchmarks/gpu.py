@@ -7,8 +7,8 @@
 
 The recipe's shape with random weights, frozen in fp16, LoRA r=16 on all linear layers, on contexts of TAT-QA's dev. Both ways read the same
 questions in rows of up to 4,096 tokens, one row a pass and eight contexts (or their questions) an optimizer step, with the same checkpointing,
-in turns in one process. The peer is trl.SFTTrainer with packing "bfd" (padding-free, a question with its context a sequence, no token sees
-another sequence), Liger's kernels, and flash attention where it is installed. An epoch is timed after one that warms up. The matrix rate is
+without dropout, in turns in one process. The peer is trl.SFTTrainer with packing "bfd" (padding-free, a question with its context a sequence, no token sees
+another sequence), Liger's kernels, and flash attention where it is installed, else FlexAttention. An epoch is timed after one that warms up. The matrix rate is
 that of torch.matmul on two 8192 x 8192 matrices in fp16. A training pass is counted as four operations a weight of a linear layer and token
 (two forward, two for the gradient of its input; none for frozen weights, none for what checkpointing does again), one of the output head and
 answer. Writes benchmarks/results/gpu-MODEL.json.
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     given = parser.parse_args()
+    if not (given.table or given.width or _cuda()):
+        parser.error("no GPU is seen: --width 512 --contexts 1 tries it on a CPU")
     if not given.table:
         found = _measured(given.model, given.width, given.contexts, not given.no_checkpointing)
         if given.width:
@@ -59,7 +61,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
 
         from pipeline.training import model
 
-        cuda = torch.cuda.is_available()
+        cuda = _cuda()
         talker, contexts = encoded(recipe)
         contexts = contexts[:count]
         questions = sum(len(context.questions) for context in contexts)
@@ -134,14 +136,13 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from pipeline.training.trainer import AnswerTrainer, Collator
     from pipeline.training.watch import Watch
 
-    trainer = AnswerTrainer(
+    model.same_every_time()
+    return AnswerTrainer(
         model=prepared(recipe, model.precision(recipe)[0], contexts)[0], train_dataset=contexts,
         args=TrainingArguments(per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)),
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS), watch=Watch(folders.runs("none"), continued=False),
+        settings=recipe.training,
     )  # fmt: skip
-    trainer.watch, trainer.checkpoints_kept = Watch(folders.runs("none"), continued=False), 1
-    trainer.row_by_row, trainer.fsdp = True, False
-    return trainer
 
 
 def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
@@ -166,14 +167,21 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     )  # fmt: skip
 
 
+def _cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def _attention() -> str:
-    return "flash_attention_2" if importlib.util.find_spec("flash_attn") else "sdpa"
+    """Of the peer: the fastest that keeps a row's sequences apart."""
+    if importlib.util.find_spec("flash_attn"):
+        return "flash_attention_2"
+    return "flex_attention" if _cuda() else "sdpa"
 
 
 def _liger() -> bool:
-    import torch
-
-    return torch.cuda.is_available() and importlib.util.find_spec("liger_kernel") is not None
+    return _cuda() and importlib.util.find_spec("liger_kernel") is not None
 
 
 def _operations(adapted: Any, contexts: list[Any]) -> dict[str, int]:

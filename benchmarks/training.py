@@ -96,13 +96,10 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from pipeline.training.trainer import AnswerTrainer, Collator
     from pipeline.training.watch import Watch
 
-    trainer = _in_order(AnswerTrainer)(
+    return _in_order(AnswerTrainer)(
         model=prepared(recipe, "fp32", contexts)[0], args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0), watch=Watch(folders.runs("none"), continued=False), settings=recipe.training,
     )  # fmt: skip
-    trainer.watch, trainer.checkpoints_kept = Watch(folders.runs("none"), continued=False), 1
-    trainer.row_by_row = trainer.fsdp = False
-    return trainer
 
 
 def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:

@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from images import runner as runners
-from images.errors import plainly
+from images.errors import Stop, plainly
 from images.runner import Choices
 
 RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
@@ -23,6 +23,11 @@ SHARED = {
     "flavor": FLAVOR,
     "runner": RUNNER,
     "set_": "override one recipe key, such as lora.r=32; may be repeated",
+}
+
+TOGETHER = {
+    "nodes": "containers that train together, on a network without a way out (default 1)",
+    "gpus_per_node": "processes in each of them, one a GPU; without GPUs they share the cores (default 1)",
 }
 
 _given = {name: os.environ.get(f"PINTUNE_{name.upper()}") or default for name, default in
@@ -70,6 +75,19 @@ def step(chosen: Choices, *steps: str, arguments: tuple[str, ...] = (), files: t
         runners.need_environment(chosen, taken, any(runners.STEPS[name].computes for name in steps))
     for name in steps:
         runners.run(chosen, taken, name, arguments, files, nodes=nodes)
+
+
+def processes(chosen: Choices, nodes: int, gpus_per_node: int) -> tuple[str, ...]:
+    """What train is told of its processes in each node.
+
+    Raises:
+        Stop: a number below 1, or fewer GPUs than processes.
+    """
+    if min(nodes, gpus_per_node) < 1:
+        raise Stop("--nodes and --gpus-per-node of at least 1", f"{nodes} and {gpus_per_node}", "the command line", "leave them out for one of each")
+    if nodes * gpus_per_node > 1:
+        runners.need_gpus(chosen, nodes * gpus_per_node)
+    return ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
 
 
 def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:

@@ -22,8 +22,8 @@ OTHER_UID = 1000  # of the container's user where the caller is root, which no s
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # what fetch is told of the Hugging Face hub
 CDI_ALL = "nvidia.com/gpu=all"
 PAUSED = 75  # a training that was told to stop, and has saved (pipeline/__main__.py)
-_SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL on several GPUs ends where it has the engine's 64 MiB
 PATIENCE = 60  # seconds that it has for that: it ends the step it is in
+_SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL on several GPUs ends where it has the engine's 64 MiB
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return list(itertools.product(*each))
 
 
-def sweep(choices: Choices, root: Path) -> str:
-    """Train and evaluate what is missing of the grid; returns the ranking.
+def sweep(choices: Choices, root: Path, processes: tuple[str, ...] = (), nodes: int = 1) -> str:
+    """Train and evaluate what is missing of the grid, each point in so many processes of so many nodes; returns the ranking.
 
     Raises:
         Stop: nothing to compare, or what a step of a whole grid cannot do without.
@@ -57,7 +57,7 @@ def sweep(choices: Choices, root: Path) -> str:
         chosen = replace(choices, overrides=point)
         print(f"sweep  {number}/{len(points)}: {' '.join(point)}", flush=True)
         try:
-            run = _point(chosen, taken, root)
+            run = _point(chosen, taken, root, processes, nodes)
         except (StepFailed, Killed) as failure:
             if isinstance(failure, StepFailed) and failure.status in (PAUSED, 130):
                 raise
@@ -94,18 +94,18 @@ def _value(point: tuple[str, ...], key: str) -> str:
     return next(setting.partition("=")[2] for setting in point if setting.partition("=")[0] == key)
 
 
-def _point(choices: Choices, taken: str, root: Path) -> runs.Run | None:
+def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...], nodes: int) -> runs.Run | None:
     """Train and evaluate one point, as far as that has not been done; its run, or None in a dry call."""
     if choices.dry:
-        for step in ("train", "evaluate"):
-            runner.run(choices, taken, step)
+        runner.run(choices, taken, "train", processes, nodes=nodes)
+        runner.run(choices, taken, "evaluate")
         return None
     resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
     for step in resolved["missing"]:
         runner.run(choices, taken, step)
     run = _of(resolved, root)
     if run is None or not run.training:
-        runner.run(choices, taken, "train", ("--resume",) if run else ())
+        runner.run(choices, taken, "train", (*(("--resume",) if run else ()), *processes), nodes=nodes)
         run = _of(resolved, root)
     if run and (not run.evaluation or run.evaluated != resolved["recipe"]):  # an evaluation with other settings does not compare
         runner.run(choices, taken, "evaluate", ("--run", run.name))

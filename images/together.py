@@ -45,7 +45,7 @@ def network_argv(nodes: list[Container]) -> list[list[str]]:
 
 
 def run(nodes: list[Container]) -> int:
-    """Run all of them to their end; returns the highest exit status. When one has ended badly the others end by themselves.
+    """Run all of them to their end; returns the exit status, of one that failed if any did. When one has ended badly the others end by themselves.
 
     Raises:
         Stop: the engine could not make the network, or start one.
@@ -67,7 +67,7 @@ def run(nodes: list[Container]) -> int:
                 _signal(nodes, "SIGKILL")
                 if late or any(end.result()[0] != container.PAUSED for end in done):
                     raise
-            return max(end.result()[0] for end in ends)
+            return max((end.result()[0] for end in ends), key=lambda status: (status not in (0, container.PAUSED), status))
     finally:
         with contextlib.suppress(docker.errors.APIError):
             network.remove()

@@ -57,10 +57,10 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
             "precision": recipe.training.precision, "fsdp": recipe.training.fsdp, **made}  # fmt: skip
 
 
-def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1) -> None:
+def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1, machine: int | None = None) -> None:
     """Raise Stop if weights, adapter and optimizer alone, which is sure, are more than `has` bytes; a model of unknown shape passes.
 
-    With training.fsdp each of the processes holds its part of them.
+    With training.fsdp each of the processes holds its part of them, and has read the whole model before into `machine` bytes of memory.
     """
     try:
         made = estimate(recipe)
@@ -72,6 +72,9 @@ def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1) ->
         shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
         raise Stop(f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})", f"{has / 2**30:.1f} GiB",
                    f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}", "a smaller lora.r, or fewer lora.targets, or a smaller model; on several GPUs --set training.fsdp=true --gpus-per-node N")  # fmt: skip
+    if made and shares > 1 and machine is not None and made[precision]["weights"] > machine:
+        raise Stop(f"{made[precision]['weights'] / 2**30:.1f} GiB of the machine's memory for each of its processes, which read the whole model",
+                   f"{machine / 2**30:.1f} GiB", f"{recipe.model.source}, {precision}, training.fsdp", "fewer processes on each machine")  # fmt: skip
 
 
 def _pass(recipe: Recipe) -> tuple[int, int]:

@@ -37,13 +37,15 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     row = read_rows(folders.formatted_split(recipe, splits(recipe)[1]), 1)[0]
     need_space(run, 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")))
     talker = chat.chat(chat.load_tokenizer(folder), folder)
-    tuned = model.load_adapter(model.load_base(folder, torch.float32), run / "adapter")
+    # in the machine's memory: in float32 it takes twice a GPU's that it was trained on, and the bits are those of every other machine
+    tuned = model.load_adapter(model.load_base(folder, torch.float32, "cpu"), run / "adapter")
     wanted = _asked(recipe, tuned, talker, row)
     merged = tuned.merge_and_unload(safe_merge=True)
     with new_folder(run / "merged") as aside:
         merged.to(_DTYPES[dtype]).save_pretrained(aside, safe_serialization=True)
+        del tuned, merged  # before there are two
         talker.tokenizer.save_pretrained(aside)
-        found = _asked(recipe, model.load_base(aside, torch.float32), chat.chat(chat.load_tokenizer(aside), aside), row)
+        found = _asked(recipe, model.load_base(aside, torch.float32, "cpu"), chat.chat(chat.load_tokenizer(aside), aside), row)
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
             raise Stop(f"logits within {_TOLERANCE[dtype]} of base + adapter", f"{difference:.3f} apart", str(run / "merged"),

@@ -229,6 +229,9 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
     if 0 < training.row_tokens < training.max_length:
         raise Stop(f"training.row_tokens of 0, or at least training.max_length = {training.max_length}", str(training.row_tokens), where,
                    "raise training.row_tokens, or lower training.max_length")  # fmt: skip
+    if training.row_tokens and training.packing != "shared":
+        raise Stop('training.packing = "shared", whose rows training.row_tokens bounds', f"training.packing = {training.packing}", where,
+                   "--set training.row_tokens=0")  # fmt: skip
     if built["model"].width and not built["model"].random:
         raise Stop("model.random = true, for a width of one's own", f"model.width = {built['model'].width}", where, "--set model.random=true")
     if training.early_stopping and not training.heldout_contexts:

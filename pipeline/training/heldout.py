@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from pipeline.errors import Stop
 from pipeline.recipe import Training
-from pipeline.training import batches, sharding
+from pipeline.training import batches, processes, resume, sharding
 from pipeline.training.batches import Encoded
 from pipeline.training.watch import Watch
 
@@ -54,10 +54,12 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         if step % self._settings.heldout_steps and step < state.max_steps:
             return
-        loss = self.loss(model)
+        own = self.loss(model)
+        loss = float(processes.of_first(lambda: own))  # all decide by one: the last bits may be each GPU's own
         self._watch.write({"step": step, "heldout_loss": loss if math.isfinite(loss) else None})
         if self._judge(loss, step):
-            sharding.put_adapter(model, self._folder)
+            with resume.room_for(self._folder, "the best adapter"):
+                sharding.put_adapter(model, self._folder)
         if 0 < self._settings.early_stopping <= self._since:
             control.should_training_stop = True
             control.should_save = False  # no checkpoint here: a resume from it would train on

@@ -20,7 +20,7 @@ from pipeline.errors import Stop
 from pipeline.files import sha256
 from pipeline.recipe import Recipe
 from pipeline.rows import read_rows
-from pipeline.training import batches, heldout, model, processes, sharding
+from pipeline.training import batches, heldout, model, processes, resume, sharding
 from pipeline.training.attention import attend_by_context
 from pipeline.training.batches import Encoded
 from pipeline.training.norms import put_safe_norms
@@ -39,7 +39,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     settings = recipe.training
     kind, why = model.precision(recipe)
     _need_processes(recipe)
-    estimate.need_memory(recipe, kind, model.memory(), processes.count())
+    machine = model.machine_memory() // processes.here()
+    estimate.need_memory(recipe, kind, processes.least(model.memory()), processes.count(), processes.least(machine))
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
@@ -49,6 +50,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     if left_out:
         processes.say(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens")
 
+    model.same_every_time()
     arguments = _arguments(recipe, kind, run)
     adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
@@ -60,12 +62,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         train_dataset=contexts,
         data_collator=Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp),
         callbacks=[each for each in (watch, measured, pausing) if each],
-    )
-    trainer.watch, trainer.checkpoints_kept, trainer.row_by_row, trainer.fsdp = (
-        watch,
-        settings.checkpoints_kept,
-        settings.row_tokens > 0,
-        settings.fsdp,
+        watch=watch,
+        settings=settings,
     )
     watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
@@ -74,9 +72,9 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     pausing.need_done(run)
-    if measured:
-        measured.take_best(adapted)
-    with processes.others_there():
+    with processes.others_there(), resume.room_for(run, "the trained adapter"):
+        if measured:
+            measured.take_best(adapted)
         sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
     best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
@@ -158,7 +156,7 @@ def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
         output_dir=str(run / "checkpoints"),
         seed=settings.seed,
         data_seed=settings.seed,
-        full_determinism=True,
+        full_determinism=False,  # `model.same_every_time` does that, and does not wait for every kernel
         ddp_find_unused_parameters=False,
         use_cpu=model.device() == "cpu",
         fp16=kind == "fp16",

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from pipeline import folders
 from pipeline.errors import Stop
 from pipeline.recipe import Lora, Recipe
+from pipeline.training import processes
 from pipeline.training.batches import Encoded
 
 logging.disable_progress_bar()  # loading and saving take seconds
@@ -26,9 +27,12 @@ def device() -> str:
 
 
 def memory() -> int:
-    """Bytes that a model can have: free on the GPU, or available in the machine (proc(5), MemAvailable)."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+    """Bytes that a process can have for a model: free on its GPU, or its share of the machine's."""
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else machine_memory() // processes.here()
+
+
+def machine_memory() -> int:
+    """Bytes that are available in the machine (proc(5), MemAvailable)."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
@@ -68,8 +72,22 @@ def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
         )
     except (SafetensorError, OSError, ValueError) as error:
+        if "scaled_dot_product_attention" in str(error):
+            raise Stop("a model that Transformers runs with SDPA attention", f"{type(error).__name__}: {error}".splitlines()[0][:200], str(folder),
+                       "use a decoder of a newer kind, such as Llama, Mistral or Phi3") from None  # fmt: skip
         raise _unreadable(error, folder) from None
     return model.to(on or device())
+
+
+def same_every_time() -> None:
+    """Only kernels that give the same bits every time, as torch's notes on reproducibility have it.
+
+    Transformers' full_determinism would also have every kernel waited for (CUDA_LAUNCH_BLOCKING) and all new memory filled with NaN, which
+    change no result. cuBLAS has its workspace from `pipeline.__main__`.
+    """
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def window(config: Any) -> int | None:

@@ -89,6 +89,23 @@ def of_first(make: Callable[[], Any]) -> Any:
     return held[0]
 
 
+def here() -> int:
+    """How many of them this machine, or container, has."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
+
+
+def least(value: int) -> int:
+    """The smallest of all processes' values, on all of them, so that they decide alike."""
+    if count() == 1:
+        return value
+    import torch
+
+    held = [0] * count()
+    with others_there():
+        torch.distributed.all_gather_object(held, value)
+    return min(held)
+
+
 @contextlib.contextmanager
 def others_there() -> Iterator[None]:
     """Turns a broken connection to another process into a message."""

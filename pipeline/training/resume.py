@@ -29,8 +29,12 @@ def clear(checkpoints: Path) -> None:
 
 
 @contextlib.contextmanager
-def room_for(checkpoints: Path) -> Iterator[None]:
-    """Turns a write that failed into a message; what was written of the checkpoint goes, those before it stay.
+def room_for(folder: Path, what: str = "a checkpoint") -> Iterator[None]:
+    """Turns a write that failed into a message.
+
+    Args:
+        folder: where it is written.
+        what: it is, in a few words.
 
     Raises:
         Stop: the disk is full, or the write failed for another reason.
@@ -39,14 +43,14 @@ def room_for(checkpoints: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save and safetensors have their own kinds for a full disk
         lost = processes.count() > 1 and processes.of_connection(error)  # the others hand over their parts of a model that is spread
-        if lost or (
-            type(error) is RuntimeError and not any(mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos"))
-        ):
+        of_torch = isinstance(error, RuntimeError) and not any(
+            mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos")
+        )
+        if lost or of_torch:
             raise
-        clear(checkpoints)
         shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        free = shutil.disk_usage(checkpoints.parent).free / 2**20
-        raise OwnStop("a checkpoint on disk", f"{shown} ({free:,.0f} MiB free)", str(checkpoints),
+        free = shutil.disk_usage(folder.parent).free / 2**20
+        raise OwnStop(f"{what} on disk", f"{shown} ({free:,.0f} MiB free)", str(folder),
                       "free some disk space (old runs are under runs/), then invoke train --resume") from None  # fmt: skip
 
 

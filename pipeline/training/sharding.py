@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from pipeline.errors import Stop
 from pipeline.files import new_folder
 from pipeline.training import processes
 
@@ -26,9 +27,17 @@ def shard(adapted: Any, base: Any, device: str) -> None:
     Args:
         adapted: the PEFT model around `base`.
         device: "cuda" or "cpu".
+
+    Raises:
+        Stop: its decoder's layers are not found.
     """
+    layers = getattr(base.get_decoder(), "layers", None)
+    if layers is None:
+        raise Stop(
+            "a decoder with its layers in .layers, for training.fsdp", type(base).__name__, base.config.name_or_path, "--set training.fsdp=false"
+        )
     mesh = init_device_mesh(device, (processes.count(),))
-    for layer in base.get_decoder().layers:
+    for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(adapted, mesh=mesh)
 

@@ -11,6 +11,8 @@ import torch
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from pipeline.errors import Stop
+from pipeline.recipe import Training
 from pipeline.training import attention, batches, resume, sharding
 from pipeline.training.batches import Encoded
 from pipeline.training.watch import Watch
@@ -20,12 +22,16 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     """A Trainer whose loss is the mean cross entropy, in nats, over the answer tokens of an optimizer step, on all processes together.
 
     The model is one that `give_answer_loss` has been called on, the data set a list of `Encoded`, the collator a `Collator`.
+
+    Args:
+        watch: counts tokens, questions and skipped steps.
+        settings: of the recipe.
     """
 
-    watch: Watch  # counts tokens, questions and skipped steps
-    checkpoints_kept: int
-    row_by_row: bool  # a pass for each row of a batch, so that memory is that of one row
-    fsdp: bool  # the model has been spread over the processes
+    def __init__(self, *given: Any, watch: Watch, settings: Training, **more: Any) -> None:
+        self.watch, self.checkpoints_kept, self.spread = watch, settings.checkpoints_kept, settings.fsdp
+        self.row_by_row = settings.row_tokens > 0  # a pass for each row of a batch, so that memory is that of one row
+        super().__init__(*given, **more)
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None) -> Any:
         """Forward and backward pass of a batch; the loss, detached."""
@@ -54,7 +60,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     def _wrap_model(self, model: Any, *given: Any, **more: Any) -> Any:
         """As it is, where it is spread over the processes: else accelerate, which knows nothing of that, would ask for DistributedDataParallel."""
-        if self.fsdp:
+        if self.spread:
             self.accelerator.prepare_model = functools.partial(type(self.accelerator).prepare_model, self.accelerator, evaluation_mode=True)
         return super()._wrap_model(model, *given, **more)
 
@@ -90,11 +96,16 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         if self.args.should_save:
             resume.clear(checkpoints)
         self.accelerator.wait_for_everyone()
-        with resume.room_for(checkpoints):
-            super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            resume.place(checkpoints, self.state.global_step, self.checkpoints_kept)
+        try:
+            with resume.room_for(checkpoints):
+                super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                resume.place(checkpoints, self.state.global_step, self.checkpoints_kept)
+        except Stop:
+            if self.args.should_save:
+                resume.clear(checkpoints)  # what has been written of it; those before it stay
+            raise
         self.accelerator.wait_for_everyone()
 
 

@@ -63,6 +63,15 @@ def test_a_flag_given_to_one_verb_holds_for_those_after_it(call: Invoke, words: 
     assert done.stdout.count(" -m pipeline ") == 4
 
 
+def test_a_sweep_trains_each_point_in_as_many_processes_as_asked(call: Invoke) -> None:
+    done = call("--dry", "sweep", "--runner", "docker", "--flavor", "cpu", "--set", "lora.r=2,4", "--nodes", "2", "--gpus-per-node", "3")
+    assert done.returncode == 0, done.stderr
+    starts = [line for line in done.stdout.splitlines() if line.startswith("docker run") and "pipeline train" in line]
+    assert [
+        ("--processes 3" in line, f"--node {number % 2}" in line, f"lora.r={2 + 2 * (number // 2)}" in line) for number, line in enumerate(starts)
+    ] == [(True, True, True)] * 4
+
+
 def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
     done = call("--dry", "export", PINTUNE_RUNNER="venv", PINTUNE_RECIPE="mistral")
     assert "runner venv (asked for), flavor cpu" in done.stdout

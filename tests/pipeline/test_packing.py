@@ -145,6 +145,8 @@ def test_a_question_longer_than_a_row_is_refused() -> None:
         batches.pack(CONTEXTS, 45)
     with pytest.raises(Stop, match=r"at least training\.max_length = 2048"):
         load("quickstart", ["training.max_length=2048", "training.row_tokens=2000"])
+    with pytest.raises(Stop, match=r'training\.packing = "shared"'):
+        load("quickstart", ["training.packing=none", "training.row_tokens=4096"])
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])

@@ -244,7 +244,7 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
 
 def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With epochs in halves an epoch is left, and with a learning rate that stays another step would show."""
-    from pipeline.training import loop
+    from pipeline.training import sharding
 
     words = ("--set", "training.epochs=1.5", "--set", 'training.scheduler="constant_with_warmup"', "--set", "data.train_contexts=4")
     assert step("train", *words) == 0
@@ -259,7 +259,7 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "new_folder", dying)
+        patch.setattr(sharding, "new_folder", dying)
         step("train", *words)
     assert step("train", "--resume", *words) == 0
     assert manifest()["training"]["steps"] == 6
