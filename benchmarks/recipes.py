@@ -41,7 +41,7 @@ def main() -> None:
 
 def _estimated(scratch: Path, name: str) -> dict[str, Any]:
     with contextlib.chdir(scratch):
-        recipe = load(name, ["model.random=true", "evaluation.max_new_tokens=48"])
+        recipe = load(name, ["model.random=true"])
         folders.base(recipe).mkdir(parents=True)
         (folders.base(recipe) / "config.json").write_text(json.dumps(architectures.shape(name)))
         made = estimate.estimate(recipe)

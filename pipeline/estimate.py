@@ -3,8 +3,9 @@
     python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16, bf16 and fp32; null without a model
 
 Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for
-grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep. Only answers go through the output head; their
-logits are held in fp32 three times: as such, as probabilities and as gradient. A context is taken to have six questions, as TAT-QA's,
+grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, and what LoRA adds: in half precision a copy of each
+adapted layer's input, and with dropout one more in fp32. Only answers go through the output head, LOGITS_AT_ONCE of their logits at a time, held
+in fp32 three times: as such, as probabilities and as gradient. A context is taken to have six questions, as TAT-QA's,
 the longest of them max_length tokens long: an upper bound for most data, but no promise.
 """
 
@@ -22,6 +23,9 @@ _TRAINED = 8  # weight and gradient in fp32
 _QUESTIONS = 6
 _SHARED = 1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
 _TOKENS_A_QUESTION = 100  # of packed rows of TAT-QA, a context's tokens among its questions
+LOGITS_AT_ONCE = 2**26
+"""Logits that training holds at once: 256 MiB in float32, 1,365 answer tokens of SmolLM2 and 335 of Phi-4-mini."""
+
 _RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
 
 
@@ -39,17 +43,19 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
     tokens, questions = _pass(recipe)
-    answers = rows.answer_limit(recipe) * questions
+    logits = min(rows.answer_limit(recipe) * questions * shape.vocabulary, max(LOGITS_AT_ONCE, shape.vocabulary))
     adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
-    # with checkpointing, the inputs of all layers and the whole of one
-    kept = shape.layers * shape.hidden + shape.kept_per_token if recipe.training.gradient_checkpointing else shape.layers * shape.kept_per_token
+    adapted = shape.inputs(recipe.lora.targets)
     made = {}
     for precision, size in (("fp16", 2), ("bf16", 2), ("fp32", 4)):
+        layer = shape.kept_per_token * size + (adapted * size if size < 4 else 0) + (adapted * 4 if recipe.lora.dropout else 0)
+        # with checkpointing, the inputs of all layers and the whole of one
+        kept = shape.layers * shape.hidden * size + layer if recipe.training.gradient_checkpointing else shape.layers * layer
         parts = {
             "weights": shape.parameters * size,
             "adapter": adapter * _TRAINED,
             "optimizer": adapter * _ADAM,
-            "activations": tokens * kept * size + answers * shape.vocabulary * 4 * 3,
+            "activations": tokens * kept + logits * 4 * 3,
             "runtime": _RUNTIME,
         }
         made[precision] = {**parts, "total": sum(parts.values())}
@@ -106,6 +112,10 @@ class Shape:
         self.parameters = embeddings + self.layers * (sum(a * b for a, b in self.linear.values()) + 2 * self.hidden) + self.hidden
         # inputs of norms and projections, attention's own, and the gate's three
         self.kept_per_token = 5 * self.hidden + 2 * queries + 2 * values + 4 * self.mlp
+
+    def inputs(self, targets: tuple[str, ...]) -> int:
+        """Features that go into the adapted layers of one decoder layer."""
+        return sum(taken[0] for name, taken in self.linear.items() if targets == ("all-linear",) or name in targets)
 
     def lora(self, r: int, targets: tuple[str, ...]) -> int:
         """Trained parameters of LoRA on every layer: r * (in + out) for each target."""

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from pipeline.errors import Stop
+from pipeline.estimate import LOGITS_AT_ONCE
 from pipeline.recipe import Training
 from pipeline.training import attention, batches, resume, sharding
 from pipeline.training.batches import Encoded
@@ -153,11 +155,22 @@ def give_answer_loss(base: Any) -> None:
 def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed cross entropy over the answer tokens of a batch made by `batches.collate`, in float32 or better, and their number.
 
-    Only their positions go through the output head: of a few hundred tokens in a row a handful are answers.
+    Only their positions go through the output head: of a few hundred tokens in a row a handful are answers. And of those no more at once than
+    LOGITS_AT_ONCE allows: a part's logits are computed anew for its backward pass.
     """
     given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids")}
     hidden = base.get_decoder()(**given, use_cache=False, **attention.keywords(base, inputs["position_ids"])).last_hidden_state
     answers = inputs["labels"] != batches.IGNORED
-    logits = base.get_output_embeddings()(hidden[answers])
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.nn.functional.cross_entropy(logits, inputs["labels"][answers], reduction="sum"), answers.sum()
+    head = base.get_output_embeddings()
+    found, wanted = hidden[answers], inputs["labels"][answers]
+    most = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    if len(found) <= most:
+        return _cross_entropy(head, found, wanted), answers.sum()
+    parts = zip(found.split(most), wanted.split(most), strict=True)
+    return torch.stack([checkpoint(_cross_entropy, head, *part, use_reentrant=False) for part in parts]).sum(), answers.sum()
+
+
+def _cross_entropy(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed over the positions of `hidden`, [positions, features], in float32 or better."""
+    logits = head(hidden)
+    return torch.nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="sum")

@@ -108,3 +108,41 @@ def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(Stop, match=r"training\.fsdp=true --gpus-per-node N"):
             estimate.need_memory(chosen, "fp32", has, processes)
     estimate.need_memory(spread, "fp32", has, 2)
+
+
+@pytest.mark.parametrize(("kind", "dropout"), [("phi3", 0.0), ("mistral", 0.0), ("mistral", 0.05)])
+def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) -> None:
+    """What autograd holds for the backward pass of a layer under autocast, in bf16, of a narrow model of each architecture."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from pipeline.training import batches, norms
+    from pipeline.training.trainer import give_answer_loss
+    from tests.models import random_model
+    from tests.pipeline.test_packing import _context
+
+    batch = batches.collate([_context(1, 450, [(25, 10)] * 6)], "shared", 1)
+    shape = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6, "num_key_value_heads": 2}
+
+    def kept(layers: int) -> int:
+        base = random_model(kind, num_hidden_layers=layers, **shape).to(torch.bfloat16)
+        norms.put_safe_norms(base)
+        give_answer_loss(base)
+        adapted = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)).train()
+        own = {weight.untyped_storage().data_ptr() for weight in adapted.parameters()}
+        held: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                held[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+            adapted(**batch)
+        return sum(storage.nbytes() for storage in held.values())
+
+    measured = (kept(3) - kept(1)) / 2 / batch["input_ids"].shape[1]  # bytes a layer and token
+    of = estimate.Shape({**shape, "model_type": kind, "num_hidden_layers": 1, "vocab_size": 96})
+    copies = of.inputs(("all-linear",)) * (2 + (4 if dropout else 0))
+    assert 0.85 < (of.kept_per_token * 2 + copies) / measured < 1.15

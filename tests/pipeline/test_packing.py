@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from pipeline.errors import Stop
 from pipeline.recipe import load
-from pipeline.training import batches
+from pipeline.training import batches, trainer
 from pipeline.training.attention import attend_by_context
 from pipeline.training.batches import Encoded
 from pipeline.training.trainer import Collator, answer_loss
@@ -72,6 +72,21 @@ def test_loss_and_gradients_are_those_of_one_sequence_per_question(kind: str, by
             assert loss == pytest.approx(wanted[0], rel=1e-6), (row_tokens, split)
             for one, other in zip(gradients, wanted[1], strict=True):
                 assert float((one - other).norm()) <= 2e-6 * float(other.norm()) + 1e-12, (row_tokens, split)
+
+
+def test_answers_that_go_through_the_head_in_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of 7 of the 44 answer tokens, none of which is more than the logits that may be held."""
+    model, batch = random_model("llama"), batches.collate(CONTEXTS, "shared", 1)
+    wanted = _loss_and_gradients(model, [batch])
+    sizes: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda module, given, made: sizes.append(made.numel()))
+    monkeypatch.setattr(trainer, "LOGITS_AT_ONCE", 700)
+    loss, gradients = _loss_and_gradients(model, [batch])
+    assert len(sizes) > 2
+    assert max(sizes) <= 700
+    assert loss == pytest.approx(wanted[0], rel=1e-12)
+    for one, other in zip(gradients, wanted[1], strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
