@@ -146,6 +146,7 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
 
 
 def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+    import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]  # not a dependency: the peer
 
@@ -154,6 +155,7 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
 
     rows = [{"input_ids": context.prefix + rest + answer, "completion_mask": [0] * len(context.prefix + rest) + [1] * len(answer)}
             for context in contexts for rest, answer in context.questions]  # fmt: skip
+    torch.use_deterministic_algorithms(False)  # what Pintune pays for and its peer does not
     base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
     if _attention() != "sdpa":
         base.set_attn_implementation(_attention())

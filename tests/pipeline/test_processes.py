@@ -62,9 +62,11 @@ SPREAD = ("--processes", "2", "--set", "training.fsdp=true")
 
 
 def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
-    """Rows of 2000 tokens, of which the two processes have unlike numbers; held-out loss and the best adapter; killed, and resumed."""
-    words = ("--set", "data.train_contexts=6", "--set", "training.batch_contexts=3", "--set", "training.epochs=3", "--set", "training.row_tokens=2000",
-             "--set", "training.heldout_contexts=1", "--set", "training.heldout_steps=2")  # fmt: skip
+    """Rows of 2000 tokens, of which the two processes have unlike numbers, two batches a step, with checkpointing; held-out loss and the best
+    adapter; killed, and resumed; told to stop, and resumed."""
+    chosen = {"batch_contexts": 3, "epochs": 6, "row_tokens": 2000, "accumulation": 2, "gradient_checkpointing": "true", "heldout_contexts": 1,
+              "heldout_steps": 2}  # fmt: skip
+    words = ("--set", "data.train_contexts=6", *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")))
     assert step("train", *words) == 0
     wanted, alone = _curve(), manifest()["training"]
     os.rename("runs", "runs-alone")
@@ -78,9 +80,14 @@ def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place
     assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0  # a whole adapter, as any other
     os.rename("runs", "runs-whole")
     process = begin(*words, *SPREAD)
-    until(lambda: [path for path in saved() if path.name == "checkpoint-3"], process)
+    until(lambda: [path for path in saved() if path.name == "checkpoint-2"], process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    process = begin(*words, *SPREAD, "--resume")
+    until(lambda: [path for path in saved() if path.name == "checkpoint-4"], process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, out
     status, out = finish(*words, *SPREAD, "--resume")
     assert status == 0, out
     assert "going on from" in out
