@@ -23,7 +23,8 @@ import json
 import time
 from typing import Any
 
-from benchmarks.machine import RESULTS, encoded, facts, tatqa
+from benchmarks.machine import RESULTS, encoded, facts, moments, tatqa
+from benchmarks.machine import losses as losses_of
 
 ROW_TOKENS, CONTEXTS, ROUNDS = 4096, 64, 2
 MODELS = ("mistral-7b-instruct", "phi-4-mini-reasoning")
@@ -74,8 +75,9 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
                 trainer = way(recipe, contexts, talker)
-                took, losses[who] = _second_epoch(trainer)
-                seconds[who].append(round(took, 3))
+                seen = moments(trainer, "on_epoch_begin", "on_epoch_end")
+                losses[who] = losses_of(trainer)
+                seconds[who].append(round(seen[3] - seen[2], 3))  # the second epoch
                 memory[who] = torch.cuda.max_memory_allocated() if cuda else 0
                 shape = _operations(trainer.model, contexts)
                 del trainer
@@ -89,31 +91,6 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
                                                                       "TRL": sum(each.separate_length for each in contexts)},
             "seconds": seconds, "losses": losses, "peak_memory_bytes": memory, "ratio": round(best["TRL"] / best["Pintune"], 2),
             "matrix_tflops": round(rate / 1e12, 1), "model_tflops": {who: round(shape[who] / best[who] / 1e12, 1) for who in best}}  # fmt: skip
-
-
-def _second_epoch(trainer: Any) -> tuple[float, list[float]]:
-    """Seconds of the second of two epochs, and the losses of all steps."""
-    import torch
-    from transformers import PrinterCallback, TrainerCallback
-
-    moments: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_epoch_begin(self, *given: Any, **more: Any) -> None:
-            self._now()
-
-        def on_epoch_end(self, *given: Any, **more: Any) -> None:
-            self._now()
-
-        def _now(self) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            moments.append(time.monotonic())
-
-    trainer.add_callback(Clock())
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return moments[3] - moments[2], [each["loss"] for each in trainer.state.log_history if "loss" in each]
 
 
 def _common(recipe: Any) -> dict[str, Any]:

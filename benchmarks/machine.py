@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
     from pipeline import fetch, rows
     from pipeline.recipe import load
 
-    mirror = os.path.abspath(os.environ["PINTUNE_MIRROR"])  # noqa: PTH100
+    mirror = str(Path(os.environ["PINTUNE_MIRROR"]).absolute())
     with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
         os.environ["PINTUNE_MIRROR"] = mirror
         recipe = load(name, ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings])
@@ -65,3 +66,26 @@ def encoded(recipe: Any) -> tuple[Any, list[Any]]:
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     return talker, batches.encode(talker, rows.read_rows(folders.formatted_split(recipe, "dev"), 0), recipe.training.max_length)[0]
+
+
+def moments(trainer: Any, *events: str) -> list[float]:
+    """Train to the end; the moments, in seconds of no certain beginning, of a TrainerCallback's events such as on_step_begin."""
+    import torch
+    from transformers import PrinterCallback, TrainerCallback
+
+    seen: list[float] = []
+
+    def now(*given: Any, **more: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seen.append(time.monotonic())
+
+    trainer.add_callback(type("Clock", (TrainerCallback,), dict.fromkeys(events, now)))
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return seen
+
+
+def losses(trainer: Any) -> list[float]:
+    """The loss of each step of a Trainer that has trained."""
+    return [each["loss"] for each in trainer.state.log_history if "loss" in each]

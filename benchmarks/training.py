@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from typing import Any
 
-from benchmarks.machine import RESULTS, encoded, facts, tatqa
+from benchmarks.machine import RESULTS, encoded, facts, moments, tatqa
+from benchmarks.machine import losses as losses_of
 
 FILE = RESULTS / "training.json"
 CONTEXTS, BATCH_CONTEXTS, QUESTIONS, ROUNDS = 3, 1, 6, 2
@@ -41,33 +41,15 @@ def _measured() -> dict[str, Any]:
         for _ in range(ROUNDS):
             for name, way in (("Pintune", _ours), ("Trainer", _stock)):
                 trainer = way(recipe, contexts, talker)
-                took, losses[name] = _timed(trainer)
-                seconds[name].append(round(took, 2))
+                seen = moments(trainer, "on_step_begin", "on_step_end")
+                losses[name] = losses_of(trainer)
+                seconds[name].append(round(seen[-1] - seen[0], 2))
                 print(name, seconds[name][-1], losses[name], flush=True)
     questions = CONTEXTS * QUESTIONS
     apart = max(abs(a - b) / b for a, b in zip(losses["Pintune"], losses["Trainer"], strict=True))
     return {"contexts": CONTEXTS, "questions": questions, "batch_contexts": BATCH_CONTEXTS, "rounds": ROUNDS, "seconds": seconds, "losses": losses,
             "tokens": {"Pintune": sum(each.packed_length for each in contexts), "Trainer": sum(each.separate_length for each in contexts)},
             "largest_relative_loss_difference": apart, "ratio": round(min(seconds["Trainer"]) / min(seconds["Pintune"]), 2)}  # fmt: skip
-
-
-def _timed(trainer: Any) -> tuple[float, list[float]]:
-    """Seconds from the first step's begin to the last one's end, and the loss of each step."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    moments: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, *given: Any, **more: Any) -> None:
-            moments.append(time.monotonic())
-
-        def on_step_end(self, *given: Any, **more: Any) -> None:
-            moments.append(time.monotonic())
-
-    trainer.add_callback(Clock())
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return moments[-1] - moments[0], [each["loss"] for each in trainer.state.log_history if "loss" in each]
 
 
 def _arguments(batch: int, learning_rate: float) -> Any:

@@ -1,8 +1,10 @@
-"""Random models of a few thousand weights, in float64, of the architectures that Pintune trains."""
+"""Random models of a few thousand weights, in float64, of the architectures that Pintune trains, and contexts of random ids for them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from pipeline.training.batches import Encoded
 
 KINDS = ("llama", "mistral", "phi3", "phi3, longrope")
 
@@ -31,3 +33,24 @@ def random_model(kind: str, seed: int = 3, **shape: Any) -> Any:
         ),
     }
     return made[kind]().double().eval()
+
+
+def random_context(seed: int, prefix: int, questions: list[tuple[int, int]]) -> Encoded:
+    """A context of random ids, with questions of so many tokens of prompt and answer."""
+    import torch
+
+    draw = torch.Generator().manual_seed(seed)
+
+    def ids(count: int) -> list[int]:
+        return [int(each) for each in torch.randint(3, 90, (count,), generator=draw)]
+
+    return Encoded(ids(prefix), [(ids(rest), ids(answer)) for rest, answer in questions])
+
+
+CONTEXTS = [
+    random_context(1, 40, [(5, 3), (7, 2), (4, 6), (9, 1)]),
+    random_context(2, 12, [(5, 3)]),
+    random_context(3, 25, [(3, 2), (3, 2), (11, 4)]),
+    random_context(4, 0, [(6, 3), (2, 2)]),  # nothing shared
+    random_context(5, 57, [(5, 5), (6, 2)]),
+]

@@ -133,8 +133,9 @@ class Collator:
             batch["labels"].fill_(batches.IGNORED)
         if self.even and self.row_tokens:
             most = max(len(batches.pack(share or contexts[:1], self.row_tokens)) for share in shares)
-            batch = {name: torch.cat([each, *[each[:1]] * (most - len(each))]) for name, each in batch.items()}
-            batch["labels"][len(batches.pack(own or contexts[:1], self.row_tokens)) :] = batches.IGNORED
+            rows = len(batch["labels"])
+            batch = {name: torch.cat([each, *[each[:1]] * (most - rows)]) for name, each in batch.items()}
+            batch["labels"][rows:] = batches.IGNORED
         tokens = sum(each.packed_length if self.packing == "shared" else each.separate_length for each in contexts)
         return {**batch, "seen": torch.tensor([tokens, sum(len(each.questions) for each in contexts)])}
 

@@ -118,10 +118,9 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
 
     from pipeline.training import batches, norms
     from pipeline.training.trainer import give_answer_loss
-    from tests.models import random_model
-    from tests.pipeline.test_packing import _context
+    from tests.models import random_context, random_model
 
-    batch = batches.collate([_context(1, 450, [(25, 10)] * 6)], "shared", 1)
+    batch = batches.collate([random_context(1, 450, [(25, 10)] * 6)], "shared", 1)
     shape = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6, "num_key_value_heads": 2}
 
     def kept(layers: int) -> int:

@@ -15,31 +15,11 @@ from pipeline.errors import Stop
 from pipeline.recipe import load
 from pipeline.training import batches, trainer
 from pipeline.training.attention import attend_by_context
-from pipeline.training.batches import Encoded
 from pipeline.training.trainer import Collator, answer_loss
-from tests.models import KINDS, random_model
+from tests.models import CONTEXTS, KINDS, random_context, random_model
 from tests.steps import latest, step
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def _context(seed: int, prefix: int, questions: list[tuple[int, int]]) -> Encoded:
-    """A context of random ids, with questions of so many tokens of prompt and answer."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def ids(count: int) -> list[int]:
-        return [int(each) for each in torch.randint(3, 90, (count,), generator=draw)]
-
-    return Encoded(ids(prefix), [(ids(rest), ids(answer)) for rest, answer in questions])
-
-
-CONTEXTS = [
-    _context(1, 40, [(5, 3), (7, 2), (4, 6), (9, 1)]),
-    _context(2, 12, [(5, 3)]),
-    _context(3, 25, [(3, 2), (3, 2), (11, 4)]),
-    _context(4, 0, [(6, 3), (2, 2)]),  # nothing shared
-    _context(5, 57, [(5, 5), (6, 2)]),
-]
 
 
 def _loss_and_gradients(model: Any, made: list[dict[str, torch.Tensor]]) -> tuple[float, list[torch.Tensor]]:
@@ -138,7 +118,7 @@ def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
 @given(some.lists(some.tuples(some.integers(0, 40), some.lists(some.tuples(some.integers(1, 9), some.integers(1, 5)), min_size=1, max_size=6)),
                   min_size=1, max_size=12), some.integers(54, 200))  # fmt: skip
 def test_every_question_lies_in_one_row_that_is_not_too_full(shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int) -> None:
-    contexts = [_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
+    contexts = [random_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
     rows = batches.pack(contexts, row_tokens)
     filled = [sum(each.packed_length for each in row) for row in rows]
     assert max(filled) <= row_tokens
@@ -150,7 +130,7 @@ def test_every_question_lies_in_one_row_that_is_not_too_full(shapes: list[tuple[
 
 
 def test_rows_are_evenly_filled() -> None:
-    contexts = [_context(seed, 20 + 3 * seed, [(4, 2)] * 3) for seed in range(16)]
+    contexts = [random_context(seed, 20 + 3 * seed, [(4, 2)] * 3) for seed in range(16)]
     filled = [sum(each.packed_length for each in row) for row in batches.pack(contexts, 400)]
     assert max(filled) < 1.2 * min(filled)
 

@@ -15,6 +15,7 @@ import pytest
 from pipeline.training import batches
 from pipeline.training.trainer import Collator
 from tests.conftest import ROOT
+from tests.models import CONTEXTS
 from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -154,8 +155,6 @@ for overflows in (False, True):
 
 
 def test_processes_that_meet_in_every_pass_have_the_same_number_of_rows() -> None:
-    from tests.pipeline.test_packing import CONTEXTS
-
     shares = [Collator("shared", 1, 80, number, 2, even=True)(CONTEXTS[:3]) for number in range(2)]
     uneven = [Collator("shared", 1, 80, number, 2)(CONTEXTS[:3]) for number in range(2)]
     assert len(uneven[0]["labels"]) != len(uneven[1]["labels"])
