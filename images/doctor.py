@@ -113,8 +113,10 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
 
 def _disk(cuda: bool) -> Finding:
     free, needed = shutil.disk_usage(matrix.ROOT).free / 2**30, 30 if cuda else 10
-    shown = f"{free:.0f} GiB free at {matrix.ROOT}"
-    return Finding("ok", "disk", shown) if free >= needed else Finding("wrong", "disk", shown, f"free {needed} GiB: an image, a model and its runs")
+    shown = f"{free:.1f} GiB free at {matrix.ROOT}"
+    if free >= needed:
+        return Finding("ok", "disk", shown)
+    return Finding("wrong", "disk", shown, f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}")
 
 
 def _memory() -> Finding:

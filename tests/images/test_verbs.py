@@ -151,12 +151,13 @@ def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path)
 
 def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
     done = call("doctor", **NO_ENGINE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for what in ("Python", "Docker engine", "disk", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
-        assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), what
+    for what in ("Python", "Docker engine", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
+        assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert "-> invoke build --runner venv" in done.stdout
     told = json.loads(call("doctor", "--json", **NO_ENGINE).stdout)
-    assert (told["flavor"], told["wrong"]) == ("cpu", 0)
+    wrong = {each["what"] for each in told["findings"] if each["severity"] == "wrong"}
+    assert wrong <= {"disk"}  # how much is free is this machine's
+    assert (told["flavor"], told["wrong"], done.returncode) == ("cpu", len(wrong), bool(wrong))
     assert {"severity", "what", "found", "remedy"} == set(told["findings"][0])
 
 
