@@ -43,11 +43,15 @@ def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any
 
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
     """Raise Stop unless model and data are what they were; names the files that differ."""
-    before, after = _flat(then), _flat(now)
-    differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    if differing:
-        raise Stop("the model and data that the run was trained with", f"others: {', '.join(differing)}", str(where),
+    if others := differing(then, now):
+        raise Stop("the model and data that the run was trained with", f"others: {', '.join(others)}", str(where),
                    "bring them back, or start anew with invoke train")  # fmt: skip
+
+
+def differing(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The files, by their keys in `inputs`, that are not the same in both."""
+    before, after = _flat(then), _flat(now)
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
 def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ The recipe, and which of evaluation and export follow, are those of the run's ma
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,8 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
         raise Stop(f"{then} processes, as {run.parent.name}/{run.name} had", str(processes.count()), str(run / "manifest.json"),
                    f"invoke reproduce {run.parent.name}/{run.name}, which starts as many")  # fmt: skip
     recipes = {name: resolve(recipe.name, made[name].get("recipe", made["recipe"])) for name in ("evaluation", "export") if name in made}
-    for each in recipes.values():
-        if stale := rows.unformatted(each):
-            raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(each)),
-                       f"invoke data {shaping(each)}")  # fmt: skip
-    for split in splits(recipe):
-        fetch.check_raw(recipe, split)
-    manifest.need_same(made["inputs"], manifest.inputs(recipe), run / "manifest.json")
+    processes.join()
+    processes.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
     again, now = start.train(recipe, False, say, newest=False)
     if processes.number() > 0:
         return None
@@ -57,6 +52,16 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
              "environment": reasons(made["environment"], now["environment"])}  # fmt: skip
     write_json(again / "reproduction.json", found)
     return found
+
+
+def _need_inputs(recipe: Recipe, others: Iterable[Recipe], run: Path, made: dict[str, Any]) -> None:
+    for each in others:
+        if stale := rows.unformatted(each):
+            raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(each)),
+                       f"invoke data {shaping(each)}")  # fmt: skip
+    for split in splits(recipe):
+        fetch.check_raw(recipe, split)
+    manifest.need_same(made["inputs"], manifest.inputs(recipe), run / "manifest.json")
 
 
 def _same(run: Path, again: Path, name: str, before: str, now: str | None) -> bool:

@@ -12,6 +12,7 @@ from pipeline import fetch, folders, manifest, rows, runs
 from pipeline.errors import Stop, need_space
 from pipeline.recipe import Recipe, as_values
 from pipeline.sources import splits
+from pipeline.training import processes
 
 
 def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool = True) -> tuple[Path, dict[str, Any]]:
@@ -23,16 +24,12 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool
     Raises:
         Stop: data or model missing, nothing to resume, a recipe that changed since, no disk space, or what the training itself raises.
     """
-    lacking = fetch.missing(recipe)
-    if lacking:
-        raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
-    if stale := rows.unformatted(recipe):
-        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", str(folders.formatted(recipe)), "invoke data")
-    need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
-    inputs = manifest.inputs(recipe)
-    from pipeline.training import loop, processes  # torch is heavy: only once everything is there
-
     processes.join()
+    inputs = processes.each(lambda: _inputs(recipe))
+    first_has = processes.of_all(inputs)[0]
+    processes.each(lambda: _need_alike(first_has, inputs))
+    from pipeline.training import loop  # torch is heavy: only once everything is there
+
     first = processes.number() == 0
     held = contextlib.ExitStack()  # no other process trains in the run's folder
     if done := processes.of_first(lambda: runs.finished_already(recipe) if resume else None):
@@ -53,10 +50,30 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool
     return run, made
 
 
+def _inputs(recipe: Recipe) -> dict[str, Any]:
+    """The hashes of what training reads, which is all there."""
+    lacking = fetch.missing(recipe)
+    if lacking:
+        raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
+    if stale := rows.unformatted(recipe):
+        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", str(folders.formatted(recipe)), "invoke data")
+    need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
+    return manifest.inputs(recipe)
+
+
+def _need_alike(first_has: dict[str, Any], own: dict[str, Any]) -> None:
+    """Processes on other machines read files of their own."""
+    if others := manifest.differing(first_has, own):
+        raise Stop(
+            "the model and data of the first process",
+            f"others: {', '.join(others)}",
+            "data/ and models/",
+            "the same invoke fetch data on every machine",
+        )
+
+
 def _place(recipe: Recipe, resume: bool, inputs: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack) -> tuple[Path, Path | None]:
     """The run's folder, and the checkpoint to go on from."""
-    from pipeline.training import processes
-
     if not resume:
         run = runs.create(recipe, inputs, processes.count())
         held.enter_context(runs.hold(run))

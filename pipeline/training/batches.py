@@ -104,6 +104,13 @@ def lay_out(rows: Sequence[Sequence[Encoded]], pad: int) -> dict[str, torch.Tens
     return {"input_ids": ids, "position_ids": positions, "labels": labels, "attention_mask": mask.unsqueeze(1)}
 
 
+def passes(batch: dict[str, torch.Tensor], row_tokens: int) -> list[dict[str, torch.Tensor]]:
+    """A batch in the parts that go through the model at once: rows with a budget one by one, so that memory is that of one row, else all."""
+    if not row_tokens:
+        return [batch]
+    return [{name: each[number : number + 1] for name, each in batch.items()} for number in range(len(batch["labels"]))]
+
+
 def pack(contexts: Sequence[Encoded], row_tokens: int = 0) -> list[list[Encoded]]:
     """Contexts as rows of at most `row_tokens` tokens (0: those of the longest), in as few rows as the greedy rule finds, evenly filled.
 

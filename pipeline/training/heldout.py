@@ -18,6 +18,7 @@ from pipeline.errors import Stop
 from pipeline.recipe import Training
 from pipeline.training import batches, processes, resume, sharding
 from pipeline.training.batches import Encoded
+from pipeline.training.trainer import Collator
 from pipeline.training.watch import Watch
 
 
@@ -36,11 +37,14 @@ def divide(contexts: list[Encoded], count: int) -> tuple[list[Encoded], list[Enc
 class HeldOut(TrainerCallback):  # type: ignore[misc]
     """Measures every `heldout_steps` steps and after the last, into metrics.jsonl as heldout_loss (nats per answer token).
 
-    What it must know after a resume, the lowest loss and how long ago that was, stands in metrics.jsonl too. Every process measures all.
+    What it must know after a resume, the lowest loss and how long ago that was, stands in metrics.jsonl too.
+
+    Args:
+        collate: contexts as a batch, of which each process gets its share, as in training.
     """
 
-    def __init__(self, contexts: Sequence[Encoded], settings: Training, pad: int, run: Path, watch: Watch) -> None:
-        self._contexts, self._settings, self._pad, self._watch = contexts, settings, pad, watch
+    def __init__(self, contexts: Sequence[Encoded], settings: Training, collate: Collator, run: Path, watch: Watch) -> None:
+        self._contexts, self._settings, self._collate, self._watch = contexts, settings, collate, watch
         self._folder = run / "best"
         self.best: tuple[float, int] | None = None  # loss and step
         self._since = 0  # measures since then
@@ -54,8 +58,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         if step % self._settings.heldout_steps and step < state.max_steps:
             return
-        own = self.loss(model)
-        loss = float(processes.of_first(lambda: own))  # all decide by one: the last bits may be each GPU's own
+        loss = self.loss(model)
         self._watch.write({"step": step, "heldout_loss": loss if math.isfinite(loss) else None})
         if self._judge(loss, step):
             with resume.room_for(self._folder, "the best adapter"):
@@ -73,18 +76,20 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def loss(self, model: Any) -> float:
-        """Mean cross entropy over the answer tokens of all contexts held out, in nats."""
+        """Mean cross entropy over the answer tokens of all contexts held out, in nats; the same number on every process."""
         settings, device = self._settings, next(model.parameters()).device
         total, tokens = 0.0, 0
         model.eval()
         for start in range(0, len(self._contexts), settings.batch_contexts):
             chosen = self._contexts[start : start + settings.batch_contexts]
-            batch = batches.collate(chosen, settings.packing, self._pad, settings.row_tokens)
-            for row in range(len(batch["labels"])):  # one by one, as little memory as training takes
-                summed, answers = model(**{name: each[row : row + 1].to(device) for name, each in batch.items()})
+            batch = self._collate(chosen)
+            del batch["seen"]
+            for part in batches.passes(batch, settings.row_tokens):
+                summed, answers = model(**{name: each.to(device) for name, each in part.items()})
                 total, tokens = total + float(summed), tokens + int(answers)
         model.train()
-        return total / tokens
+        shares = processes.of_all((total, tokens))
+        return float(sum(loss for loss, _ in shares) / sum(count for _, count in shares))
 
     def take_best(self, model: Any) -> None:
         """Give the model the adapter of the lowest loss."""

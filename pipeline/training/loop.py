@@ -37,7 +37,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         Paused: it was told to stop, and has saved.
     """
     settings = recipe.training
-    kind, why = model.precision(recipe)
+    kind, why = processes.each(lambda: model.precision(recipe))
     _need_processes(recipe)
     machine = model.machine_memory() // processes.here()
     estimate.need_memory(recipe, kind, processes.least(model.memory()), processes.count(), processes.least(machine))
@@ -55,12 +55,13 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
     watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
-    measured = heldout.HeldOut(held_out, settings, pad, run, watch) if held_out else None
+    collator = Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp)
+    measured = heldout.HeldOut(held_out, settings, collator, run, watch) if held_out else None
     trainer = AnswerTrainer(
         model=adapted,
         args=arguments,
         train_dataset=contexts,
-        data_collator=Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp),
+        data_collator=collator,
         callbacks=[each for each in (watch, measured, pausing) if each],
         watch=watch,
         settings=settings,

@@ -66,27 +66,45 @@ def join() -> None:
         torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=_SILENCE)
 
 
+def of_all(value: Any) -> list[Any]:
+    """Every process's value, in their order, on all of them."""
+    if count() == 1:
+        return [value]
+    import torch
+
+    held = [None] * count()
+    with others_there():
+        torch.distributed.all_gather_object(held, value)
+    return held
+
+
+def each(make: Callable[[], Any]) -> Any:
+    """What every process makes for itself.
+
+    Raises:
+        Stop: one of them could not make it; on all of them, so that none waits for it.
+    """
+    if count() == 1:
+        return make()
+    made, stopped = None, None
+    try:
+        made = make()
+    except Stop as stop:
+        stopped = (stop.wanted, stop.found, stop.where, stop.todo)
+    for process, parts in enumerate(of_all(stopped)):
+        if parts:
+            wanted, found, where, todo = parts
+            raise Stop(wanted, found, where if process == 0 else f"{where}, on process {process}", todo)
+    return made
+
+
 def of_first(make: Callable[[], Any]) -> Any:
     """What the first process makes, on all of them.
 
     Raises:
         Stop: it could not make it; on all of them.
     """
-    if count() == 1:
-        return make()
-    import torch
-
-    held: list[Any] = [None, None]
-    if number() == 0:
-        try:
-            held[0] = make()
-        except Stop as stop:
-            held[1] = (stop.wanted, stop.found, stop.where, stop.todo)
-    with others_there():
-        torch.distributed.broadcast_object_list(held, src=0)
-    if held[1]:
-        raise Stop(*held[1])
-    return held[0]
+    return of_all(each(lambda: make() if number() == 0 else None))[0]
 
 
 def here() -> int:
@@ -96,14 +114,7 @@ def here() -> int:
 
 def least(value: int) -> int:
     """The smallest of all processes' values, on all of them, so that they decide alike."""
-    if count() == 1:
-        return value
-    import torch
-
-    held = [0] * count()
-    with others_there():
-        torch.distributed.all_gather_object(held, value)
-    return min(held)
+    return int(min(of_all(value)))
 
 
 @contextlib.contextmanager

@@ -32,16 +32,15 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     def __init__(self, *given: Any, watch: Watch, settings: Training, **more: Any) -> None:
         self.watch, self.checkpoints_kept, self.spread = watch, settings.checkpoints_kept, settings.fsdp
-        self.row_by_row = settings.row_tokens > 0  # a pass for each row of a batch, so that memory is that of one row
+        self.row_tokens = settings.row_tokens
         super().__init__(*given, **more)
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None) -> Any:
         """Forward and backward pass of a batch; the loss, detached."""
         self.watch.saw(*inputs.pop("seen").tolist())
-        rows = [{name: each[number : number + 1] for name, each in inputs.items()} for number in range(len(inputs["labels"]))]
-        *before, last = rows if self.row_by_row else [inputs]
+        *before, last = batches.passes(inputs, self.row_tokens)
         with self.accelerator.no_sync(model):  # processes, which may have rows of another number, meet once a batch
-            losses = [super(AnswerTrainer, self).training_step(model, row, num_items_in_batch) for row in before]
+            losses = [super(AnswerTrainer, self).training_step(model, each, num_items_in_batch) for each in before]
         return torch.stack([*losses, super().training_step(model, last, num_items_in_batch)]).sum()
 
     def compute_loss(

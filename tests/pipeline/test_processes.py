@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +17,18 @@ from pipeline.training import batches
 from pipeline.training.trainer import Collator
 from tests.conftest import ROOT
 from tests.models import CONTEXTS
-from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
+from tests.steps import begin, finish, latest, manifest, saved, step, until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_two_processes_make_the_steps_of_one(place: Path) -> None:
-    """Five contexts in threes: the last step of an epoch leaves one process with nothing. Then told to stop, and resumed."""
-    words = ("--set", "data.train_contexts=5", "--set", "training.batch_contexts=2", "--set", "training.epochs=3")
+    """Five contexts in twos, and one held out: the last step of an epoch, and the measure, leave one process with nothing. Then told to stop, and
+    resumed."""
+    words = ("--set", "data.train_contexts=6", "--set", "training.batch_contexts=2", "--set", "training.epochs=3",
+             "--set", "training.heldout_contexts=1", "--set", "training.heldout_steps=4")  # fmt: skip
     assert step("train", *words) == 0
-    wanted, alone = losses(), manifest()["training"]
+    wanted, alone = _curve(), manifest()["training"]
     os.rename("runs", "runs-whole")
     together = ("--processes", "2")
     process = begin(*words, *together)
@@ -39,7 +42,7 @@ def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     status, out = finish("--resume", *words, *together)
     assert status == 0, out
     assert out.count("going on from") == 1
-    assert losses() == pytest.approx(wanted, rel=1e-4)
+    _need_same_curve(wanted)
     made = manifest()["training"]
     assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
 
@@ -65,15 +68,15 @@ SPREAD = ("--processes", "2", "--set", "training.fsdp=true")
 def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
     """Rows of 2000 tokens, of which the two processes have unlike numbers, two batches a step, with checkpointing; held-out loss and the best
     adapter; killed, and resumed; told to stop, and resumed."""
-    chosen = {"batch_contexts": 3, "epochs": 6, "row_tokens": 2000, "accumulation": 2, "gradient_checkpointing": "true", "heldout_contexts": 1,
+    chosen = {"batch_contexts": 3, "epochs": 6, "row_tokens": 2000, "accumulation": 2, "gradient_checkpointing": "true", "heldout_contexts": 3,
               "heldout_steps": 2}  # fmt: skip
-    words = ("--set", "data.train_contexts=6", *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")))
+    words = ("--set", "data.train_contexts=8", *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")))
     assert step("train", *words) == 0
     wanted, alone = _curve(), manifest()["training"]
     os.rename("runs", "runs-alone")
     status, out = finish(*words, *SPREAD)
     assert status == 0, out
-    assert [key for line, other in zip(_curve(), wanted, strict=True) for key in line if line[key] != pytest.approx(other[key], rel=1e-4)] == []
+    _need_same_curve(wanted)
     made = manifest()["training"]
     assert (made["processes"], made["tokens"], made["best_step"]) == (2, alone["tokens"], alone["best_step"])
     kept, last = (latest() / name / "adapter_model.safetensors" for name in ("best", "adapter"))
@@ -99,6 +102,41 @@ def _curve() -> list[dict[str, float]]:
     keys = ("step", "loss", "heldout_loss", "grad_norm", "tokens", "questions")
     lines = map(json.loads, (latest() / "metrics.jsonl").read_text().splitlines())
     return [{key: line[key] for key in keys if key in line} for line in lines]
+
+
+def _need_same_curve(wanted: list[dict[str, float]]) -> None:
+    assert [key for line, other in zip(_curve(), wanted, strict=True) for key in line if line[key] != pytest.approx(other[key], rel=1e-4)] == []
+
+
+ELSEWHERE = """
+import os, sys
+if os.environ["RANK"] == "1":
+    os.chdir("other")
+from pipeline.__main__ import main
+sys.exit(main(["train", "--recipe", "tiny.toml", "--set", "training.batch_contexts=2"]))
+"""
+
+
+@pytest.mark.parametrize(("file", "change", "said"), [
+    ("models/tiny/config.json", None, ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"]),
+    ("models/tiny/generation_config.json", "{}", ["wanted: the model and data of the first process", "found: others: model.files.generation_config.json"]),
+])  # fmt: skip
+def test_a_machine_without_the_others_model_ends_all_with_a_word(place: Path, file: str, change: str | None, said: list[str]) -> None:
+    """As torchrun on several machines has it, each with a disk of its own."""
+    Path("other").mkdir()
+    for name in ("data", "models"):
+        shutil.copytree(name, Path("other", name))
+    shutil.copy("tiny.toml", "other")
+    Path("look.py").write_text(ELSEWHERE)
+    if change is None:
+        Path("other", file).unlink()
+    else:
+        Path("other", file).write_text(change)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "look.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    assert [done.stderr.count(words) for words in said] == [1] * len(said), done.stderr
+    assert not list(Path("runs").glob("*/[0-9]*"))
 
 
 SPREAD_MODEL = """
