@@ -13,10 +13,11 @@ _HEAD = ("run", "questions", "EM base", "tuned", "F1", "loss", "time", "adapter"
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and of what its files say: recipe values as they were resolved, training, evaluation; empty where there are none."""
+    """A run's folder, and of what its files say: recipe values as they were resolved, inputs, training, evaluation; empty where there are none."""
 
     folder: Path
     recipe: dict[str, Any]
+    inputs: dict[str, Any]  # hashes of model and data
     training: dict[str, Any]
     evaluation: dict[str, Any]
     evaluated: dict[str, Any]  # recipe values that it was evaluated with
@@ -90,9 +91,9 @@ def _row(run: Run, differing: str) -> tuple[str, ...]:
 
 def _read(folder: Path) -> Run:
     manifest, evaluation, unfinished = (_json(folder / f"{name}.json") for name in ("manifest", "evaluation", "unfinished"))
-    recipe = manifest.get("recipe") or unfinished.get("recipe") or {}
+    started = manifest or unfinished
     return Run(
-        folder, recipe if isinstance(recipe, dict) else {}, manifest.get("training") or {}, evaluation, _of(manifest.get("evaluation"), "recipe")
+        folder, _of(started, "recipe"), _of(started, "inputs"), manifest.get("training") or {}, evaluation, _of(manifest.get("evaluation"), "recipe")
     )
 
 

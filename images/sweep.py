@@ -34,7 +34,7 @@ def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     for override in overrides:
         key, _, text = override.partition("=")
         values = re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|'[^']*'|[^,])+", text)
-        each.append([f"{key}={value.strip()}" for value in values] or [override])
+        each.append(list(dict.fromkeys(f"{key}={value.strip()}" for value in values)) or [override])
     if all(len(values) == 1 for values in each):
         raise Stop("settings to compare", "one value for each key", "--set", "for example: invoke sweep --set lora.r=8,16,32")
     return list(itertools.product(*each))
@@ -101,8 +101,10 @@ def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...],
         runner.run(choices, taken, "evaluate")
         return None
     resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
-    for step in resolved["missing"]:
-        runner.run(choices, taken, step)
+    if resolved["missing"]:
+        for step in resolved["missing"]:
+            runner.run(choices, taken, step)
+        resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
     run = _of(resolved, root)
     if run is None or not run.training:
         runner.run(choices, taken, "train", (*(("--resume",) if run else ()), *processes), nodes=nodes)
@@ -114,6 +116,6 @@ def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...],
 
 
 def _of(resolved: dict[str, Any], root: Path) -> runs.Run | None:
-    """The newest run of just this recipe; a finished one before one that is not."""
-    alike = [run for run in runs.found(root, resolved["name"]) if run.recipe == resolved["recipe"]]
+    """The newest run of just this recipe on just these files; a finished one before one that is not."""
+    alike = [run for run in runs.found(root, resolved["name"]) if (run.recipe, run.inputs) == (resolved["recipe"], resolved["inputs"])]
     return next(iter(sorted(alike, key=lambda run: (bool(run.training), run.folder.name), reverse=True)), None)

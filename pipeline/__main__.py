@@ -240,7 +240,14 @@ def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     import json
 
-    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": _lacking(recipe)}))
+    from pipeline import manifest
+
+    lacking = _lacking(recipe)
+    _say(
+        json.dumps(
+            {"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": lacking, "inputs": {} if lacking else manifest.inputs(recipe)}
+        )
+    )
 
 
 def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:

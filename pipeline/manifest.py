@@ -77,9 +77,7 @@ def environment() -> dict[str, Any]:
         "image_digest": os.environ.get("PINTUNE_IMAGE_DIGEST"),
         "base_image": os.environ.get("PINTUNE_BASE"),
         "flavor": os.environ.get("PINTUNE_FLAVOR"),
-        "lock_sha256": os.environ.get("PINTUNE_LOCK"),
-        "revision": os.environ.get("PINTUNE_REVISION"),
-        "dirty": {"1": True, "0": False}.get(os.environ.get("PINTUNE_DIRTY", "")),
+        **code(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": _processor(),
@@ -87,6 +85,15 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": _gpus(),
         "packages": dict(sorted((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())),
+    }
+
+
+def code() -> dict[str, Any]:
+    """The lock of the wheels, and the revision of the checkout, as far as the host has said."""
+    return {
+        "lock_sha256": os.environ.get("PINTUNE_LOCK"),
+        "revision": os.environ.get("PINTUNE_REVISION"),
+        "dirty": {"1": True, "0": False}.get(os.environ.get("PINTUNE_DIRTY", "")),
     }
 
 

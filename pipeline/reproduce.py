@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluate, export, fetch, folders, manifest, rows, start
-from pipeline.errors import Stop
+from pipeline.errors import PAUSED, Stop
 from pipeline.files import sha256, write_json
 from pipeline.recipe import Recipe, resolve, shaping
 from pipeline.sources import splits
@@ -38,7 +38,12 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
     recipes = {name: resolve(recipe.name, made[name].get("recipe", made["recipe"])) for name in ("evaluation", "export") if name in made}
     processes.join()
     processes.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
-    again, now = start.train(recipe, False, say, newest=False)
+    try:
+        again, now = start.train(recipe, False, say, newest=False)
+    except Stop as stop:
+        if stop.status != PAUSED:
+            raise
+        raise type(stop)(stop.wanted, stop.found, stop.where, f"invoke reproduce {run.parent.name}/{run.name}, which begins anew") from None
     if processes.number() > 0:
         return None
     for name, step in (("evaluation", evaluate.evaluate), ("export", export.export)):

@@ -22,8 +22,8 @@ MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
 
 
-def create(recipe: Recipe, inputs: dict[str, Any], processes: int = 1) -> Path:
-    """A new run folder, its ID the time in UTC and a hash of the recipe; records recipe, input hashes and processes, so that a resume can compare."""
+def create(recipe: Recipe, inputs: dict[str, Any], environment: dict[str, Any] | None = None, processes: int = 1) -> Path:
+    """A new run folder, its ID the time in UTC and a hash of the recipe; records what it is given, so that a resume can compare."""
     values = as_values(recipe)
     mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -32,7 +32,7 @@ def create(recipe: Recipe, inputs: dict[str, Any], processes: int = 1) -> Path:
         raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
     try:
         with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
-            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs, "processes": processes})
+            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs, "environment": environment or {}, "processes": processes})
     except OSError as error:
         raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
     return run
@@ -52,6 +52,12 @@ def hold(run: Path) -> IO[str]:
         raise Stop("an unfinished run that nobody works on", "one that another process is training", str(run),
                    "wait for its end, or stop that process") from None  # fmt: skip
     return mark
+
+
+def begun(run: Path) -> bool:
+    """Whether a run has made a step, or is one to go on with."""
+    metrics = run / "metrics.jsonl"
+    return any(run.glob("checkpoints/checkpoint-*")) or (metrics.exists() and metrics.stat().st_size > 0)
 
 
 def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
@@ -79,8 +85,7 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     marks = [mark for mark in _marks(recipe) if not (mark.parent / MANIFEST).exists()]
     if not marks:
         raise Stop("an unfinished run to resume", "none", str(folders.runs(recipe.name)), "invoke train")
-    own = json.loads(json.dumps(as_values(recipe)))
-    mark = next((mark for mark in reversed(marks) if _read(mark).get("recipe") == own), marks[-1])
+    mark = next(iter(_of_just(recipe, marks)), marks[-1])
     started = _read(mark)
     if not {"recipe", "inputs"} <= started.keys():
         raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(mark),
@@ -92,9 +97,15 @@ def _marks(recipe: Recipe) -> list[Path]:
     return sorted(folders.runs(recipe.name).glob(f"[0-9]*/{UNFINISHED}"))
 
 
+def _of_just(recipe: Recipe, marks: list[Path]) -> list[Path]:
+    """Those of runs of the same values, the newest first."""
+    own = json.loads(json.dumps(as_values(recipe)))
+    return [mark for mark in reversed(marks) if _read(mark).get("recipe") == own]
+
+
 def finished_already(recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
-    """The newest run with a mark, and its manifest, if it was killed between the two: it is whole, and counts as such now."""
-    newest = next(reversed(_marks(recipe)), None)
+    """The newest run of just this recipe with a mark, and its manifest, if it was killed between the two: it is whole, and counts as such now."""
+    newest = next(iter(_of_just(recipe, _marks(recipe))), None)
     if newest is None or not (newest.parent / MANIFEST).exists():
         return None
     run, link = newest.parent, folders.runs(recipe.name) / "latest"
@@ -144,7 +155,8 @@ def _whole(run: Path) -> tuple[Path, dict[str, Any]]:
     needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     lacking = [name for name in needed if not (run / name).exists()]
     if lacking:
-        raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), f"delete {run}, then invoke train")
+        todo = "invoke train --resume" if (run / UNFINISHED).exists() and MANIFEST in lacking else f"delete {run}, then invoke train"
+        raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
     manifest = _read(run / MANIFEST)
     if not {"recipe", "inputs", "outputs"} <= manifest.keys():
         raise Stop("a manifest with recipe, inputs and outputs", str(manifest)[:80], str(run / MANIFEST),

@@ -26,23 +26,26 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool
     """
     processes.join()
     inputs = processes.each(lambda: _inputs(recipe))
-    first_has = processes.of_all(inputs)[0]
-    processes.each(lambda: _need_alike(first_has, inputs))
-    from pipeline.training import loop  # torch is heavy: only once everything is there
+    from pipeline.training import loop, model  # torch is heavy: only once everything is there
 
+    kind, _ = processes.each(lambda: model.precision(recipe))
+    made_in = {**manifest.code(), "precision": f"{kind} on {model.device()}"}
+    own = {"recipe": as_values(recipe), "environment": made_in, **inputs}
+    first_has = processes.of_all(own)[0]
+    processes.each(lambda: _need_alike(first_has, own))
     first = processes.number() == 0
     held = contextlib.ExitStack()  # no other process trains in the run's folder
     if done := processes.of_first(lambda: runs.finished_already(recipe) if resume else None):
         say(f"train  {done[0]} had come to its end")
         return Path(done[0]), dict(done[1])
-    run, checkpoint = processes.of_first(lambda: _place(recipe, resume, inputs, say, held))
+    run, checkpoint = processes.of_first(lambda: _place(recipe, resume, inputs, made_in, say, held))
     split, _ = splits(recipe)
     with held:
         try:
             done = loop.train(recipe, folders.formatted_split(recipe, split), run, checkpoint)
         except Exception:
-            if first and not any(run.glob("checkpoints/checkpoint-*")):
-                shutil.rmtree(run)  # nothing to resume
+            if first and not runs.begun(run):
+                shutil.rmtree(run)  # nothing to look at, or to resume
             raise
         made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
         if first:
@@ -62,20 +65,18 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
 
 
 def _need_alike(first_has: dict[str, Any], own: dict[str, Any]) -> None:
-    """Processes on other machines read files of their own."""
+    """Processes on other machines are called there, and read files of their own."""
     if others := manifest.differing(first_has, own):
-        raise Stop(
-            "the model and data of the first process",
-            f"others: {', '.join(others)}",
-            "data/ and models/",
-            "the same invoke fetch data on every machine",
-        )
+        raise Stop("the recipe, environment, model and data of the first process", f"others: {', '.join(others)}", "data/, models/ and the command",
+                   "the same image, files and command on every machine")  # fmt: skip
 
 
-def _place(recipe: Recipe, resume: bool, inputs: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack) -> tuple[Path, Path | None]:
+def _place(
+    recipe: Recipe, resume: bool, inputs: dict[str, Any], made_in: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack
+) -> tuple[Path, Path | None]:
     """The run's folder, and the checkpoint to go on from."""
     if not resume:
-        run = runs.create(recipe, inputs, processes.count())
+        run = runs.create(recipe, inputs, made_in, processes.count())
         held.enter_context(runs.hold(run))
         return run, None
     run, started = runs.unfinished(recipe)
@@ -85,7 +86,18 @@ def _place(recipe: Recipe, resume: bool, inputs: dict[str, Any], say: Callable[[
         raise Stop(f"{then} processes, as the run was started with", str(processes.count()), str(run / runs.UNFINISHED),
                    "the same --nodes and --gpus-per-node as then, or start anew with invoke train")  # fmt: skip
     manifest.need_same(started["inputs"], inputs, run / runs.UNFINISHED)
+    _same_environment(started.get("environment", {}), made_in, run / runs.UNFINISHED, say)
     return run, _checkpoint(run, say)
+
+
+def _same_environment(then: dict[str, Any], now: dict[str, Any], where: Path, say: Callable[[str], None]) -> None:
+    """Other wheels or another precision would make another adapter; other code may."""
+    others = [f"{key}: {then[key]} then, {now[key]} now" for key in then if then[key] != now[key]]
+    if any(then.get(key, now[key]) != now[key] for key in ("lock_sha256", "precision")):
+        raise Stop("the environment that the run was started in", "; ".join(others), str(where),
+                   f"git checkout {then.get('revision') or 'of then'}, on a machine of that kind; or start anew with invoke train")  # fmt: skip
+    if others:
+        say(f"train  started by other code, so that the adapter may be another: {'; '.join(others)}")
 
 
 def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
@@ -94,6 +106,8 @@ def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
     checkpoint, broken = resume.newest_checkpoint(run)
     for folder in broken:
         say(f"train  {folder} is not whole; the one before it is taken")
+    if checkpoint:
+        resume.restore(checkpoint, run)
     say(f"train  going on from {checkpoint}" if checkpoint else f"train  {run} has no whole checkpoint: starting over in it")
     return checkpoint
 

@@ -53,6 +53,9 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         for line in map(json.loads, self._watch.lines(state.global_step)):
             if "heldout_loss" in line:
                 self._judge(math.nan if line["heldout_loss"] is None else line["heldout_loss"], line["step"])
+        if self.best and not (self._folder / "adapter_model.safetensors").exists():
+            raise Stop(f"the best adapter so far, of step {self.best[1]}", "none", str(self._folder),
+                       f"bring it back, or delete {self._folder.parent} and start anew with invoke train")  # fmt: skip
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
         step = state.global_step

@@ -36,14 +36,17 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         Stop: no question fits, a layer that is not there, a precision that the device cannot do, a loss that is no number.
         Paused: it was told to stop, and has saved.
     """
+    with contextlib.closing(Pausing(run, continued=checkpoint is not None)) as pausing:
+        return _train(recipe, rows_file, run, checkpoint, pausing)
+
+
+def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, pausing: Pausing) -> dict[str, Any]:
     settings = recipe.training
-    kind, why = processes.each(lambda: model.precision(recipe))
+    kind, why = model.precision(recipe)
     _need_processes(recipe)
     machine = model.machine_memory() // processes.here()
     estimate.need_memory(recipe, kind, processes.least(model.memory()), processes.count(), processes.least(machine))
-    folder = folders.base(recipe)
-    talker = chat.chat(chat.load_tokenizer(folder), folder)
-    contexts, left_out = batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), settings.max_length)
+    talker, contexts, left_out = processes.each(lambda: _read(recipe, rows_file))
     contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
     processes.say(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}")
@@ -54,7 +57,7 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     arguments = _arguments(recipe, kind, run)
     adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
-    watch, pausing = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16"), Pausing()
+    watch = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16")
     collator = Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp)
     measured = heldout.HeldOut(held_out, settings, collator, run, watch) if held_out else None
     trainer = AnswerTrainer(
@@ -71,11 +74,11 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
     started = time.monotonic()
     with contextlib.closing(watch), processes.others_there():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - started
-    pausing.need_done(run)
+    seconds = watch.seconds_before + time.monotonic() - started
+    pausing.need_done()
+    if measured:
+        measured.take_best(adapted)
     with processes.others_there(), resume.room_for(run, "the trained adapter"):
-        if measured:
-            measured.take_best(adapted)
         sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
     best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
@@ -93,8 +96,8 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
         "overflows": watch.overflows,
         "tokens": watch.tokens,
         "seconds": round(seconds, 2),
-        "tokens_per_second": round((watch.tokens - watch.tokens_before) / seconds, 1),
-        "questions_per_second": round((watch.questions - watch.questions_before) / seconds, 2),
+        "tokens_per_second": round(watch.tokens / seconds, 1),
+        "questions_per_second": round(watch.questions / seconds, 2),
         "peak_memory_bytes": watch.peak_memory(),
         "last_loss": watch.last_loss,
         "adapter_sha256": sha256(run / "adapter" / "adapter_model.safetensors"),
@@ -111,16 +114,27 @@ def prepared(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[An
     Raises:
         Stop: as `model.load_base`, `model.need_sight` and `model.new_adapter`.
     """
+    adapted, base, norms = processes.each(lambda: _adapted(recipe, kind, contexts))
+    if recipe.training.fsdp:
+        sharding.shard(adapted, base, model.device())
+    return adapted, norms
+
+
+def _read(recipe: Recipe, rows_file: Path) -> tuple[chat.Chat, list[Encoded], int]:
+    folder = folders.base(recipe)
+    talker = chat.chat(chat.load_tokenizer(folder), folder)
+    return talker, *batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), recipe.training.max_length)
+
+
+def _adapted(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[Any, Any, int]:
+    """The model with an adapter, the model in it, and how many norms were replaced."""
     # what is spread over processes goes to the GPUs in parts
     base = model.load_base(folders.base(recipe), model.DTYPES[kind], "cpu" if recipe.training.fsdp else None)
     model.need_sight(base, contexts)
     norms = put_safe_norms(base)
     attend_by_context(base)
     give_answer_loss(base)
-    adapted = model.new_adapter(base, recipe)
-    if recipe.training.fsdp:
-        sharding.shard(adapted, base, model.device())
-    return adapted, norms
+    return model.new_adapter(base, recipe), base, norms
 
 
 def _need_processes(recipe: Recipe) -> None:

@@ -130,7 +130,9 @@ def new_adapter(base: Any, recipe: Recipe) -> Any:
 def _targets(base: Any, lora: Lora) -> str | list[str]:
     if lora.targets == ("all-linear",):
         return "all-linear"
-    linear = sorted({name.rpartition(".")[2] for name, layer in base.named_modules() if isinstance(layer, torch.nn.Linear)})
+    # an output head that is the input embeddings too cannot be merged without changing what is read
+    tied = base.get_output_embeddings() if base.config.get_text_config().tie_word_embeddings else None
+    linear = sorted({name.rpartition(".")[2] for name, layer in base.named_modules() if isinstance(layer, torch.nn.Linear) and layer is not tied})
     for target in lora.targets:
         if target not in linear:
             raise Stop(f"lora.targets among {', '.join(linear)}", repr(target), "the recipe, [lora] targets", "--set lora.targets=all-linear")

@@ -20,15 +20,29 @@ class Paused(Stop):
 
 
 class Pausing(TrainerCallback):  # type: ignore[misc]
-    """Saves and stops at the end of a step during which this process, or any that trains with it, got SIGTERM."""
+    """Saves and stops at the end of a step during which this process, or any that trains with it, got SIGTERM.
 
-    def __init__(self) -> None:
+    Outside the steps, where nothing is there to be saved, a run that can be gone on with ends at once. Close it at the end.
+
+    Args:
+        run: the run's folder.
+        continued: whether it goes on from a checkpoint.
+    """
+
+    def __init__(self, run: Path, continued: bool) -> None:
+        self._run = run
         self._asked = False
         self.paused_at: int | None = None  # the step that was saved
-        self._before: Any = None
+        self._before = signal.getsignal(signal.SIGTERM)
+        if continued:
+            signal.signal(signal.SIGTERM, self._end)
+
+    def close(self) -> None:
+        """Have SIGTERM do what it did before."""
+        signal.signal(signal.SIGTERM, self._before)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGTERM, self._ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if self._anywhere(args) and state.global_step < state.max_steps and not control.should_training_stop:
@@ -36,16 +50,22 @@ class Pausing(TrainerCallback):  # type: ignore[misc]
             self.paused_at = state.global_step
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        signal.signal(signal.SIGTERM, self._end)
 
-    def need_done(self, run: Path) -> None:
+    def need_done(self) -> None:
         """Raise Paused if the run did not come to its end."""
         if self.paused_at is not None:
-            flags = " with --nodes and --gpus-per-node as before" if processes.count() > 1 else ""
-            raise Paused("the whole training", f"SIGTERM; step {self.paused_at} is saved", str(run / "checkpoints"), f"invoke train --resume{flags}")
+            raise self._paused(f"SIGTERM; step {self.paused_at} is saved")
+
+    def _paused(self, found: str) -> Paused:
+        flags = " with --nodes and --gpus-per-node as before" if processes.count() > 1 else ""
+        return Paused("the whole training", found, str(self._run / "checkpoints"), f"invoke train --resume{flags}")
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
+
+    def _end(self, number: int, frame: object) -> None:
+        raise self._paused("SIGTERM between its steps; what was saved stays")
 
     def _anywhere(self, args: Any) -> bool:
         if args.world_size == 1:

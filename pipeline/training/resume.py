@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pipeline.errors import OwnStop
-from pipeline.files import synced, tree_sha256, write_json
+from pipeline.files import synced, tree_sha256, write_json, write_text
 from pipeline.training import processes
 
 _SEAL = "sealed.json"
@@ -70,6 +70,19 @@ def place(checkpoints: Path, step: int, kept: int) -> None:
     for number, path in found.items():
         if number not in stay:
             shutil.rmtree(path)
+
+
+def keep_lines(checkpoints: Path, step: int, metrics: Path) -> None:
+    """Put what is known of the run's steps into the checkpoint that lies aside: the lowest held-out loss so far is among it."""
+    if metrics.exists():
+        shutil.copyfile(metrics, aside(checkpoints) / f"checkpoint-{step}" / metrics.name)
+
+
+def restore(checkpoint: Path, run: Path) -> None:
+    """Give a run the lines that its checkpoint has: those of its own file may not have reached the disk."""
+    kept = checkpoint / "metrics.jsonl"
+    if kept.exists():
+        write_text(run / kept.name, kept.read_text(encoding="utf-8"))
 
 
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:

@@ -26,7 +26,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     """A line in metrics.jsonl per optimizer step, the same for TensorBoard, and a progress bar; all by the first process alone.
 
     A line holds step, loss (nats per answer token), learning_rate, grad_norm (null where it is no number), tokens and questions
-    (so far, padding left out), seconds (of this process so far), and under fp16 overflows (steps so far that were skipped).
+    (so far, padding left out), seconds (of training so far), and under fp16 overflows (steps so far that were skipped).
 
     Args:
         run: the run's folder.
@@ -38,6 +38,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.path, self.last_loss = run / "metrics.jsonl", float("nan")
         self.tokens = self.questions = self.overflows = 0
         self.tokens_before = self.questions_before = 0  # those of the run before it was killed
+        self.seconds_before = 0.0
         self.skipped = skipped
         self._continued, self._scaled = continued, scaled
         self._lost = self._skipped_in_a_row = self._nothing = 0
@@ -57,6 +58,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         for last in [each for each in map(json.loads, kept) if "loss" in each][-1:]:
             self.tokens = self.tokens_before = last["tokens"]
             self.questions = self.questions_before = last["questions"]
+            self.seconds_before = float(last["seconds"])
             self.overflows, self.last_loss = last.get("overflows", 0), last["loss"]
         if not state.is_world_process_zero:
             return
@@ -81,7 +83,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         seconds = time.monotonic() - self._started
         line = {"step": state.global_step, "loss": _number(loss), "learning_rate": logs.get("learning_rate"), "grad_norm": _number(norm),
-                "tokens": self.tokens, "questions": self.questions, "seconds": round(seconds, 3),
+                "tokens": self.tokens, "questions": self.questions, "seconds": round(self.seconds_before + seconds, 3),
                 **({"overflows": self.overflows} if self._scaled else {})}  # fmt: skip
         self.write(line)
         self._need_sense(loss, norm, state.global_step)
@@ -115,7 +117,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._nothing = self._nothing + 1 if loss == 0.0 else 0
         if self._lost >= (_PATIENCE if self._scaled else 1):
             raise Stop("a loss and a gradient that are numbers", f"loss {loss}, gradient norm {norm} at step {step}", str(self.path),
-                       "lower training.learning_rate, or --set training.precision=" + ("bf16 or fp32" if self._scaled else "fp32"))  # fmt: skip
+                       "lower training.learning_rate" + (", or --set training.precision=bf16 or fp32" if self._scaled else ""))  # fmt: skip
         if self._skipped_in_a_row >= _PATIENCE_SKIPPED:
             raise Stop("gradients that fit fp16", f"{self._skipped_in_a_row} steps in a row overflowed, up to step {step}", str(self.path),
                        "--set training.precision=bf16 (GPUs since A100) or fp32")  # fmt: skip

@@ -20,6 +20,7 @@ from images.errors import Stop
                                                  ("lora.r=16", "training.seed=1"), ("lora.r=16", "training.seed=2")]),
         (["lora.targets=['q_proj','v_proj'],['all-linear']", "lora.r=4"], [("lora.targets=['q_proj','v_proj']", "lora.r=4"),
                                                                          ("lora.targets=['all-linear']", "lora.r=4")]),
+        (["lora.r=8,8,16"], [("lora.r=8",), ("lora.r=16",)]),
         (['data.source="a,b.json",sample'], [('data.source="a,b.json"',), ("data.source=sample",)]),
     ],
 )  # fmt: skip
@@ -27,7 +28,7 @@ def test_the_grid_is_every_combination(overrides: list[str], points: list[tuple[
     assert sweep.grid(overrides) == points
 
 
-@pytest.mark.parametrize("overrides", [[], ["lora.r=8"], ["lora.targets=['q_proj','v_proj']"]])
+@pytest.mark.parametrize("overrides", [[], ["lora.r=8"], ["lora.r=8,8"], ["lora.targets=['q_proj','v_proj']"]])
 def test_a_grid_of_one_is_refused(overrides: list[str]) -> None:
     with pytest.raises(Stop, match="settings to compare"):
         sweep.grid(overrides)

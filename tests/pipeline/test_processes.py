@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def test_two_processes_make_the_steps_of_one(place: Path) -> None:
 
 def test_told_to_stop_before_anything_is_saved_the_status_says_so(place: Path) -> None:
     process = begin("--processes", "2", "--set", "training.batch_contexts=2")
-    time.sleep(4)
+    until(lambda: list(Path("runs/tiny").glob("[0-9]*")), process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode in ((75,) if saved() else (143, -15)), out  # -15: before the launcher listened
@@ -108,6 +107,18 @@ def _need_same_curve(wanted: list[dict[str, float]]) -> None:
     assert [key for line, other in zip(_curve(), wanted, strict=True) for key in line if line[key] != pytest.approx(other[key], rel=1e-4)] == []
 
 
+# the files of one of two machines, what is changed in one of them (nothing: it is deleted), and what is said
+OTHERS = [
+    ("models/tiny/config.json", None, ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"]),
+    ("models/tiny/generation_config.json", ("", "{}"), ["model and data of the first process", "found: others: model.files.generation_config.json"]),
+    ("tiny.toml", ("learning_rate = 1e-2", "learning_rate = 5e-2"), ["found: others: recipe.training.learning_rate"]),
+    (
+        "tiny.toml",
+        ('precision = "auto"', 'precision = "fp16"'),
+        ["wanted: a GPU for training.precision = fp16", "the recipe, [training] precision, on process 1"],
+    ),
+]
+
 ELSEWHERE = """
 import os, sys
 if os.environ["RANK"] == "1":
@@ -117,21 +128,21 @@ sys.exit(main(["train", "--recipe", "tiny.toml", "--set", "training.batch_contex
 """
 
 
-@pytest.mark.parametrize(("file", "change", "said"), [
-    ("models/tiny/config.json", None, ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"]),
-    ("models/tiny/generation_config.json", "{}", ["wanted: the model and data of the first process", "found: others: model.files.generation_config.json"]),
-])  # fmt: skip
-def test_a_machine_without_the_others_model_ends_all_with_a_word(place: Path, file: str, change: str | None, said: list[str]) -> None:
+@pytest.mark.parametrize(("file", "change", "said"), OTHERS)
+def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(place: Path, file: str, change: tuple[str, str] | None, said: list[str]) -> None:
     """As torchrun on several machines has it, each with a disk of its own."""
+    recipe = Path("tiny.toml")
+    recipe.write_text(recipe.read_text().replace("[training]", '[training]\nprecision = "auto"'))
     Path("other").mkdir()
     for name in ("data", "models"):
         shutil.copytree(name, Path("other", name))
     shutil.copy("tiny.toml", "other")
     Path("look.py").write_text(ELSEWHERE)
+    changed = Path("other", file)
     if change is None:
-        Path("other", file).unlink()
+        changed.unlink()
     else:
-        Path("other", file).write_text(change)
+        changed.write_text(changed.read_text().replace(*change) if change[0] else change[1])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "look.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1

@@ -149,7 +149,6 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(place: Path, monkeypat
         (("ask", "--context", "99"), "a context from 0 to 11"),
         (("export",), "invoke train"),
         (("evaluate", "--set", "lora.rank=3"), "a known key"),
-        (("train", "--set", "training.learning_rate=1e30"), "lower training.learning_rate"),
         (("train", "--set", "training.seed=99999999999"), "below 2**32"),
         (("train", "--set", "data.evaluation=train"), "another split to evaluate on"),
         (("fetch", "--set", "model.source=../x"), "the name of a folder under models/"),
