@@ -60,12 +60,11 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
 
 def encoded(recipe: Any) -> tuple[Any, list[Any]]:
     """The model's chat format, and dev's contexts as `batches.encode` gives them."""
-    from pipeline import chat, folders, rows
-    from pipeline.training import batches
+    from pipeline import folders
+    from pipeline.training import loop
 
-    folder = folders.base(recipe)
-    talker = chat.chat(chat.load_tokenizer(folder), folder)
-    return talker, batches.encode(talker, rows.read_rows(folders.formatted_split(recipe, "dev"), 0), recipe.training.max_length)[0]
+    talker, contexts, _ = loop.encoded(recipe, folders.formatted_split(recipe, "dev"))
+    return talker, contexts
 
 
 def moments(trainer: Any, *events: str) -> list[float]:

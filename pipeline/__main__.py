@@ -243,11 +243,8 @@ def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     from pipeline import manifest
 
     lacking = _lacking(recipe)
-    _say(
-        json.dumps(
-            {"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": lacking, "inputs": {} if lacking else manifest.inputs(recipe)}
-        )
-    )
+    inputs = {} if lacking else manifest.inputs(recipe)
+    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": lacking, "inputs": inputs}))
 
 
 def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:

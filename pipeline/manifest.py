@@ -49,7 +49,7 @@ def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
 
 
 def differing(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The files, by their keys in `inputs`, that are not the same in both."""
+    """The keys, such as model.files.config.json, whose values are not the same in both."""
     before, after = _flat(then), _flat(now)
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 

@@ -22,8 +22,8 @@ MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
 
 
-def create(recipe: Recipe, inputs: dict[str, Any], environment: dict[str, Any] | None = None, processes: int = 1) -> Path:
-    """A new run folder, its ID the time in UTC and a hash of the recipe; records what it is given, so that a resume can compare."""
+def create(recipe: Recipe, started: dict[str, Any]) -> Path:
+    """A new run folder, its ID the time in UTC and a hash of the recipe; records that and what it is `started` with, so that a resume can compare."""
     values = as_values(recipe)
     mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
@@ -32,7 +32,7 @@ def create(recipe: Recipe, inputs: dict[str, Any], environment: dict[str, Any] |
         raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
     try:
         with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
-            write_json(aside / UNFINISHED, {"recipe": values, "inputs": inputs, "environment": environment or {}, "processes": processes})
+            write_json(aside / UNFINISHED, {"recipe": values, **started})
     except OSError as error:
         raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
     return run

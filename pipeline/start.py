@@ -29,8 +29,8 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool
     from pipeline.training import loop, model  # torch is heavy: only once everything is there
 
     kind, _ = processes.each(lambda: model.precision(recipe))
-    made_in = {**manifest.code(), "precision": f"{kind} on {model.device()}"}
-    own = {"recipe": as_values(recipe), "environment": made_in, **inputs}
+    environment = {**manifest.code(), "precision": f"{kind} on {model.device()}"}
+    own = {"recipe": as_values(recipe), "environment": environment, **inputs}
     first_has = processes.of_all(own)[0]
     processes.each(lambda: _need_alike(first_has, own))
     first = processes.number() == 0
@@ -38,7 +38,8 @@ def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool
     if done := processes.of_first(lambda: runs.finished_already(recipe) if resume else None):
         say(f"train  {done[0]} had come to its end")
         return Path(done[0]), dict(done[1])
-    run, checkpoint = processes.of_first(lambda: _place(recipe, resume, inputs, made_in, say, held))
+    now = {"inputs": inputs, "environment": environment, "processes": processes.count()}
+    run, checkpoint = processes.of_first(lambda: _place(recipe, resume, now, say, held))
     split, _ = splits(recipe)
     with held:
         try:
@@ -71,26 +72,24 @@ def _need_alike(first_has: dict[str, Any], own: dict[str, Any]) -> None:
                    "the same image, files and command on every machine")  # fmt: skip
 
 
-def _place(
-    recipe: Recipe, resume: bool, inputs: dict[str, Any], made_in: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack
-) -> tuple[Path, Path | None]:
+def _place(recipe: Recipe, resume: bool, now: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack) -> tuple[Path, Path | None]:
     """The run's folder, and the checkpoint to go on from."""
     if not resume:
-        run = runs.create(recipe, inputs, made_in, processes.count())
+        run = runs.create(recipe, now)
         held.enter_context(runs.hold(run))
         return run, None
     run, started = runs.unfinished(recipe)
     held.enter_context(runs.hold(run))
     _unchanged(recipe, started["recipe"], run)
-    if (then := started.get("processes", 1)) != processes.count():
-        raise Stop(f"{then} processes, as the run was started with", str(processes.count()), str(run / runs.UNFINISHED),
+    if (then := started.get("processes", 1)) != now["processes"]:
+        raise Stop(f"{then} processes, as the run was started with", str(now["processes"]), str(run / runs.UNFINISHED),
                    "the same --nodes and --gpus-per-node as then, or start anew with invoke train")  # fmt: skip
-    manifest.need_same(started["inputs"], inputs, run / runs.UNFINISHED)
-    _same_environment(started.get("environment", {}), made_in, run / runs.UNFINISHED, say)
+    manifest.need_same(started["inputs"], now["inputs"], run / runs.UNFINISHED)
+    _need_same_environment(started.get("environment", {}), now["environment"], run / runs.UNFINISHED, say)
     return run, _checkpoint(run, say)
 
 
-def _same_environment(then: dict[str, Any], now: dict[str, Any], where: Path, say: Callable[[str], None]) -> None:
+def _need_same_environment(then: dict[str, Any], now: dict[str, Any], where: Path, say: Callable[[str], None]) -> None:
     """Other wheels or another precision would make another adapter; other code may."""
     others = [f"{key}: {then[key]} then, {now[key]} now" for key in then if then[key] != now[key]]
     if any(then.get(key, now[key]) != now[key] for key in ("lock_sha256", "precision")):

@@ -46,7 +46,7 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     _need_processes(recipe)
     machine = model.machine_memory() // processes.here()
     estimate.need_memory(recipe, kind, processes.least(model.memory()), processes.count(), processes.least(machine))
-    talker, contexts, left_out = processes.each(lambda: _read(recipe, rows_file))
+    talker, contexts, left_out = processes.each(lambda: encoded(recipe, rows_file))
     contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
     processes.say(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}")
@@ -77,7 +77,8 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     seconds = watch.seconds_before + time.monotonic() - started
     pausing.need_done()
     if measured:
-        measured.take_best(adapted)
+        with processes.others_there():
+            measured.take_best(adapted)
     with processes.others_there(), resume.room_for(run, "the trained adapter"):
         sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
@@ -120,7 +121,12 @@ def prepared(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[An
     return adapted, norms
 
 
-def _read(recipe: Recipe, rows_file: Path) -> tuple[chat.Chat, list[Encoded], int]:
+def encoded(recipe: Recipe, rows_file: Path) -> tuple[chat.Chat, list[Encoded], int]:
+    """The model's chat format, and what `batches.encode` makes of the rows to train on.
+
+    Raises:
+        Stop: as `batches.encode`.
+    """
     folder = folders.base(recipe)
     talker = chat.chat(chat.load_tokenizer(folder), folder)
     return talker, *batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), recipe.training.max_length)

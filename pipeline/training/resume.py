@@ -16,6 +16,7 @@ from pipeline.training import processes
 
 _SEAL = "sealed.json"
 _ASIDE = ".aside"
+_LINES = "metrics.jsonl"
 
 
 def aside(checkpoints: Path) -> Path:
@@ -55,10 +56,12 @@ def room_for(folder: Path, what: str = "a checkpoint") -> Iterator[None]:
 
 
 def place(checkpoints: Path, step: int, kept: int) -> None:
-    """Make the checkpoint that lies aside count, and remove all but the newest `kept` up to it."""
+    """Make the checkpoint that lies aside count, with the run's lines so far in it, and remove all but the newest `kept` up to it."""
     name = f"checkpoint-{step}"
-    made, target = aside(checkpoints) / name, checkpoints / name
+    made, target, lines = aside(checkpoints) / name, checkpoints / name, checkpoints.parent / _LINES
     with room_for(checkpoints):
+        if lines.exists():  # the lowest held-out loss is among them
+            shutil.copyfile(lines, made / _LINES)
         write_json(made / _SEAL, tree_sha256(made))
         synced(made)
     shutil.rmtree(target, ignore_errors=True)  # one that was not whole, or this run would have gone on from it
@@ -72,17 +75,11 @@ def place(checkpoints: Path, step: int, kept: int) -> None:
             shutil.rmtree(path)
 
 
-def keep_lines(checkpoints: Path, step: int, metrics: Path) -> None:
-    """Put what is known of the run's steps into the checkpoint that lies aside: the lowest held-out loss so far is among it."""
-    if metrics.exists():
-        shutil.copyfile(metrics, aside(checkpoints) / f"checkpoint-{step}" / metrics.name)
-
-
 def restore(checkpoint: Path, run: Path) -> None:
     """Give a run the lines that its checkpoint has: those of its own file may not have reached the disk."""
-    kept = checkpoint / "metrics.jsonl"
+    kept = checkpoint / _LINES
     if kept.exists():
-        write_text(run / kept.name, kept.read_text(encoding="utf-8"))
+        write_text(run / _LINES, kept.read_text(encoding="utf-8"))
 
 
 def newest_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:

@@ -102,8 +102,6 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
                 super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                with resume.room_for(checkpoints):
-                    resume.keep_lines(checkpoints, self.state.global_step, self.watch.path)
                 resume.place(checkpoints, self.state.global_step, self.checkpoints_kept)
         except Stop:
             if self.args.should_save:

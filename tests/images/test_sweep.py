@@ -68,3 +68,13 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     head, *lines = sweep.ranking(points, made).splitlines()
     assert head.split() == ["rank", "lora.r", "EM", "F1", "loss", "time", "run"]
     assert [line.split()[:3] for line in lines] == [["1", "16", "75.0"], ["2", "8", "25.0"], ["-", "32", "failed,"]]
+
+
+def test_a_run_on_other_data_does_not_count(tmp_path: Path) -> None:
+    recipe = {"lora": {"r": 8}}
+    _run(tmp_path, "a/20260101-000000-a", recipe)
+    manifest = tmp_path / "runs" / "a" / "20260101-000000-a" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "inputs": {"data": {"rows_sha256": "1"}}}))
+    for rows, counts in (("1", True), ("2", False)):
+        resolved = {"name": "a", "recipe": recipe, "inputs": {"data": {"rows_sha256": rows}}}
+        assert (sweep._of(resolved, tmp_path) is not None) is counts

@@ -151,6 +151,7 @@ def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path)
 
 def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
     done = call("doctor", **NO_ENGINE)
+    assert re.search(r"^(ok|wrong) +disk ", done.stdout, re.MULTILINE), done.stdout
     for what in ("Python", "Docker engine", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
         assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert "-> invoke build --runner venv" in done.stdout

@@ -110,7 +110,11 @@ def _need_same_curve(wanted: list[dict[str, float]]) -> None:
 # the files of one of two machines, what is changed in one of them (nothing: it is deleted), and what is said
 OTHERS = [
     ("models/tiny/config.json", None, ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"]),
-    ("models/tiny/generation_config.json", ("", "{}"), ["model and data of the first process", "found: others: model.files.generation_config.json"]),
+    (
+        "models/tiny/generation_config.json",
+        ("{", '{"top_k": 7,'),
+        ["model and data of the first process", "found: others: model.files.generation_config.json"],
+    ),
     ("tiny.toml", ("learning_rate = 1e-2", "learning_rate = 5e-2"), ["found: others: recipe.training.learning_rate"]),
     (
         "tiny.toml",
@@ -142,7 +146,8 @@ def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(place: Path, 
     if change is None:
         changed.unlink()
     else:
-        changed.write_text(changed.read_text().replace(*change) if change[0] else change[1])
+        assert change[0] in changed.read_text()
+        changed.write_text(changed.read_text().replace(*change))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "look.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1

@@ -93,7 +93,7 @@ def test_a_resume_takes_the_unfinished_run_of_its_own_recipe(place: Path, capsys
 
     for words in (["lora.r=2"], ["lora.r=8"]):
         recipe = load("tiny.toml", words)
-        runs.create(recipe, manifests.inputs(recipe))
+        runs.create(recipe, {"inputs": manifests.inputs(recipe)})
     assert step("train", "--resume", "--set", "lora.r=2") == 0
     assert manifest()["recipe"]["lora"]["r"] == 2
     assert step("train", "--resume") == 1

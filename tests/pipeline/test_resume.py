@@ -93,7 +93,7 @@ def test_no_run_is_there_without_its_mark(place: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(runs, "write_json", dies)
     with pytest.raises(KeyboardInterrupt):
-        runs.create(load("tiny.toml"), {})
+        runs.create(load("tiny.toml"), {"inputs": {}})
     assert list(folders.runs("tiny").glob("*")) == []
 
 
@@ -196,7 +196,7 @@ def test_where_no_checkpoint_can_be_written_the_run_stays_to_be_gone_on_with(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "keep_lines", full)
+        patch.setattr(resume, "write_json", full)
         assert step("train") == 1
     assert "then invoke train --resume" in capsys.readouterr().err
     assert not saved()
@@ -216,7 +216,7 @@ def test_told_to_stop_outside_its_steps_a_run_that_goes_on_ends_at_once(tmp_path
 
 def test_scaled_losses_resume_with_their_scale(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FP16 as on a GPU, by autocast and a GradScaler on the CPU: a scale too high at first, which grows every third step."""
-    import accelerate  # type: ignore[import-untyped]
+    import accelerate
     import torch
 
     begun = accelerate.Accelerator.__init__
