@@ -55,7 +55,9 @@ def build(
         if release or verify or offline:
             choices = runners.with_engine(choices)
         chosen = call.runner(choices)
-        released = releases.build_release(image, choices.flavor, choices.dry, carried, verify) if release or verify else None
+        released = (
+            releases.build_release(image, choices.flavor, choices.dry, carried, verify) if release or verify else None
+        )
         for line in released or (runners.make(choices, chosen, image, carried),):
             print(line, flush=True)
 
@@ -162,7 +164,10 @@ def score(c: Context, predictions: str, gold: str = "", json: bool = False, runn
     """Score a prediction file by the authors' rules: EM, F1 and scale, by answer type and source."""
     with plainly():
         again = "invoke score PREDICTIONS --gold FILE"
-        files = (given.file(predictions, "a prediction file", again), given.file(gold, "a gold file in TAT-QA's raw schema", again))
+        files = (
+            given.file(predictions, "a prediction file", again),
+            given.file(gold, "a gold file in TAT-QA's raw schema", again),
+        )
         arguments = ("--predictions", str(files[0]), "--gold", str(files[1]), *(("--json",) if json else ()))
         call.step(call.choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
 
@@ -175,7 +180,9 @@ def runs(c: Context) -> None:
 
 
 @task(help={**SHARED, "json": "for programs"}, iterable=["set_"])
-def doctor(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, json: bool = False) -> None:
+def doctor(
+    c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, json: bool = False
+) -> None:
     """Say what this machine has of what Pintune needs, and which flavor fits."""
     with plainly():
         try:
@@ -203,4 +210,23 @@ def lint(c: Context) -> None:
         checks.run(checks.lint())
 
 
-ns = Collection(build, wheelhouse, push, pull, lock, fetch, data, train, evaluate, export, ask, score, runs, sweep, reproduce, doctor, test, lint)
+ns = Collection(
+    build,
+    wheelhouse,
+    push,
+    pull,
+    lock,
+    fetch,
+    data,
+    train,
+    evaluate,
+    export,
+    ask,
+    score,
+    runs,
+    sweep,
+    reproduce,
+    doctor,
+    test,
+    lint,
+)

@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the line")
     if not parser.parse_args().table:
         found = _measured()
-        file(found["device"]).write_text(json.dumps({**facts("attention.py", "torch", "transformers", "peft"), **found}, indent=2) + "\n")
+        file(found["device"]).write_text(
+            json.dumps({**facts("attention.py", "torch", "transformers", "peft"), **found}, indent=2) + "\n"
+        )
     for made in sorted(RESULTS.glob("attention-*.json")):
         print(_line(json.loads(made.read_text())))
 
@@ -61,10 +63,17 @@ def _measured() -> dict[str, Any]:
             with torch.autocast(device, model.DTYPES[kind], enabled=kind != "fp32"):
                 loss, answers = adapted(**batch)
             (loss / answers).backward()
-            norm = float(torch.nn.utils.get_total_norm([weight.grad for weight in adapted.parameters() if weight.grad is not None]))
+            norm = float(
+                torch.nn.utils.get_total_norm(
+                    [weight.grad for weight in adapted.parameters() if weight.grad is not None]
+                )
+            )
             return round(time.monotonic() - started, 3), float(loss.detach()), norm
 
-        ways: dict[str, Callable[[], None]] = {"whole": lambda: base.set_attn_implementation("sdpa"), "by context": lambda: attend_by_context(base)}
+        ways: dict[str, Callable[[], None]] = {
+            "whole": lambda: base.set_attn_implementation("sdpa"),
+            "by context": lambda: attend_by_context(base),
+        }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         said: dict[str, list[float]] = {}
         for number in range(ROUNDS + 1):
@@ -74,10 +83,18 @@ def _measured() -> dict[str, Any]:
                 if number:  # the first warms up
                     seconds[name].append(took)
                 print(name, took, said[name], flush=True)
-        return {"device": device, "gpu": torch.cuda.get_device_name() if device == "cuda" else None, "precision": kind, "row_tokens": ROW_TOKENS,
-                "contexts": [len(row)], "tokens": [sum(each.packed_length for each in row)], "rounds": ROUNDS,
-                "seconds": seconds, "loss_and_gradient_norm": said,
-                "ratio": round(min(seconds["whole"]) / min(seconds["by context"]), 2)}  # fmt: skip
+        return {
+            "device": device,
+            "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+            "precision": kind,
+            "row_tokens": ROW_TOKENS,
+            "contexts": [len(row)],
+            "tokens": [sum(each.packed_length for each in row)],
+            "rounds": ROUNDS,
+            "seconds": seconds,
+            "loss_and_gradient_norm": said,
+            "ratio": round(min(seconds["whole"]) / min(seconds["by context"]), 2),
+        }
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -45,8 +45,13 @@ def _measured() -> dict[str, Any]:
         def one_at_a_time() -> list[str]:
             texts = []
             for ids in talker.prompts(asked):
-                written = base.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
-                                        max_new_tokens=NEW_TOKENS, eos_token_id=list(talker.ends))[0, len(ids) :]  # fmt: skip
+                written = base.generate(
+                    torch.tensor([ids]),
+                    attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                    do_sample=False,
+                    max_new_tokens=NEW_TOKENS,
+                    eos_token_id=list(talker.ends),
+                )[0, len(ids) :]
                 texts.append(talker.tokenizer.decode(written, skip_special_tokens=True).strip())
             return texts
 
@@ -62,8 +67,15 @@ def _measured() -> dict[str, Any]:
                 seconds[name].append(round(time.monotonic() - started, 2))
                 print(name, seconds[name][-1])
     same = sum(a == b for a, b in zip(said["shared"], said["one at a time"], strict=True))
-    return {"contexts": CONTEXTS, "questions": len(asked), "max_new_tokens": NEW_TOKENS, "batch_questions": recipe.evaluation.batch_questions,
-            "seconds": seconds, "same_answers": same, "ratio": round(min(seconds["one at a time"]) / min(seconds["shared"]), 2)}  # fmt: skip
+    return {
+        "contexts": CONTEXTS,
+        "questions": len(asked),
+        "max_new_tokens": NEW_TOKENS,
+        "batch_questions": recipe.evaluation.batch_questions,
+        "seconds": seconds,
+        "same_answers": same,
+        "ratio": round(min(seconds["one at a time"]) / min(seconds["shared"]), 2),
+    }
 
 
 def _line(found: dict[str, Any]) -> str:

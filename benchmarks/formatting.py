@@ -40,7 +40,13 @@ def main() -> None:
     if not given.table:
         with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch:
             found = {str(copies): _measured(Path(scratch), copies) for copies in COPIES}
-        FILE.write_text(json.dumps({**facts("formatting.py", "tokenizers", "transformers"), "rounds_of_1": ROUNDS, "copies": found}, indent=2) + "\n")
+        FILE.write_text(
+            json.dumps(
+                {**facts("formatting.py", "tokenizers", "transformers"), "rounds_of_1": ROUNDS, "copies": found},
+                indent=2,
+            )
+            + "\n"
+        )
     print(_table(json.loads(FILE.read_text())["copies"]))
 
 
@@ -50,7 +56,9 @@ def _measured(folder: Path, copies: int) -> dict[str, Any]:
     raw = folder / "data" / "copies" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     for split, name in (("train", "dev"), ("heldout", "test_gold")):
-        contexts = json.loads((Path(os.environ["PINTUNE_MIRROR"]) / f"tatqa_dataset_{name}.json").read_text(encoding="utf-8"))
+        contexts = json.loads(
+            (Path(os.environ["PINTUNE_MIRROR"]) / f"tatqa_dataset_{name}.json").read_text(encoding="utf-8")
+        )
         with (raw / f"{split}.json").open("w", encoding="utf-8") as file:
             file.write("[")
             for copy in range(copies):
@@ -61,11 +69,17 @@ def _measured(folder: Path, copies: int) -> dict[str, Any]:
                     file.write((",\n" if copy or number else "") + json.dumps(context, ensure_ascii=False))
             file.write("]\n")
     if not (folder / "models").exists():
-        subprocess.run([sys.executable, "-m", "pipeline", "fetch"], cwd=folder, env=environment, check=True, stdout=sys.stderr)
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", "fetch"], cwd=folder, env=environment, check=True, stdout=sys.stderr
+        )
     found = []
     for _ in range(ROUNDS if copies == 1 else 1):
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.formatting", "--one"], cwd=folder, env=environment, check=True, stdout=subprocess.PIPE
+            [sys.executable, "-m", "benchmarks.formatting", "--one"],
+            cwd=folder,
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
         )
         found.append(json.loads(done.stdout))
         print(copies, found[-1], file=sys.stderr, flush=True)
@@ -88,15 +102,28 @@ def _one() -> None:
     seconds = time.monotonic() - started
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     counted = rows.report(recipe)["splits"].values()
-    print(json.dumps({"seconds": round(seconds, 2), "memory_bytes": grown, "before_bytes": before,
-                      **{key: sum(each[key] for each in counted) for key in ("contexts", "questions")}}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "seconds": round(seconds, 2),
+                "memory_bytes": grown,
+                "before_bytes": before,
+                **{key: sum(each[key] for each in counted) for key in ("contexts", "questions")},
+            }
+        )
+    )
 
 
 def _table(copies: dict[str, Any]) -> str:
-    lines = ["| copies of dev + test_gold | questions | seconds | to one copy's | memory over imports |", "|---:|" + "---:|" * 4]
+    lines = [
+        "| copies of dev + test_gold | questions | seconds | to one copy's | memory over imports |",
+        "|---:|" + "---:|" * 4,
+    ]
     for number, each in copies.items():
         ratio = each["seconds"] / copies["1"]["seconds"]
-        lines.append(f"| {number} | {each['questions']:,} | {each['seconds']:.1f} | {ratio:.1f} | {each['memory_bytes'] / 1e6:.0f} MB |")
+        lines.append(
+            f"| {number} | {each['questions']:,} | {each['seconds']:.1f} | {ratio:.1f} | {each['memory_bytes'] / 1e6:.0f} MB |"
+        )
     return "\n".join(lines)
 
 

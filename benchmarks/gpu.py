@@ -44,17 +44,31 @@ def main() -> None:
         parser.error("no GPU is seen: --width 512 --contexts 1 tries it on a CPU")
     if not given.table:
         found = _measured(given.model, given.width, given.contexts, not given.no_checkpointing)
-        packages = [name for name in ("trl", "liger-kernel", "flash-attn") if importlib.util.find_spec(name.replace("-", "_"))]
+        packages = [
+            name for name in ("trl", "liger-kernel", "flash-attn") if importlib.util.find_spec(name.replace("-", "_"))
+        ]
         made = {**facts("gpu.py", "torch", "transformers", "peft", "accelerate", *packages), **found}
-        (RESULTS / f"{'narrow' if given.width else 'gpu'}-{given.model}.json").write_text(json.dumps(made, indent=2) + "\n")
+        (RESULTS / f"{'narrow' if given.width else 'gpu'}-{given.model}.json").write_text(
+            json.dumps(made, indent=2) + "\n"
+        )
         print(json.dumps(found["losses"]))
     for path in sorted(RESULTS.glob("gpu-*.json")):
         print(_table(json.loads(path.read_text())))
 
 
 def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[str, Any]:
-    chosen = ["model.random=true", f"model.width={width}", "lora.r=16", "lora.dropout=0.0", "training.precision=auto", "training.max_length=1024", f"training.row_tokens={ROW_TOKENS}",
-              f"training.batch_contexts={STEP_CONTEXTS}", "training.accumulation=1", f"training.gradient_checkpointing={str(checkpointing).lower()}"]  # fmt: skip
+    chosen = [
+        "model.random=true",
+        f"model.width={width}",
+        "lora.r=16",
+        "lora.dropout=0.0",
+        "training.precision=auto",
+        "training.max_length=1024",
+        f"training.row_tokens={ROW_TOKENS}",
+        f"training.batch_contexts={STEP_CONTEXTS}",
+        "training.accumulation=1",
+        f"training.gradient_checkpointing={str(checkpointing).lower()}",
+    ]
     with tatqa(*chosen, name=name) as recipe:
         import torch
 
@@ -83,12 +97,29 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
                 print(who, seconds[who][-1], losses[who], memory[who], flush=True)
         rate = _matrix_rate() if cuda else 0.0
     best = {who: min(each) for who, each in seconds.items()}
-    return {"model": name, "gpu": torch.cuda.get_device_name() if cuda else None, "precision": model.precision(recipe)[0], "width": width,
-            "checkpointing": checkpointing, "contexts": len(contexts), "questions": questions, "row_tokens": ROW_TOKENS, "rounds": ROUNDS,
-            "attention": _attention(), "liger": _liger(), "tokens": {"Pintune": sum(each.packed_length for each in contexts),
-                                                                      "TRL": sum(each.separate_length for each in contexts)},
-            "seconds": seconds, "losses": losses, "peak_memory_bytes": memory, "ratio": round(best["TRL"] / best["Pintune"], 2),
-            "matrix_tflops": round(rate / 1e12, 1), "model_tflops": {who: round(shape[who] / best[who] / 1e12, 1) for who in best}}  # fmt: skip
+    return {
+        "model": name,
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "precision": model.precision(recipe)[0],
+        "width": width,
+        "checkpointing": checkpointing,
+        "contexts": len(contexts),
+        "questions": questions,
+        "row_tokens": ROW_TOKENS,
+        "rounds": ROUNDS,
+        "attention": _attention(),
+        "liger": _liger(),
+        "tokens": {
+            "Pintune": sum(each.packed_length for each in contexts),
+            "TRL": sum(each.separate_length for each in contexts),
+        },
+        "seconds": seconds,
+        "losses": losses,
+        "peak_memory_bytes": memory,
+        "ratio": round(best["TRL"] / best["Pintune"], 2),
+        "matrix_tflops": round(rate / 1e12, 1),
+        "model_tflops": {who: round(shape[who] / best[who] / 1e12, 1) for who in best},
+    }
 
 
 def _common(recipe: Any) -> dict[str, Any]:
@@ -96,10 +127,22 @@ def _common(recipe: Any) -> dict[str, Any]:
     from pipeline.training import model
 
     kind = model.precision(recipe)[0]
-    return {"output_dir": "out", "seed": 42, "use_cpu": model.device() == "cpu", "fp16": kind == "fp16", "bf16": False, "num_train_epochs": 2,
-            "learning_rate": 1e-5, "lr_scheduler_type": "constant", "logging_steps": 1, "save_strategy": "no", "report_to": "none",
-            "disable_tqdm": True, "gradient_checkpointing": recipe.training.gradient_checkpointing,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False}}  # fmt: skip
+    return {
+        "output_dir": "out",
+        "seed": 42,
+        "use_cpu": model.device() == "cpu",
+        "fp16": kind == "fp16",
+        "bf16": False,
+        "num_train_epochs": 2,
+        "learning_rate": 1e-5,
+        "lr_scheduler_type": "constant",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "gradient_checkpointing": recipe.training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
 
 
 def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
@@ -113,11 +156,15 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
 
     model.same_every_time()
     return AnswerTrainer(
-        model=prepared(recipe, model.precision(recipe)[0], contexts)[0], train_dataset=contexts,
-        args=TrainingArguments(per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)),
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS), watch=Watch(folders.runs("none"), continued=False),
+        model=prepared(recipe, model.precision(recipe)[0], contexts)[0],
+        train_dataset=contexts,
+        args=TrainingArguments(
+            per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)
+        ),
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
+        watch=Watch(folders.runs("none"), continued=False),
         settings=recipe.training,
-    )  # fmt: skip
+    )
 
 
 def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
@@ -128,8 +175,14 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from pipeline import folders
     from pipeline.training import model
 
-    rows = [{"input_ids": context.prefix + rest + answer, "completion_mask": [0] * len(context.prefix + rest) + [1] * len(answer)}
-            for context in contexts for rest, answer in context.questions]  # fmt: skip
+    rows = [
+        {
+            "input_ids": context.prefix + rest + answer,
+            "completion_mask": [0] * len(context.prefix + rest) + [1] * len(answer),
+        }
+        for context in contexts
+        for rest, answer in context.questions
+    ]
     torch.use_deterministic_algorithms(False)  # what Pintune pays for and its peer does not
     base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
     if _attention() != "sdpa":
@@ -138,10 +191,20 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     tokens = sum(len(row["input_ids"]) for row in rows)
     filled = max(1, round(tokens / ROW_TOKENS * STEP_CONTEXTS / len(contexts)))
     return SFTTrainer(
-        model=model.new_adapter(base, recipe), train_dataset=Dataset.from_list(rows), processing_class=talker.tokenizer,
-        args=SFTConfig(per_device_train_batch_size=1, gradient_accumulation_steps=filled, max_length=ROW_TOKENS, packing=True, packing_strategy="bfd",
-                       completion_only_loss=True, use_liger_kernel=_liger(), **_common(recipe)),
-    )  # fmt: skip
+        model=model.new_adapter(base, recipe),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=talker.tokenizer,
+        args=SFTConfig(
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=filled,
+            max_length=ROW_TOKENS,
+            packing=True,
+            packing_strategy="bfd",
+            completion_only_loss=True,
+            use_liger_kernel=_liger(),
+            **_common(recipe),
+        ),
+    )
 
 
 def _cuda() -> bool:
@@ -166,11 +229,19 @@ def _operations(adapted: Any, contexts: list[Any]) -> dict[str, int]:
     import torch
 
     head = adapted.get_base_model().get_output_embeddings()
-    linear = sum(each.weight.numel() for each in adapted.modules() if isinstance(each, torch.nn.Linear) and each is not head and each.weight.shape[0] > 16
-                 and each.weight.shape[1] > 16)  # fmt: skip
+    linear = sum(
+        each.weight.numel()
+        for each in adapted.modules()
+        if isinstance(each, torch.nn.Linear)
+        and each is not head
+        and each.weight.shape[0] > 16
+        and each.weight.shape[1] > 16
+    )
     answers = sum(len(answer) for context in contexts for _, answer in context.questions)
-    return {who: 4 * (linear * sum(getattr(each, length) for each in contexts) + head.weight.numel() * answers)
-            for who, length in (("Pintune", "packed_length"), ("TRL", "separate_length"))}  # fmt: skip
+    return {
+        who: 4 * (linear * sum(getattr(each, length) for each in contexts) + head.weight.numel() * answers)
+        for who, length in (("Pintune", "packed_length"), ("TRL", "separate_length"))
+    }
 
 
 def _matrix_rate(size: int = 8192, times: int = 50) -> float:
@@ -189,11 +260,17 @@ def _matrix_rate(size: int = 8192, times: int = 50) -> float:
 
 
 def _table(found: dict[str, Any]) -> str:
-    lines = [f"{found['model']} on {found['gpu']}, {found['precision']}, attention of the peer: {found['attention']}", "",
-             "| | questions/s | peak memory | matrix rate |", "|---|---:|---:|---:|"]  # fmt: skip
+    lines = [
+        f"{found['model']} on {found['gpu']}, {found['precision']}, attention of the peer: {found['attention']}",
+        "",
+        "| | questions/s | peak memory | matrix rate |",
+        "|---|---:|---:|---:|",
+    ]
     for who, each in found["seconds"].items():
         share = found["model_tflops"][who] / found["matrix_tflops"]
-        lines.append(f"| {who} | {found['questions'] / min(each):.1f} | {found['peak_memory_bytes'][who] / 2**30:.1f} GiB | {share:.0%} |")
+        lines.append(
+            f"| {who} | {found['questions'] / min(each):.1f} | {found['peak_memory_bytes'][who] / 2**30:.1f} GiB | {share:.0%} |"
+        )
     return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast"])
 
 

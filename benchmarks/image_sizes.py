@@ -53,13 +53,22 @@ def _measured(image: str, flavor: str, rebuild: bool) -> dict[str, Any]:
         archive = clone / ".pintune" / "release" / f"{image}-{flavor}.tar"
         record = json.loads(archive.with_suffix(".json").read_text())
         ran = subprocess.run(
-            ["docker", "run", "--rm", "--entrypoint", "python", f"pintune/{image}:{flavor}", "-c", WHEELS], capture_output=True, text=True, check=True
+            ["docker", "run", "--rm", "--entrypoint", "python", f"pintune/{image}:{flavor}", "-c", WHEELS],
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        sizes = {"compressed": oci.compressed_size(archive), "uncompressed": _uncompressed(archive), "wheels": int(ran.stdout)}
+        sizes = {
+            "compressed": oci.compressed_size(archive),
+            "uncompressed": _uncompressed(archive),
+            "wheels": int(ran.stdout),
+        }
         archive.unlink()
         seconds = {"release": release}
         if rebuild:
-            subprocess.run(["docker", "builder", "prune", "-af", "--filter", "type=regular"], check=True, capture_output=True)
+            subprocess.run(
+                ["docker", "builder", "prune", "-af", "--filter", "type=regular"], check=True, capture_output=True
+            )
             seconds["cold"] = _timed(["build", *words, "--runner", "docker"], clone)
             edited = clone / "pipeline" / "progress.py"
             edited.write_text(edited.read_text() + "\n# edited\n")
@@ -67,14 +76,18 @@ def _measured(image: str, flavor: str, rebuild: bool) -> dict[str, Any]:
     return {
         "script": "benchmarks/image_sizes.py",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {"cores": os.cpu_count(), "system": platform.freedesktop_os_release()["PRETTY_NAME"],
-                    "engine": engine.version(), "buildx": engine.buildx_version()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": platform.freedesktop_os_release()["PRETTY_NAME"],
+            "engine": engine.version(),
+            "buildx": engine.buildx_version(),
+        },
         "revision": record["revision"],
         "base": record["base"],
         "digest": record["digest"],
         "bytes": sizes,
         "seconds": seconds,
-    }  # fmt: skip
+    }
 
 
 def _uncompressed(archive: Path) -> int:
@@ -90,7 +103,13 @@ def _uncompressed(archive: Path) -> int:
 def _timed(words: list[str], clone: Path) -> float:
     print("$ invoke", *words, flush=True)
     started = time.monotonic()
-    subprocess.run([ROOT / ".venv" / "bin" / "invoke", *words], cwd=clone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [ROOT / ".venv" / "bin" / "invoke", *words],
+        cwd=clone,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     return round(time.monotonic() - started, 1)
 
 
@@ -101,7 +120,10 @@ def _table(results: dict[str, Any]) -> str:
     ]
     for name, each in sorted(results.items()):
         sizes = " | ".join(f"{each['bytes'][key] / 1e6:,.0f} MB" for key in ("compressed", "uncompressed", "wheels"))
-        times = " | ".join(f"{each['seconds'][key]:.0f} s" if key in each["seconds"] else "" for key in ("release", "cold", "after an edit"))
+        times = " | ".join(
+            f"{each['seconds'][key]:.0f} s" if key in each["seconds"] else ""
+            for key in ("release", "cold", "after an edit")
+        )
         lines.append(f"| {name} | {sizes} | {times} |")
     return "\n".join(lines)
 

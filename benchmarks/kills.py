@@ -35,7 +35,9 @@ def main() -> None:
     if not parser.parse_args().table:
         with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch):
             found = _measured()
-        FILE.write_text(json.dumps({**facts("kills.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2) + "\n")
+        FILE.write_text(
+            json.dumps({**facts("kills.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2) + "\n"
+        )
     print(_line(json.loads(FILE.read_text())))
 
 
@@ -55,7 +57,10 @@ def _adapter() -> str:
 
 def _step() -> int:
     """Steps saved so far of the run that is not finished."""
-    return max((int(path.name.rpartition("-")[2]) for path in Path("runs/quickstart").glob("2*/checkpoints/checkpoint-*")), default=0)
+    return max(
+        (int(path.name.rpartition("-")[2]) for path in Path("runs/quickstart").glob("2*/checkpoints/checkpoint-*")),
+        default=0,
+    )
 
 
 def _measured() -> dict[str, Any]:
@@ -89,8 +94,16 @@ def _measured() -> dict[str, Any]:
     if process.wait():
         raise SystemExit(f"it ended with status {process.returncode}")
     runs = len(list(Path("runs/quickstart").glob("2*")))
-    return {"kills": KILLS, "seed": SEED, "seconds_to_the_kill": moments, "steps_saved_at_the_kill": steps, "runs": runs,
-            "adapter_alone": alone, "adapter_killed": _adapter(), "same": alone == _adapter()}  # fmt: skip
+    return {
+        "kills": KILLS,
+        "seed": SEED,
+        "seconds_to_the_kill": moments,
+        "steps_saved_at_the_kill": steps,
+        "runs": runs,
+        "adapter_alone": alone,
+        "adapter_killed": _adapter(),
+        "same": alone == _adapter(),
+    }
 
 
 def _line(found: dict[str, Any]) -> str:

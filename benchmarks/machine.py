@@ -22,7 +22,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 def facts(script: str, *packages: str) -> dict[str, Any]:
     """Script, date, revision, processor, and the versions of `packages`."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     return {
         "script": f"benchmarks/{script}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -50,9 +52,16 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
     from pipeline.recipe import load
 
     mirror = str(Path(os.environ["PINTUNE_MIRROR"]).absolute())
-    with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch, contextlib.chdir(scratch), contextlib.redirect_stdout(sys.stderr):
+    with (
+        tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch,
+        contextlib.chdir(scratch),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         os.environ["PINTUNE_MIRROR"] = mirror
-        recipe = load(name, ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings])
+        recipe = load(
+            name,
+            ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings],
+        )
         fetch.fetch(recipe, print)
         rows.format_splits(recipe, print)
         yield recipe

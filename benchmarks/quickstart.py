@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runner", choices=("docker", "venv"))
     parser.add_argument("--table", action="store_true", help="print README's table from the results there are")
-    parser.add_argument("--cold", action="store_true", help="build the environment from nothing (prunes the engine's build cache)")
+    parser.add_argument(
+        "--cold", action="store_true", help="build the environment from nothing (prunes the engine's build cache)"
+    )
     given = parser.parse_args()
     if given.table or not given.runner:
         print(_table([json.loads(file.read_text()) for file in sorted(RESULTS.glob("quickstart-*.json"))]))
@@ -52,7 +54,10 @@ def main() -> None:
         second = _verbs(clone, given.runner, environment)
         run = clone / "runs" / "quickstart" / "latest"
         manifest, evaluation = (json.loads((run / name).read_text()) for name in ("manifest.json", "evaluation.json"))
-        hashes = [json.loads(file.read_text())["training"]["adapter_sha256"] for file in clone.glob("runs/quickstart/*/manifest.json")]
+        hashes = [
+            json.loads(file.read_text())["training"]["adapter_sha256"]
+            for file in clone.glob("runs/quickstart/*/manifest.json")
+        ]
     results = {
         "script": "benchmarks/quickstart.py",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -64,7 +69,10 @@ def main() -> None:
             "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         },
         "revision": manifest["environment"]["revision"],
-        "versions": {name: manifest["environment"]["packages"][name] for name in ("torch", "transformers", "peft", "accelerate", "datasets")},
+        "versions": {
+            name: manifest["environment"]["packages"][name]
+            for name in ("torch", "transformers", "peft", "accelerate", "datasets")
+        },
         "seconds": {"first run": first, "second run": second},
         "adapter_sha256": sorted(set(hashes)),
         "tokens_per_second": manifest["training"]["tokens_per_second"],
@@ -90,11 +98,20 @@ def _timed(command: list[str], folder: Path, environment: dict[str, str]) -> flo
 
 def _table(all_results: list[dict[str, Any]]) -> str:
     """Seconds by step, a column for each runner and run."""
-    columns = {f"{results['runner']}, {run}": seconds for results in all_results for run, seconds in results["seconds"].items()}
+    columns = {
+        f"{results['runner']}, {run}": seconds for results in all_results for run, seconds in results["seconds"].items()
+    }
     steps = ["set up", *VERBS]
     lines = ["| seconds | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {step} | " + " | ".join(f"{column[step]:.0f}" if step in column else "" for column in columns.values()) + " |" for step in steps]
-    return "\n".join([*lines, "| **all** | " + " | ".join(f"**{sum(column.values()):.0f}**" for column in columns.values()) + " |"])
+    lines += [
+        f"| {step} | "
+        + " | ".join(f"{column[step]:.0f}" if step in column else "" for column in columns.values())
+        + " |"
+        for step in steps
+    ]
+    return "\n".join(
+        [*lines, "| **all** | " + " | ".join(f"**{sum(column.values()):.0f}**" for column in columns.values()) + " |"]
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ def main() -> None:
         tokens = QUESTIONS * TOKENS_A_QUESTION * recipe.training.epochs
         operations = made["parameters"] * tokens * (6 if recipe.training.gradient_checkpointing else 4)
         total = made["fp16"]["total"] / 2**30
-        hours = [f"{operations / rate / PART / 3600:.1f} h" if total < room else "" for rate, room in zip(RATES.values(), (15, 80, 80), strict=True)]
+        hours = [
+            f"{operations / rate / PART / 3600:.1f} h" if total < room else ""
+            for rate, room in zip(RATES.values(), (15, 80, 80), strict=True)
+        ]
         print(f"| {name} | {made['fp16']['weights'] / 2**30:.1f} GiB | {total:.1f} GiB | {' | '.join(hours)} |")
 
 

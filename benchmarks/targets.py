@@ -43,24 +43,41 @@ def main() -> None:
     if not parser.parse_args().table:
         with tempfile.TemporaryDirectory(prefix="pintune-benchmark-") as scratch:
             found = {target: _run(Path(scratch), target) for target in ("answer", "equation")}
-        FILE.write_text(json.dumps({**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS, "targets": found}, indent=2) + "\n")
+        FILE.write_text(
+            json.dumps(
+                {**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS, "targets": found},
+                indent=2,
+            )
+            + "\n"
+        )
     print(_table(json.loads(FILE.read_text())["targets"]))
 
 
 def _run(folder: Path, target: str) -> dict[str, Any]:
     flags = [word for key, value in {**SETTINGS, "data.target": target}.items() for word in ("--set", f"{key}={value}")]
     for step in ("fetch", "format", "train", "evaluate"):
-        subprocess.run([sys.executable, "-m", "pipeline", step, *flags], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", step, *flags],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+        )
     run = folder / "runs" / "quickstart" / "latest"
     manifest, evaluation = (json.loads((run / name).read_text()) for name in ("manifest.json", "evaluation.json"))
-    training = {key: manifest["training"][key] for key in ("contexts", "questions", "questions_left_out", "steps", "tokens", "seconds", "last_loss")}
+    training = {
+        key: manifest["training"][key]
+        for key in ("contexts", "questions", "questions_left_out", "steps", "tokens", "seconds", "last_loss")
+    }
     return {"training": training, "evaluation": evaluation}
 
 
 def _table(targets: dict[str, Any]) -> str:
     """EM, F1 and scale of the tuned models by answer type, in points of 100."""
     kinds = [name for name in targets["answer"]["evaluation"]["tuned"] if name != "by_source"]
-    lines = ["| test_gold | questions | EM answer | equation | F1 answer | equation | scale answer | equation |", "|---|" + "---:|" * 7]
+    lines = [
+        "| test_gold | questions | EM answer | equation | F1 answer | equation | scale answer | equation |",
+        "|---|" + "---:|" * 7,
+    ]
     for kind in kinds:
         scores = [targets[target]["evaluation"]["tuned"].get(kind) for target in ("answer", "equation")]
         cells = [f"{100 * each[key]:.1f}" if each else "" for key in ("em", "f1", "scale") for each in scores]

@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table")
     if not parser.parse_args().table:
         found = _measured()
-        FILE.write_text(json.dumps({**facts("training.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2) + "\n")
+        FILE.write_text(
+            json.dumps({**facts("training.py", "torch", "transformers", "peft", "accelerate"), **found}, indent=2)
+            + "\n"
+        )
     print(_table(json.loads(FILE.read_text())))
 
 
@@ -47,18 +50,39 @@ def _measured() -> dict[str, Any]:
                 print(name, seconds[name][-1], losses[name], flush=True)
     questions = CONTEXTS * QUESTIONS
     apart = max(abs(a - b) / b for a, b in zip(losses["Pintune"], losses["Trainer"], strict=True))
-    return {"contexts": CONTEXTS, "questions": questions, "batch_contexts": BATCH_CONTEXTS, "rounds": ROUNDS, "seconds": seconds, "losses": losses,
-            "tokens": {"Pintune": sum(each.packed_length for each in contexts), "Trainer": sum(each.separate_length for each in contexts)},
-            "largest_relative_loss_difference": apart, "ratio": round(min(seconds["Trainer"]) / min(seconds["Pintune"]), 2)}  # fmt: skip
+    return {
+        "contexts": CONTEXTS,
+        "questions": questions,
+        "batch_contexts": BATCH_CONTEXTS,
+        "rounds": ROUNDS,
+        "seconds": seconds,
+        "losses": losses,
+        "tokens": {
+            "Pintune": sum(each.packed_length for each in contexts),
+            "Trainer": sum(each.separate_length for each in contexts),
+        },
+        "largest_relative_loss_difference": apart,
+        "ratio": round(min(seconds["Trainer"]) / min(seconds["Pintune"]), 2),
+    }
 
 
 def _arguments(batch: int, learning_rate: float) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
-        output_dir="out", seed=42, use_cpu=True, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=learning_rate,
-        lr_scheduler_type="constant", logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
-    )  # fmt: skip
+        output_dir="out",
+        seed=42,
+        use_cpu=True,
+        num_train_epochs=1,
+        per_device_train_batch_size=batch,
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
 
 
 def _in_order(kind: Any) -> Any:
@@ -79,9 +103,13 @@ def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from pipeline.training.watch import Watch
 
     return _in_order(AnswerTrainer)(
-        model=prepared(recipe, "fp32", contexts)[0], args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate), train_dataset=contexts,
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0), watch=Watch(folders.runs("none"), continued=False), settings=recipe.training,
-    )  # fmt: skip
+        model=prepared(recipe, "fp32", contexts)[0],
+        args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate),
+        train_dataset=contexts,
+        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
+        watch=Watch(folders.runs("none"), continued=False),
+        settings=recipe.training,
+    )
 
 
 def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
@@ -95,12 +123,20 @@ def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     for context in contexts:
         for rest, answer in context.questions:
             prompt = context.prefix + rest
-            rows.append({"input_ids": prompt + answer, "attention_mask": [1] * len(prompt + answer), "labels": [-100] * len(prompt) + answer})
+            rows.append(
+                {
+                    "input_ids": prompt + answer,
+                    "attention_mask": [1] * len(prompt + answer),
+                    "labels": [-100] * len(prompt) + answer,
+                }
+            )
     adapted = model.new_adapter(model.load_base(folders.base(recipe), torch.float32), recipe)
     return _in_order(Trainer)(
-        model=adapted, args=_arguments(BATCH_CONTEXTS * QUESTIONS, recipe.training.learning_rate), train_dataset=rows,
+        model=adapted,
+        args=_arguments(BATCH_CONTEXTS * QUESTIONS, recipe.training.learning_rate),
+        train_dataset=rows,
         data_collator=DataCollatorForSeq2Seq(talker.tokenizer, padding=True),
-    )  # fmt: skip
+    )
 
 
 def _table(found: dict[str, Any]) -> str:
@@ -108,7 +144,13 @@ def _table(found: dict[str, Any]) -> str:
     for name in ("Trainer", "Pintune"):
         best = min(found["seconds"][name])
         lines.append(f"| {name} | {best:.0f} | {found['questions'] / best:.2f} | {found['tokens'][name]:,} |")
-    return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast; losses within {found['largest_relative_loss_difference']:.0e} of each other"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{found['ratio']:.1f} times as fast; losses within {found['largest_relative_loss_difference']:.0e} of each other",
+        ]
+    )
 
 
 if __name__ == "__main__":

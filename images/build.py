@@ -63,8 +63,19 @@ def tag(image: str, flavor: str) -> str:
 
 def argv(plan: Plan) -> list[str]:
     """The build command, from the repository's root. No address or token is in it: these are in the secret files."""
-    command = ["docker", "buildx", "build", *plan.output.words, "--provenance=false", "--platform", plan.platform,
-               "--file", "images/Dockerfile", "--target", plan.output.target or plan.image]  # fmt: skip
+    command = [
+        "docker",
+        "buildx",
+        "build",
+        *plan.output.words,
+        "--provenance=false",
+        "--platform",
+        plan.platform,
+        "--file",
+        "images/Dockerfile",
+        "--target",
+        plan.output.target or plan.image,
+    ]
     if not plan.output.target:
         command += ["--tag", tag(plan.image, plan.flavor)]
     if plan.image == "dev" and not plan.output.target:
@@ -95,9 +106,16 @@ def snapshot(known: matrix.Matrix, environment: Mapping[str, str] = os.environ) 
     Raises:
         Stop: PINTUNE_SNAPSHOT is neither a day nor `off`.
     """
-    told = environment.get("PINTUNE_SNAPSHOT") or ("off" if environment.get("PINTUNE_BASE_IMAGE") else known.base.snapshot)
+    told = environment.get("PINTUNE_SNAPSHOT") or (
+        "off" if environment.get("PINTUNE_BASE_IMAGE") else known.base.snapshot
+    )
     if told != "off" and not re.fullmatch(r"\d{8}T\d{6}Z", told):
-        raise Stop("a day of Debian's snapshot archive such as 20261101T000000Z, or off", repr(told), "PINTUNE_SNAPSHOT", "unset PINTUNE_SNAPSHOT")
+        raise Stop(
+            "a day of Debian's snapshot archive such as 20261101T000000Z, or off",
+            repr(told),
+            "PINTUNE_SNAPSHOT",
+            "unset PINTUNE_SNAPSHOT",
+        )
     return "" if told == "off" else told
 
 
@@ -116,7 +134,12 @@ def source_hash(image: str, flavor: str) -> str:
     digest = hashlib.sha256(f"{base_image(known)} {snapshot(known)} {known.base.python}".encode())
     folders = [matrix.ROOT / "images" / "layers", *([matrix.ROOT / "pipeline"] if image in _CODE_IN else [])]
     files = [matrix.ROOT / "images" / "Dockerfile", *locks(image, flavor), matrix.tools_lock_file()]
-    files += sorted(file for folder in folders for file in folder.rglob("*") if file.is_file() and _in_context(file.relative_to(matrix.ROOT)))
+    files += sorted(
+        file
+        for folder in folders
+        for file in folder.rglob("*")
+        if file.is_file() and _in_context(file.relative_to(matrix.ROOT))
+    )
     for file in files:
         digest.update(f"\0{file.relative_to(matrix.ROOT)}\0".encode())
         digest.update(file.read_bytes())
@@ -127,7 +150,14 @@ def _in_context(file: Path) -> bool:
     return not any(part == "__pycache__" or part.startswith(".") for part in file.parts)
 
 
-def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, carried: Path | None = None, context: Path | None = None) -> str:
+def build(
+    image: str,
+    flavor: str,
+    dry: bool = False,
+    output: Output = LOADED,
+    carried: Path | None = None,
+    context: Path | None = None,
+) -> str:
     """Build an image; returns the line that says what is in the engine's store now, or with `dry` the command.
 
     Args:
@@ -157,15 +187,26 @@ def build(image: str, flavor: str, dry: bool = False, output: Output = LOADED, c
             made.debs.mkdir(parents=True, exist_ok=True)
         backend = hostpip.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
         asked = hostpip.with_torch_index(settings, backend) if output.target and not dry else settings
-        hostpip.private(folder / "pip.conf", hostpip.pip_conf(asked, "/run/secrets/certificates", offline=bool(carried)))
-        hostpip.private(folder / "uv.toml", hostpip.uv_toml(settings, ["/wheelhouse"], "" if carried else backend, offline=bool(carried)))
-        hostpip.private(folder / "certificates", settings.certificates.read_text(encoding="utf-8") if settings.certificates else "")
+        hostpip.private(
+            folder / "pip.conf", hostpip.pip_conf(asked, "/run/secrets/certificates", offline=bool(carried))
+        )
+        hostpip.private(
+            folder / "uv.toml",
+            hostpip.uv_toml(settings, ["/wheelhouse"], "" if carried else backend, offline=bool(carried)),
+        )
+        hostpip.private(
+            folder / "certificates", settings.certificates.read_text(encoding="utf-8") if settings.certificates else ""
+        )
         if dry:
             return engine.shown(argv(made))
         if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
-            raise Stop(f"the image {tag(image, flavor)}", "a build that failed; its last lines are above", "images/Dockerfile",
-                       "mend what they name, then invoke build; where no registry is reached, PINTUNE_BASE_IMAGE names a local base"
-                       ", where Debian's snapshot archive is not, PINTUNE_SNAPSHOT=off")  # fmt: skip
+            raise Stop(
+                f"the image {tag(image, flavor)}",
+                "a build that failed; its last lines are above",
+                "images/Dockerfile",
+                "mend what they name, then invoke build; where no registry is reached, PINTUNE_BASE_IMAGE names a local base"
+                ", where Debian's snapshot archive is not, PINTUNE_SNAPSHOT=off",
+            )
     return f"build  {tag(image, flavor)}: {engine.image_id(tag(image, flavor))}"
 
 
@@ -185,11 +226,18 @@ def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: 
         "FLAVOR": flavor,
     }
     return Plan(
-        image, flavor, known.base.platform, arguments, labels(image, flavor),
+        image,
+        flavor,
+        known.base.platform,
+        arguments,
+        labels(image, flavor),
         carried / "wheels" if carried else home / "wheelhouse" / f"{image}-{flavor}",
-        carried / "debs" if carried else home / "debs", scratch,
-        () if carried else tuple(name for name in hostpip.PROXIES if os.environ.get(name)), output, bool(carried),
-    )  # fmt: skip
+        carried / "debs" if carried else home / "debs",
+        scratch,
+        () if carried else tuple(name for name in hostpip.PROXIES if os.environ.get(name)),
+        output,
+        bool(carried),
+    )
 
 
 def labels(image: str, flavor: str) -> dict[str, str]:
@@ -202,8 +250,11 @@ def labels(image: str, flavor: str) -> dict[str, str]:
         "org.opencontainers.image.version": facts.version(),
         "org.opencontainers.image.revision": f"{revision}-dirty" if dirty else revision,
         "org.opencontainers.image.base.name": base.partition("@")[0],
-        "org.opencontainers.image.base.digest": base.partition("@")[2] or (engine.image_id(base) if engine.answers() else "") or "",
-        "org.opencontainers.image.licenses": "Apache-2.0" + (" AND LicenseRef-NVIDIA-CUDA" if known.flavor(flavor).cuda else ""),
+        "org.opencontainers.image.base.digest": base.partition("@")[2]
+        or (engine.image_id(base) if engine.answers() else "")
+        or "",
+        "org.opencontainers.image.licenses": "Apache-2.0"
+        + (" AND LicenseRef-NVIDIA-CUDA" if known.flavor(flavor).cuda else ""),
         "dev.pintune.image": image,
         "dev.pintune.flavor": flavor,
         LOCK_LABEL: lock.sha256(matrix.lock_file(image, flavor)),
@@ -217,4 +268,9 @@ def labels(image: str, flavor: str) -> dict[str, str]:
 def _need_space(size: int) -> None:
     free = engine.free_space()
     if free is not None and free < size:
-        raise Stop(f"{size / 2**30:.0f} GiB free for the engine", f"{free / 2**30:.1f} GiB", "the engine's data folder", "docker system prune")
+        raise Stop(
+            f"{size / 2**30:.0f} GiB free for the engine",
+            f"{free / 2**30:.1f} GiB",
+            "the engine's data folder",
+            "docker system prune",
+        )

@@ -30,8 +30,10 @@ TOGETHER = {
     "gpus_per_node": "processes in each of them, one a GPU; without GPUs they share the cores (default 1)",
 }
 
-_given = {name: os.environ.get(f"PINTUNE_{name.upper()}") or default for name, default in
-          (("recipe", "quickstart"), ("flavor", "auto"), ("runner", "auto"))}  # fmt: skip
+_given = {
+    name: os.environ.get(f"PINTUNE_{name.upper()}") or default
+    for name, default in (("recipe", "quickstart"), ("flavor", "auto"), ("runner", "auto"))
+}
 _overrides: list[str] = []
 _announced: list[str] = []
 _why: dict[str, str] = {}
@@ -64,7 +66,14 @@ def runner(chosen: Choices, aside: bool = False) -> str:
     return taken
 
 
-def step(chosen: Choices, *steps: str, arguments: tuple[str, ...] = (), files: tuple[Path, ...] = (), aside: bool = False, nodes: int = 1) -> None:
+def step(
+    chosen: Choices,
+    *steps: str,
+    arguments: tuple[str, ...] = (),
+    files: tuple[Path, ...] = (),
+    aside: bool = False,
+    nodes: int = 1,
+) -> None:
     """Run steps one after the other, each with the same arguments.
 
     Raises:
@@ -84,7 +93,12 @@ def processes(chosen: Choices, nodes: int, gpus_per_node: int) -> tuple[str, ...
         Stop: a number below 1, or fewer GPUs than processes.
     """
     if min(nodes, gpus_per_node) < 1:
-        raise Stop("--nodes and --gpus-per-node of at least 1", f"{nodes} and {gpus_per_node}", "the command line", "leave them out for one of each")
+        raise Stop(
+            "--nodes and --gpus-per-node of at least 1",
+            f"{nodes} and {gpus_per_node}",
+            "the command line",
+            "leave them out for one of each",
+        )
     if nodes * gpus_per_node > 1:
         runners.need_gpus(chosen, nodes * gpus_per_node)
     return ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
@@ -94,14 +108,18 @@ def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:
     """A verb whose flags are those of SHARED, which it gets as one Choices, and its own with `help_`."""
 
     def made(body: Callable[..., None]) -> Any:
-        def called(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, **own: Any) -> None:
+        def called(
+            c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, **own: Any
+        ) -> None:
             with plainly():
                 body(choices(c, recipe, flavor, runner, set_), **own)
 
         shared = list(inspect.signature(called).parameters.values())[:-1]
         called.__name__, called.__doc__ = body.__name__, body.__doc__
         own_parameters = list(inspect.signature(body).parameters.values())[1:]
-        needed = [each for each in own_parameters if each.default is each.empty]  # those without a default are positional, and come first
+        needed = [
+            each for each in own_parameters if each.default is each.empty
+        ]  # those without a default are positional, and come first
         rest = [each for each in own_parameters if each.default is not each.empty]
         called.__signature__ = inspect.Signature([shared[0], *needed, *shared[1:], *rest])  # type: ignore[attr-defined]
         return task(help={**SHARED, **help_}, iterable=["set_"])(called)

@@ -15,7 +15,9 @@ def tests(slow: bool, pick: str) -> list[list[str]]:
 
 def lint() -> list[list[str]]:
     """Style, types, Dockerfile, and the workflows' pins and schema."""
-    workflows = [str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))]
+    workflows = [
+        str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))
+    ]
     return [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],

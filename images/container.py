@@ -59,17 +59,39 @@ def user() -> tuple[int, int]:
 
 def argv(spec: Container) -> list[str]:
     """The `docker run` command that does the same as `run`."""
-    command = ["docker", "run", "--rm", "--user", f"{spec.uid}:{spec.gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-               "--read-only", "--init", "--tmpfs", "/tmp:exec,mode=1777", "--network", spec.network]  # fmt: skip
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--user",
+        f"{spec.uid}:{spec.gid}",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--read-only",
+        "--init",
+        "--tmpfs",
+        "/tmp:exec,mode=1777",
+        "--network",
+        spec.network,
+    ]
     some = f'"device={",".join(spec.gpus)}"' if spec.gpus else "all"
     command += ["--shm-size", str(_SHARED_MEMORY)] if spec.gpu else []
-    command += {"nvidia": ["--gpus", some], "cdi": [word for each in _cdi(spec) for word in ("--device", each)], "": []}[spec.gpu]
+    command += {
+        "nvidia": ["--gpus", some],
+        "cdi": [word for each in _cdi(spec) for word in ("--device", each)],
+        "": [],
+    }[spec.gpu]
     if spec.terminal:
         command.append("--tty")
     if spec.name:
         command += ["--name", spec.name]
     for mount in spec.mounts:
-        command += ["--mount", f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly")]
+        command += [
+            "--mount",
+            f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly"),
+        ]
     for name, value in spec.environment.items():
         # a proxy's address may hold a password, a token is one: by name, docker takes it from the environment
         command += ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
@@ -93,14 +115,21 @@ def settings(spec: Container) -> dict[str, Any]:
         "tmpfs": {"/tmp": "exec,mode=1777"},
         "network_mode": spec.network,
         "device_requests": {
-            "nvidia": [docker.types.DeviceRequest(**({"device_ids": list(spec.gpus)} if spec.gpus else {"count": -1}), capabilities=[["gpu"]])],
+            "nvidia": [
+                docker.types.DeviceRequest(
+                    **({"device_ids": list(spec.gpus)} if spec.gpus else {"count": -1}), capabilities=[["gpu"]]
+                )
+            ],
             "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(spec))],
             "": [],
         }[spec.gpu],
         **({"shm_size": _SHARED_MEMORY} if spec.gpu else {}),
         "tty": spec.terminal,
         **({"name": spec.name} if spec.name else {}),
-        "mounts": [docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable) for each in spec.mounts],
+        "mounts": [
+            docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable)
+            for each in spec.mounts
+        ],
         "environment": dict(spec.environment),
     }
 
@@ -114,7 +143,9 @@ def run(spec: Container, capture: bool = False) -> tuple[int, str]:
     try:
         container = engine.client().containers.create(**settings(spec))
     except docker.errors.ImageNotFound:
-        raise Stop(f"the image {spec.image}", "none of that name in the engine", "docker image ls", "invoke build") from None
+        raise Stop(
+            f"the image {spec.image}", "none of that name in the engine", "docker image ls", "invoke build"
+        ) from None
     except docker.errors.APIError as error:
         raise Stop("a container", str(error.explanation or error), spec.image, "invoke doctor") from None
     kept: list[bytes] = []

@@ -36,7 +36,10 @@ def pass_on(settings: hostpip.Settings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     there = f"{WORKSPACE}/.pintune/{GIVEN}"
     hostpip.private(folder / "pip.conf", hostpip.pip_conf(settings, f"{there}/certificates"))
-    environment = {"PIP_CONFIG_FILE": f"{there}/pip.conf", **{name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)}}
+    environment = {
+        "PIP_CONFIG_FILE": f"{there}/pip.conf",
+        **{name: os.environ[name] for name in hostpip.PROXIES if os.environ.get(name)},
+    }
     if settings.certificates:
         hostpip.private(folder / "certificates", settings.certificates.read_text(encoding="utf-8"))
         environment["SSL_CERT_FILE"] = f"{there}/certificates"

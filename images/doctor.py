@@ -45,12 +45,20 @@ def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
 def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
     """Driver, GPUs, and for each flavor whether it runs on them."""
     if not seen.gpus:
-        yield Finding("wrong" if seen.trouble else "note", "GPU", seen.trouble or "none seen",
-                      "mend the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu")  # fmt: skip
+        yield Finding(
+            "wrong" if seen.trouble else "note",
+            "GPU",
+            seen.trouble or "none seen",
+            "mend the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu",
+        )
     else:
         yield Finding("ok", "driver", seen.driver)
         for each in seen.gpus:
-            yield Finding("ok", "GPU", f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {_gib(each.memory)}")
+            yield Finding(
+                "ok",
+                "GPU",
+                f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {_gib(each.memory)}",
+            )
     try:
         best, why = gpu.pick(known, seen)
     except Stop as stop:
@@ -69,13 +77,18 @@ def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
 def table(found: list[Finding]) -> str:
     """The findings as lines."""
     width = max(len(each.what) for each in found)
-    return "\n".join(f"{each.severity:<5}  {each.what:<{width}}  {each.found}" + (f"  -> {each.remedy}" if each.remedy else "") for each in found)
+    return "\n".join(
+        f"{each.severity:<5}  {each.what:<{width}}  {each.found}" + (f"  -> {each.remedy}" if each.remedy else "")
+        for each in found
+    )
 
 
 def as_json(found: list[Finding], flavor: str) -> str:
     """The findings for programs: {"flavor", "wrong", "findings": [{"severity", "what", "found", "remedy"}]}."""
     wrong = sum(each.severity == "wrong" for each in found)
-    return json.dumps({"flavor": flavor, "wrong": wrong, "findings": [dataclasses.asdict(each) for each in found]}, indent=2)
+    return json.dumps(
+        {"flavor": flavor, "wrong": wrong, "findings": [dataclasses.asdict(each) for each in found]}, indent=2
+    )
 
 
 def _gib(size: int) -> str:
@@ -99,16 +112,32 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
     try:
         version = engine.version()
     except Stop as stop:
-        yield Finding(needed, "Docker engine", f"none answers ({stop.found})", "start Docker, or go on: the venv runner needs none")
+        yield Finding(
+            needed,
+            "Docker engine",
+            f"none answers ({stop.found})",
+            "start Docker, or go on: the venv runner needs none",
+        )
         return
     yield Finding("ok", "Docker engine", version)
     buildx = engine.buildx_version()
-    yield Finding("ok", "buildx", buildx) if buildx else Finding(needed, "buildx", "none", "install docker-buildx, or --runner venv")
+    yield (
+        Finding("ok", "buildx", buildx)
+        if buildx
+        else Finding(needed, "buildx", "none", "install docker-buildx, or --runner venv")
+    )
     if with_gpu:
         how = engine.gpu_access()
-        yield Finding("ok", "GPU in containers", how) if how else Finding(
-            needed, "GPU in containers", "neither the nvidia runtime nor a CDI specification",
-            "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")  # fmt: skip
+        yield (
+            Finding("ok", "GPU in containers", how)
+            if how
+            else Finding(
+                needed,
+                "GPU in containers",
+                "neither the nvidia runtime nor a CDI specification",
+                "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker",
+            )
+        )
 
 
 def _disk(cuda: bool) -> Finding:
@@ -116,13 +145,19 @@ def _disk(cuda: bool) -> Finding:
     shown = f"{free:.1f} GiB free at {matrix.ROOT}"
     if free >= needed:
         return Finding("ok", "disk", shown)
-    return Finding("wrong", "disk", shown, f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}")
+    return Finding(
+        "wrong", "disk", shown, f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}"
+    )
 
 
 def _memory() -> Finding:
     total = _total_memory() / 2**30
     shown = f"{total:.0f} GiB, {os.cpu_count()} cores"
-    return Finding("ok", "memory", shown) if total >= 6 else Finding("note", "memory", shown, "the quickstart needs about 4 GiB")
+    return (
+        Finding("ok", "memory", shown)
+        if total >= 6
+        else Finding("note", "memory", shown, "the quickstart needs about 4 GiB")
+    )
 
 
 def _total_memory() -> int:
@@ -152,16 +187,31 @@ def _environments(flavor: str) -> Iterator[Finding]:
             yield Finding("note", "image", f"{name}: {'older than this checkout' if label else 'not built'}", again)
     there = venv.ready("train", flavor)
     shown = str(venv.folder("train", flavor).relative_to(matrix.ROOT))
-    yield Finding("ok", "environment", shown) if there else Finding("note", "environment", "not built", f"{again} --runner venv")
+    yield (
+        Finding("ok", "environment", shown)
+        if there
+        else Finding("note", "environment", "not built", f"{again} --runner venv")
+    )
 
 
 def _inputs() -> Iterator[Finding]:
     for folder, pattern, what in (("models", "*/model*.safetensors", "models"), ("data", "*/raw/*.json", "data")):
-        there = sorted({path.relative_to(matrix.ROOT / folder).parts[0] for path in (matrix.ROOT / folder).glob(pattern)})
-        yield Finding("ok", what, ", ".join(there)) if there else Finding("note", what, "none yet", "invoke fetch (train does it by itself)")
+        there = sorted(
+            {path.relative_to(matrix.ROOT / folder).parts[0] for path in (matrix.ROOT / folder).glob(pattern)}
+        )
+        yield (
+            Finding("ok", what, ", ".join(there))
+            if there
+            else Finding("note", what, "none yet", "invoke fetch (train does it by itself)")
+        )
     if mirror := os.environ.get("PINTUNE_MIRROR"):
         is_there = Path(mirror).is_dir()
-        yield Finding("ok" if is_there else "wrong", "mirror", mirror, "" if is_there else "unset PINTUNE_MIRROR, or name a folder")
+        yield Finding(
+            "ok" if is_there else "wrong",
+            "mirror",
+            mirror,
+            "" if is_there else "unset PINTUNE_MIRROR, or name a folder",
+        )
 
 
 def _need(choices: Choices, seen: Seen) -> Finding:
@@ -189,7 +239,10 @@ def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> 
     cuda = bool(flavor.cuda and seen.gpus)
     precision = made["precision"] if made["precision"] != "auto" else "fp16" if cuda else "fp32"
     shares = len(seen.gpus) if cuda and made["fsdp"] else 1
-    parts = {name: size / (shares if name in ("weights", "adapter", "optimizer") else 1) for name, size in made[precision].items()}
+    parts = {
+        name: size / (shares if name in ("weights", "adapter", "optimizer") else 1)
+        for name, size in made[precision].items()
+    }
     parts["total"] = sum(size for name, size in parts.items() if name != "total")
     has = min(each.memory for each in seen.gpus) if cuda else _total_memory()
     shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items() if name != "total")
@@ -197,4 +250,6 @@ def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> 
     said = f"about {parts['total'] / 2**30:.1f} GiB in {precision}{spread} ({shown}); there: {_gib(has)}"
     if not has or parts["total"] <= 0.9 * has:
         return Finding("ok" if has else "note", what, said)
-    return Finding("wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model")
+    return Finding(
+        "wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model"
+    )

@@ -29,11 +29,19 @@ def client() -> docker.DockerClient:
     """
     host = os.environ.get("DOCKER_HOST") or _context_host()
     try:
-        found = docker.DockerClient(base_url=host, timeout=600) if host and not os.environ.get("DOCKER_HOST") else docker.from_env(timeout=600)
+        found = (
+            docker.DockerClient(base_url=host, timeout=600)
+            if host and not os.environ.get("DOCKER_HOST")
+            else docker.from_env(timeout=600)
+        )
         found.ping()
     except (docker.errors.DockerException, OSError) as error:
-        raise Stop("a Docker engine that answers", _short(error), host or "the default socket",
-                   "start Docker, or take --runner venv (no engine needed)") from None  # fmt: skip
+        raise Stop(
+            "a Docker engine that answers",
+            _short(error),
+            host or "the default socket",
+            "start Docker, or take --runner venv (no engine needed)",
+        ) from None
     return found
 
 
@@ -54,7 +62,9 @@ def answers() -> bool:
 def _context_host() -> str:
     if not shutil.which("docker"):
         return ""
-    asked = subprocess.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], capture_output=True, text=True)
+    asked = subprocess.run(
+        ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], capture_output=True, text=True
+    )
     return asked.stdout.strip() if asked.returncode == 0 else ""
 
 
@@ -62,8 +72,12 @@ def need_buildx() -> None:
     """Raise Stop unless an engine answers and the docker command has buildx."""
     client()
     if buildx_version() is None:
-        raise Stop("docker buildx", "a docker command without it", shutil.which("docker") or "no docker command on the PATH",
-                   "install the docker-buildx package (docker-buildx-plugin from Docker's own), or take --runner venv")  # fmt: skip
+        raise Stop(
+            "docker buildx",
+            "a docker command without it",
+            shutil.which("docker") or "no docker command on the PATH",
+            "install the docker-buildx package (docker-buildx-plugin from Docker's own), or take --runner venv",
+        )
 
 
 def buildx_version() -> str | None:
@@ -81,8 +95,12 @@ def gpu_access() -> str:
     if "nvidia" in (told.get("Runtimes") or {}):
         return "nvidia"
     folders = [Path(folder) for folder in told.get("CDISpecDirs") or ()]
-    specs = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.suffix in (".json", ".yaml")]
-    return "cdi" if any("nvidia.com/gpu" in file.read_text(encoding="utf-8", errors="replace") for file in specs) else ""
+    specs = [
+        file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.suffix in (".json", ".yaml")
+    ]
+    return (
+        "cdi" if any("nvidia.com/gpu" in file.read_text(encoding="utf-8", errors="replace") for file in specs) else ""
+    )
 
 
 def image_id(name: str) -> str | None:
@@ -124,7 +142,9 @@ def load(archive: Path) -> None:
         with archive.open("rb") as file:
             client().images.load(file)
     except (OSError, docker.errors.DockerException) as error:
-        raise Stop("an image archive that the engine takes", _short(error), str(archive), "invoke build --release") from None
+        raise Stop(
+            "an image archive that the engine takes", _short(error), str(archive), "invoke build --release"
+        ) from None
 
 
 def read_file(image: str, path: str) -> bytes:
@@ -160,7 +180,10 @@ def pull(source: str) -> Pulled:
         image = client().images.get(source)
     except (docker.errors.DockerException, OSError) as error:
         raise Stop(
-            f"the image {source}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login"
+            f"the image {source}",
+            str(getattr(error, "explanation", "") or error),
+            "the registry",
+            "check its name and docker login",
         ) from None
     listed = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or ()]
     return Pulled(tuple(dict.fromkeys(each for each in (*listed, str(image.id)) if each)), image.labels)
@@ -181,7 +204,12 @@ def push(name: str, to: str, tag: str) -> str:
                 raise Stop(f"a push to {where}", str(line["error"]), "the registry", "check its name and docker login")
         return registry_digest(where)
     except (docker.errors.DockerException, OSError) as error:
-        raise Stop(f"a push to {where}", str(getattr(error, "explanation", "") or error), "the registry", "check its name and docker login") from None
+        raise Stop(
+            f"a push to {where}",
+            str(getattr(error, "explanation", "") or error),
+            "the registry",
+            "check its name and docker login",
+        ) from None
 
 
 def registry_digest(where: str) -> str:

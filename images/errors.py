@@ -39,7 +39,9 @@ def plainly() -> Iterator[None]:
     except (Stop, StepFailed) as stop:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
-        raise Exit("" if isinstance(stop, StepFailed) else f"pintune stopped\n{stop}", code=getattr(stop, "status", 1)) from None
+        raise Exit(
+            "" if isinstance(stop, StepFailed) else f"pintune stopped\n{stop}", code=getattr(stop, "status", 1)
+        ) from None
     except Exit:
         raise
     except KeyboardInterrupt:
@@ -48,7 +50,9 @@ def plainly() -> Iterator[None]:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
         shown = f"{type(error).__name__}: {error}".splitlines()[0]
-        unforeseen = Stop("the verb to end well", shown, "on the host's side", "set PINTUNE_DEBUG=1 to see where, and report it")
+        unforeseen = Stop(
+            "the verb to end well", shown, "on the host's side", "set PINTUNE_DEBUG=1 to see where, and report it"
+        )
         raise Exit(f"pintune stopped\n{unforeseen}", code=1) from None
 
 

@@ -45,7 +45,9 @@ def export(revision: str, folder: Path) -> None:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-c", f"safe.directory={matrix.ROOT}", *arguments], cwd=matrix.ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-c", f"safe.directory={matrix.ROOT}", *arguments], cwd=matrix.ROOT, capture_output=True, text=True
+        )
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -53,7 +53,11 @@ def mounts(files: Sequence[Path]) -> list[Mount]:
 
 def data_file(recipe: str, overrides: Sequence[str]) -> Path | None:
     """The file that data.source names, if it names one: in the last override of it, else in a recipe of the caller's."""
-    named = [value.strip().strip("\"'") for key, _, value in (each.partition("=") for each in overrides) if key.strip() == "data.source"]
+    named = [
+        value.strip().strip("\"'")
+        for key, _, value in (each.partition("=") for each in overrides)
+        if key.strip() == "data.source"
+    ]
     if not named and recipe.endswith(".toml"):
         try:
             named = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8"))["data"]["source"])]

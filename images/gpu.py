@@ -49,7 +49,9 @@ def look(environment: Mapping[str, str] = os.environ) -> Seen:
     if said and "no devices were found" in said[-1].lower():
         return Seen()
     if done.returncode:
-        return Seen(trouble=f"nvidia-smi ended with status {done.returncode}: {said[-1][:200] if said else 'it said nothing'}")
+        return Seen(
+            trouble=f"nvidia-smi ended with status {done.returncode}: {said[-1][:200] if said else 'it said nothing'}"
+        )
     return visible(parse(done.stdout), environment.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -95,7 +97,9 @@ def _runs(flavor: Flavor, gpu: Gpu) -> bool:
     CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility".
     """
     cubins, ptx = ([_version(each) for each in listed] for listed in (flavor.cubins, flavor.ptx))
-    return any(each[0] == gpu.capability[0] and each[1] <= gpu.capability[1] for each in cubins) or any(each <= gpu.capability for each in ptx)
+    return any(each[0] == gpu.capability[0] and each[1] <= gpu.capability[1] for each in cubins) or any(
+        each <= gpu.capability for each in ptx
+    )
 
 
 def pick(known: Matrix, seen: Seen) -> tuple[str, str]:
@@ -114,7 +118,9 @@ def pick(known: Matrix, seen: Seen) -> tuple[str, str]:
     if seen.trouble:
         raise Stop("a GPU that answers, or none", seen.trouble, "nvidia-smi", f"mend the driver, or --flavor {plain}")
     reasons = "; ".join(f"{flavor.name}: {misfit(flavor, seen)}" for flavor in known.flavors.values() if flavor.cuda)
-    raise Stop("a GPU and driver that a flavor runs on", reasons, "nvidia-smi", f"{_remedy(known, seen)}--flavor {plain}")
+    raise Stop(
+        "a GPU and driver that a flavor runs on", reasons, "nvidia-smi", f"{_remedy(known, seen)}--flavor {plain}"
+    )
 
 
 def _remedy(known: Matrix, seen: Seen) -> str:

@@ -49,7 +49,12 @@ def read() -> Settings:
     """
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     if done.returncode:
-        raise Stop("pip's settings", done.stderr.strip()[-200:], f"{sys.executable} -m pip config list", f"{sys.executable} -m ensurepip")
+        raise Stop(
+            "pip's settings",
+            done.stderr.strip()[-200:],
+            f"{sys.executable} -m pip config list",
+            f"{sys.executable} -m ensurepip",
+        )
     return parse(done.stdout, os.environ)
 
 
@@ -72,7 +77,12 @@ def parse(listing: str, environment: Mapping[str, str]) -> Settings:
     main = found.get("index-url", "")
     bundle = found.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or ""
     if bundle and not Path(bundle).is_file():
-        raise Stop("the certificate bundle that pip is told to use", "no such file", bundle, "mend `pip config get global.cert` or SSL_CERT_FILE")
+        raise Stop(
+            "the certificate bundle that pip is told to use",
+            "no such file",
+            bundle,
+            "mend `pip config get global.cert` or SSL_CERT_FILE",
+        )
     return Settings(
         index="" if _local(main) else main,
         extra_indexes=tuple(url for url in indexes if not _local(url)),
@@ -106,7 +116,10 @@ def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: st
         lines.append(f"index-url = {json.dumps(settings.index)}")
     if settings.extra_indexes:
         # as pip has it: all indexes are asked; safe, since only locked hashes are taken
-        lines += [f"extra-index-url = {json.dumps(list(settings.extra_indexes))}", 'index-strategy = "unsafe-best-match"']
+        lines += [
+            f"extra-index-url = {json.dumps(list(settings.extra_indexes))}",
+            'index-strategy = "unsafe-best-match"',
+        ]
     links = [*settings.links, *map(str, folders)]
     if links:
         lines.append(f"find-links = {json.dumps(links)}")
@@ -139,11 +152,15 @@ def uv() -> str:
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
     if not found:
-        raise Stop("uv", "none beside this Python nor on the PATH", sys.executable, f"{sys.executable} -m pip install -e .")
+        raise Stop(
+            "uv", "none beside this Python nor on the PATH", sys.executable, f"{sys.executable} -m pip install -e ."
+        )
     return found
 
 
-def uv_environment(settings: Settings, scratch: Path, folders: Sequence[Path | str], torch_backend: str = "") -> dict[str, str]:
+def uv_environment(
+    settings: Settings, scratch: Path, folders: Sequence[Path | str], torch_backend: str = ""
+) -> dict[str, str]:
     """This process's environment with uv told where to look; writes its configuration into `scratch`.
 
     Where pip has been told nothing, uv's own configuration holds.
@@ -166,7 +183,13 @@ def with_torch_index(settings: Settings, backend: str) -> Settings:
         return settings
     with tempfile.TemporaryDirectory() as scratch:
         words = [uv(), "pip", "compile", "-", "--no-deps", "--no-header", "--emit-index-annotation", "--quiet"]
-        done = subprocess.run(words, input="torch", capture_output=True, text=True, env=uv_environment(settings, Path(scratch), [], backend))
+        done = subprocess.run(
+            words,
+            input="torch",
+            capture_output=True,
+            text=True,
+            env=uv_environment(settings, Path(scratch), [], backend),
+        )
     found = re.search(r"# from (\S+)", done.stdout)
     return replace(settings, extra_indexes=(*settings.extra_indexes, found.group(1))) if found else settings
 

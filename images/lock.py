@@ -62,15 +62,33 @@ def write_all(upgrade: bool = False) -> Iterator[Path]:
     for each in wanted():
         body = _resolve(each, python, settings, upgrade)
         aside = each.path.with_name(f".{each.path.name}")
-        aside.write_text(f"{_HEADER}\n# requirements: {asked_for(each)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8")
+        aside.write_text(
+            f"{_HEADER}\n# requirements: {asked_for(each)}\n# body: {_hashed(body)}\n{body}", encoding="utf-8"
+        )
         aside.replace(each.path)
         yield each.path
 
 
 def _resolve(wanted: Row, python: str, settings: hostpip.Settings, upgrade: bool) -> str:
     # glibc 2.36 is Debian bookworm's
-    command = [hostpip.uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",
-               "--python-version", python, "--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:", "--no-progress", "--quiet"]  # fmt: skip
+    command = [
+        hostpip.uv(),
+        "pip",
+        "compile",
+        "-",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "--python-version",
+        python,
+        "--python-platform",
+        "x86_64-manylinux_2_36",
+        "--only-binary",
+        ":all:",
+        "--no-progress",
+        "--quiet",
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         known = Path(scratch) / "lock.txt"  # uv prefers the versions of the file that it would write
         if wanted.path.exists() and not upgrade:
@@ -79,7 +97,9 @@ def _resolve(wanted: Row, python: str, settings: hostpip.Settings, upgrade: bool
         # a folder of wheels may hold torch's +cpu build, which satisfies every flavor's version
         folders = list(settings.folders) if wanted.torch_backend else []
         here = [file.name for folder in folders for file in folder.glob("*.whl")]
-        env = hostpip.uv_environment(settings, Path(scratch), folders, hostpip.torch_backend(settings, here, wanted.torch_backend))
+        env = hostpip.uv_environment(
+            settings, Path(scratch), folders, hostpip.torch_backend(settings, here, wanted.torch_backend)
+        )
         done = subprocess.run(command, input="\n".join(wanted.requirements), capture_output=True, text=True, env=env)
         if done.returncode:
             raise Stop(
@@ -99,8 +119,12 @@ def row(image: str, flavor: str) -> Row:
     """
     known = matrix.load()
     under = known.image(image, flavor).extends
-    return Row(matrix.lock_file(image, flavor), known.requirements(image, flavor), known.flavor(flavor).torch_backend,
-               matrix.lock_file(under, flavor) if under else None)  # fmt: skip
+    return Row(
+        matrix.lock_file(image, flavor),
+        known.requirements(image, flavor),
+        known.flavor(flavor).torch_backend,
+        matrix.lock_file(under, flavor) if under else None,
+    )
 
 
 def tools() -> Row:
@@ -123,7 +147,12 @@ def read(wanted: Row) -> list[Pin]:
     if first != _HEADER or not sealed.startswith("# body: "):
         raise Stop("a lock made by invoke lock", f"another first line: {first[:60]!r}", where, "invoke lock")
     if sealed != f"# body: {_hashed(body)}":
-        raise Stop("the lock as invoke lock made it", "lines changed since, by hand or by a merge", where, "git checkout it, or invoke lock")
+        raise Stop(
+            "the lock as invoke lock made it",
+            "lines changed since, by hand or by a merge",
+            where,
+            "git checkout it, or invoke lock",
+        )
     if asked != f"# requirements: {asked_for(wanted)}":
         raise Stop("a lock of the matrix as it is now", "one of other requirements", where, "invoke lock")
     return list(parse(body))

@@ -73,7 +73,9 @@ class Matrix:
             Stop: there is none of that name.
         """
         if name not in self.flavors:
-            raise Stop(f"a flavor: {', '.join(self.flavors)}", repr(name), str(FILE), f"--flavor {next(iter(self.flavors))}")
+            raise Stop(
+                f"a flavor: {', '.join(self.flavors)}", repr(name), str(FILE), f"--flavor {next(iter(self.flavors))}"
+            )
         return self.flavors[name]
 
     def image(self, name: str, flavor: str) -> Image:
@@ -88,8 +90,12 @@ class Matrix:
             raise Stop(f"an image: {', '.join(listed)}", repr(name), str(FILE), f"--image {listed[0]}")
         image = self.images[name]
         if flavor not in image.flavors:
-            raise Stop(f"a flavor of the image {name}: {', '.join(image.flavors)}", repr(flavor), f"{FILE}, [images.{name}]",
-                       f"--flavor {image.flavors[-1]}")  # fmt: skip
+            raise Stop(
+                f"a flavor of the image {name}: {', '.join(image.flavors)}",
+                repr(flavor),
+                f"{FILE}, [images.{name}]",
+                f"--flavor {image.flavors[-1]}",
+            )
         return image
 
     def requirements(self, image: str, flavor: str) -> tuple[str, ...]:
@@ -114,7 +120,12 @@ def load(path: Path = FILE) -> Matrix:
         raise Stop("a matrix in TOML", str(error), str(path), f"git checkout {path.name}, or mend that line") from None
     base = Base(**{key.name: _read(raw, path, str, "base", key.name) for key in fields(Base)})
     if not re.search(r"@sha256:[0-9a-f]{64}$", base.image):
-        raise Stop("a base pinned by digest: NAME:TAG@sha256:…", base.image, f"{path}, [base] image", "add the digest that docker pull prints")
+        raise Stop(
+            "a base pinned by digest: NAME:TAG@sha256:…",
+            base.image,
+            f"{path}, [base] image",
+            "add the digest that docker pull prints",
+        )
     flavors = {name: _flavor(raw, path, name) for name in _read(raw, path, dict, "flavors")}
     images: dict[str, Image] = {}
     for name in _read(raw, path, dict, "images"):
@@ -137,19 +148,38 @@ def _flavor(raw: dict[str, Any], path: Path, name: str) -> Flavor:
     return Flavor(name, requirements, backend, cuda, driver, cubins, ptx)
 
 
-def _image(raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Flavor], above: Mapping[str, Image]) -> Image:
+def _image(
+    raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Flavor], above: Mapping[str, Image]
+) -> Image:
     body = _read(raw, path, dict, "images", name)
     extends = body.get("extends", "")
     extended: tuple[str, ...] = ()
     if extends:
         if not isinstance(extends, str) or extends not in above:
-            raise Stop(f"an image defined above: {', '.join(above)}", repr(extends), f"{path}, [images.{name}] extends", "mend it")
+            raise Stop(
+                f"an image defined above: {', '.join(above)}",
+                repr(extends),
+                f"{path}, [images.{name}] extends",
+                "mend it",
+            )
         extended = above[extends].requirements
     made_in = _strings(raw, path, "images", name, "flavors")
     if unknown := [flavor for flavor in made_in if flavor not in flavors]:
-        raise Stop(f"flavors defined above: {', '.join(flavors)}", repr(unknown[0]), f"{path}, [images.{name}] flavors", "mend it")
+        raise Stop(
+            f"flavors defined above: {', '.join(flavors)}",
+            repr(unknown[0]),
+            f"{path}, [images.{name}] flavors",
+            "mend it",
+        )
     torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
-    return Image(name, (*extended, *_strings(raw, path, "images", name, "requirements")), made_in, extends, bool(body.get("lock_only")), torch)
+    return Image(
+        name,
+        (*extended, *_strings(raw, path, "images", name, "requirements")),
+        made_in,
+        extends,
+        bool(body.get("lock_only")),
+        torch,
+    )
 
 
 def lock_file(image: str, flavor: str) -> Path:
@@ -174,7 +204,9 @@ def _read(raw: dict[str, Any], path: Path, kind: type, *keys: str) -> Any:
     if not isinstance(value, kind) or not value:
         names: dict[type, str] = {str: "a string", dict: "a table", list: "a list of strings"}
         wanted = names[kind]
-        raise Stop(wanted, "nothing" if value is None else repr(value), f"{path}, {'.'.join(keys)}", "add or mend that key")
+        raise Stop(
+            wanted, "nothing" if value is None else repr(value), f"{path}, {'.'.join(keys)}", "add or mend that key"
+        )
     return value
 
 

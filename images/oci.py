@@ -50,11 +50,15 @@ def differences(one: Path, other: Path) -> list[str]:
         configs = _json(first, manifests[0]["config"]["digest"]), _json(second, manifests[1]["config"]["digest"])
         for key in sorted(configs[0].keys() | configs[1].keys()):
             if key != "rootfs" and configs[0].get(key) != configs[1].get(key):
-                found.append(f"image configuration: {key}: {_shown(configs[0].get(key))} and {_shown(configs[1].get(key))}")
+                found.append(
+                    f"image configuration: {key}: {_shown(configs[0].get(key))} and {_shown(configs[1].get(key))}"
+                )
         layers = [manifest["layers"] for manifest in manifests]
         if len(layers[0]) != len(layers[1]):
             found.append(f"layers: {len(layers[0])} and {len(layers[1])}")
-        made_by = [entry.get("created_by", "") for entry in configs[0].get("history", []) if not entry.get("empty_layer")]
+        made_by = [
+            entry.get("created_by", "") for entry in configs[0].get("history", []) if not entry.get("empty_layer")
+        ]
         for number, (mine, theirs) in enumerate(zip(*layers, strict=False)):
             if mine["digest"] != theirs["digest"]:
                 command = " ".join(made_by[number].split())[:80] if number < len(made_by) else "?"
@@ -80,8 +84,11 @@ def _contents(layer: IO[bytes]) -> dict[str, dict[str, Any]]:
             file = tar.extractfile(member) if member.isreg() else None
             said[member.name] = {
                 "content": _sha256(file)[:12] if file else member.linkname,
-                "mode": oct(member.mode), "owner": f"{member.uid}:{member.gid}", "time": member.mtime, "type": member.type.decode(),
-            }  # fmt: skip
+                "mode": oct(member.mode),
+                "owner": f"{member.uid}:{member.gid}",
+                "time": member.mtime,
+                "type": member.type.decode(),
+            }
     return said
 
 
@@ -104,7 +111,12 @@ def _descriptor(tar: tarfile.TarFile, archive: Path) -> dict[str, Any]:
         index = json.loads(_read(tar, "index.json"))
         (found,) = index["manifests"]
     except (KeyError, ValueError) as error:
-        raise Stop("an archive of one image, in OCI layout", f"{type(error).__name__}: {error}", str(archive), "invoke build --release") from None
+        raise Stop(
+            "an archive of one image, in OCI layout",
+            f"{type(error).__name__}: {error}",
+            str(archive),
+            "invoke build --release",
+        ) from None
     return dict(found)
 
 

@@ -22,7 +22,9 @@ def carried(offline: bool, folder: str) -> Path | None:
         Stop: a folder without --offline: the build would not look into it.
     """
     if folder and not offline:
-        raise Stop("--offline with --wheelhouse", "--wheelhouse alone", "the command line", "add --offline, or leave both out")
+        raise Stop(
+            "--offline with --wheelhouse", "--wheelhouse alone", "the command line", "add --offline, or leave both out"
+        )
     return Path(folder or "wheelhouse").resolve() if offline else None
 
 
@@ -36,7 +38,9 @@ def gather(image: str, flavor: str, folder: Path, dry: bool) -> str:
     cuda = bool(matrix.load().flavor(flavor).cuda)
     lists = ("base", "tools", *(["cuda"] if cuda else []), *_LISTS.get(image, ()))
     output = build.Output(
-        ("--output", f"type=local,dest={folder}"), "carried", {"LISTS": " ".join(lists), "LOCKS": " ".join(path.name for path in locks)}
+        ("--output", f"type=local,dest={folder}"),
+        "carried",
+        {"LISTS": " ".join(lists), "LOCKS": " ".join(path.name for path in locks)},
     )
     said = build.build(image, flavor, dry, output)
     if dry:

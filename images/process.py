@@ -12,7 +12,12 @@ def run(command: list[str], environment: dict[str, str], capture: bool) -> tuple
     """Run it to its end; returns its exit status, and its standard output with `capture`. An interrupt becomes a SIGTERM, upon which a training saves."""
     # in a session of its own, or a terminal's Ctrl-C would reach it before that
     with subprocess.Popen(
-        command, cwd=matrix.ROOT, env=environment, stdout=subprocess.PIPE if capture else None, text=True, start_new_session=True
+        command,
+        cwd=matrix.ROOT,
+        env=environment,
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             text, _ = process.communicate()

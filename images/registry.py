@@ -22,18 +22,34 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
     to, tag = f"{_address(registry)}/{image}", f"{flavor}-{facts.version()}"
     name = build.tag(image, flavor)
     if dry:
-        return f"{engine.shown(['docker', 'tag', name, f'{to}:{tag}'])}\n{engine.shown(['docker', 'push', f'{to}:{tag}'])}"
+        return (
+            f"{engine.shown(['docker', 'tag', name, f'{to}:{tag}'])}\n{engine.shown(['docker', 'push', f'{to}:{tag}'])}"
+        )
     made, known = release.record(image, flavor), _released().get(f"{image}:{tag}")
     if known and known["digest"] != made["digest"]:
-        raise Stop(f"the digest recorded for {image}:{tag}, {known['digest']}", made["digest"], str(RECORD.relative_to(matrix.ROOT)),
-                   f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml")  # fmt: skip
+        raise Stop(
+            f"the digest recorded for {image}:{tag}, {known['digest']}",
+            made["digest"],
+            str(RECORD.relative_to(matrix.ROOT)),
+            f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml",
+        )
     there = engine.registry_digest(f"{to}:{tag}")
     if there and there != made["digest"]:
-        raise Stop(f"no other {image}:{tag} in the registry", there, f"{to}:{tag}", "raise the version in pyproject.toml; nothing was pushed")
+        raise Stop(
+            f"no other {image}:{tag} in the registry",
+            there,
+            f"{to}:{tag}",
+            "raise the version in pyproject.toml; nothing was pushed",
+        )
     engine.load(release.archive(image, flavor))  # the engine may have an everyday image by that name
     repacks = "this engine repacks images: turn on its containerd image store (daemon.json, features)"
     if engine.image_id(name) != made["digest"]:
-        raise Stop(f"the digest that was built, {made['digest']}", str(engine.image_id(name)), name, f"{repacks}; nothing was pushed")
+        raise Stop(
+            f"the digest that was built, {made['digest']}",
+            str(engine.image_id(name)),
+            name,
+            f"{repacks}; nothing was pushed",
+        )
     pushed = engine.push(name, to, tag)
     if pushed != made["digest"]:
         raise Stop(f"the digest that was built, {made['digest']}", pushed or "none", f"{to}:{tag}", repacks)
@@ -52,20 +68,41 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
     known = _released().get(f"{image}:{tag}")
     if not known:
         raise Stop(
-            f"a digest of {image}:{tag}", "none recorded", str(RECORD.relative_to(matrix.ROOT)), f"invoke build --image {image} --flavor {flavor}"
+            f"a digest of {image}:{tag}",
+            "none recorded",
+            str(RECORD.relative_to(matrix.ROOT)),
+            f"invoke build --image {image} --flavor {flavor}",
         )
-    source = f"{_address(registry or os.environ.get('PINTUNE_REGISTRY', '') or known['registry'])}/{image}@{known['digest']}"
+    source = (
+        f"{_address(registry or os.environ.get('PINTUNE_REGISTRY', '') or known['registry'])}/{image}@{known['digest']}"
+    )
     if dry:
         return f"{engine.shown(['docker', 'pull', source])}\n{engine.shown(['docker', 'tag', source, build.tag(image, flavor)])}"
     pulled = engine.pull(source)
     if known["digest"] not in pulled.digests:
-        raise Stop(f"the digest {known['digest']}", ", ".join(pulled.digests) or "none", source, "ask who runs the registry; nothing was tagged")
-    wanted = {build.LOCK_LABEL: known["lock_sha256"], build.SOURCE_LABEL: known["source"], "org.opencontainers.image.revision": known["revision"]}
+        raise Stop(
+            f"the digest {known['digest']}",
+            ", ".join(pulled.digests) or "none",
+            source,
+            "ask who runs the registry; nothing was tagged",
+        )
+    wanted = {
+        build.LOCK_LABEL: known["lock_sha256"],
+        build.SOURCE_LABEL: known["source"],
+        "org.opencontainers.image.revision": known["revision"],
+    }
     for label, value in wanted.items():
         if pulled.labels.get(label) != value:
-            raise Stop(f"the label {label}={value}", repr(pulled.labels.get(label)), source, "ask who released it; nothing was tagged")
+            raise Stop(
+                f"the label {label}={value}",
+                repr(pulled.labels.get(label)),
+                source,
+                "ask who released it; nothing was tagged",
+            )
     engine.name(source, build.tag(image, flavor))
-    stale = "" if known["source"] == build.source_hash(image, flavor) else "; this checkout has changed since: invoke build"
+    stale = (
+        "" if known["source"] == build.source_hash(image, flavor) else "; this checkout has changed since: invoke build"
+    )
     return f"pull   {build.tag(image, flavor)}: {known['digest']}{stale}"
 
 
@@ -73,7 +110,10 @@ def _address(registry: str) -> str:
     registry = registry or os.environ.get("PINTUNE_REGISTRY", "")
     if not registry or "://" in registry:
         raise Stop(
-            "a registry such as ghcr.io/OWNER/pintune", repr(registry), "--registry or PINTUNE_REGISTRY", "name the registry, without https://"
+            "a registry such as ghcr.io/OWNER/pintune",
+            repr(registry),
+            "--registry or PINTUNE_REGISTRY",
+            "name the registry, without https://",
         )
     return registry.rstrip("/")
 

@@ -30,7 +30,12 @@ def record(image: str, flavor: str) -> dict[str, Any]:
     """
     path = archive(image, flavor).with_suffix(".json")
     if not path.exists():
-        raise Stop(f"a release build of {image}:{flavor}", "none", str(path), f"invoke build --release --image {image} --flavor {flavor}")
+        raise Stop(
+            f"a release build of {image}:{flavor}",
+            "none",
+            str(path),
+            f"invoke build --release --image {image} --flavor {flavor}",
+        )
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -47,7 +52,9 @@ def make(image: str, flavor: str, dry: bool, carried: Path | None = None) -> Ite
     """
     target = archive(image, flavor)
     if dry:
-        yield build.build(image, flavor, True, build.archive(target, facts.commit_time()), carried)  # the base may be younger: it is not looked at
+        yield build.build(
+            image, flavor, True, build.archive(target, facts.commit_time()), carried
+        )  # the base may be younger: it is not looked at
         return
     made = _into(target, image, flavor, carried)
     engine.load(target)
@@ -75,8 +82,12 @@ def verify(image: str, flavor: str, carried: Path | None = None) -> Iterator[str
         yield from found
     finally:
         second.unlink(missing_ok=True)
-    raise Stop(f"the same digest twice for {image}:{flavor}", f"{len(found)} differences, listed above", "images/Dockerfile",
-               "make what they name the same in every build")  # fmt: skip
+    raise Stop(
+        f"the same digest twice for {image}:{flavor}",
+        f"{len(found)} differences, listed above",
+        "images/Dockerfile",
+        "make what they name the same in every build",
+    )
 
 
 def source_date_epoch(base: str) -> int:
@@ -88,8 +99,12 @@ def _into(target: Path, image: str, flavor: str, carried: Path | None) -> dict[s
     """Build into `target`; returns its record."""
     revision, dirty = facts.revision()
     if not revision or dirty:
-        raise Stop("a commit with nothing changed since: a release is of a revision", "changes" if revision else "no git repository",
-                   "git status", "commit them, then invoke build --release")  # fmt: skip
+        raise Stop(
+            "a commit with nothing changed since: a release is of a revision",
+            "changes" if revision else "no git repository",
+            "git status",
+            "commit them, then invoke build --release",
+        )
     known = matrix.load()
     base = build.base_image(known)
     engine.need_buildx()
@@ -98,15 +113,24 @@ def _into(target: Path, image: str, flavor: str, carried: Path | None) -> dict[s
     aside = target.with_name(f".{target.name}")
     with tempfile.TemporaryDirectory(prefix="pintune-release-") as scratch:
         try:
-            facts.export(revision, Path(scratch))  # the commit itself: a checkout may hold files that git was told to overlook
+            facts.export(
+                revision, Path(scratch)
+            )  # the commit itself: a checkout may hold files that git was told to overlook
             build.build(image, flavor, False, build.archive(aside, epoch), carried, Path(scratch))
             aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
     said = build.labels(image, flavor)
     return {
-        "image": image, "flavor": flavor, "version": facts.version(), "revision": revision, "digest": oci.digest(target),
-        "base": f"{said['org.opencontainers.image.base.name']}@{said['org.opencontainers.image.base.digest']}", "engine": engine.version(),
-        "snapshot": build.snapshot(known), "lock_sha256": lock.sha256(matrix.lock_file(image, flavor)),
-        "source": build.source_hash(image, flavor), "source_date_epoch": epoch,
-    }  # fmt: skip
+        "image": image,
+        "flavor": flavor,
+        "version": facts.version(),
+        "revision": revision,
+        "digest": oci.digest(target),
+        "base": f"{said['org.opencontainers.image.base.name']}@{said['org.opencontainers.image.base.digest']}",
+        "engine": engine.version(),
+        "snapshot": build.snapshot(known),
+        "lock_sha256": lock.sha256(matrix.lock_file(image, flavor)),
+        "source": build.source_hash(image, flavor),
+        "source_date_epoch": epoch,
+    }

@@ -24,15 +24,27 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
     made = _manifest(root / "runs" / name / "manifest.json")
     environment = made["environment"]
     if choices.overrides:
-        raise Stop("the run's own recipe", f"--set {choices.overrides[0]}", "the command line", "leave out --set; or train anew with it")
+        raise Stop(
+            "the run's own recipe",
+            f"--set {choices.overrides[0]}",
+            "the command line",
+            "leave out --set; or train anew with it",
+        )
     then = str(environment.get("runner") or "auto").replace("here", "auto")  # inside an image, auto takes it
     own = str(made["recipe"]["data"]["source"])
-    chosen = replace(choices, flavor=environment.get("flavor") or choices.flavor, runner=then if choices.runner == "auto" else choices.runner,
-                     overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else ())  # fmt: skip
+    chosen = replace(
+        choices,
+        flavor=environment.get("flavor") or choices.flavor,
+        runner=then if choices.runner == "auto" else choices.runner,
+        overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else (),
+    )
     taken = call.runner(chosen)
     _same_lock(chosen, environment, name)
     if (before := environment.get("revision")) and before != (now := facts.revision()[0]):
-        print(f"reproduce  made by revision {before[:12]}, this is {now[:12]}: git checkout {before[:12]} for the same code", flush=True)
+        print(
+            f"reproduce  made by revision {before[:12]}, this is {now[:12]}: git checkout {before[:12]} for the same code",
+            flush=True,
+        )
     if environment.get("dirty"):
         print("reproduce  made by code that had not been committed", flush=True)
     if not choices.dry:
@@ -58,8 +70,12 @@ def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
     before, now = environment.get("lock_sha256"), lock.sha256(matrix.lock_file("train", choices.flavor))
     if before and before != now:
         revision = environment.get("revision") or "the revision of its manifest"
-        raise Stop(f"the lock that {run} was made with, {before[:12]}", f"{now[:12]}: other versions of packages",
-                   str(matrix.lock_file("train", choices.flavor).relative_to(matrix.ROOT)), f"git checkout {revision[:12]}, then again")  # fmt: skip
+        raise Stop(
+            f"the lock that {run} was made with, {before[:12]}",
+            f"{now[:12]}: other versions of packages",
+            str(matrix.lock_file("train", choices.flavor).relative_to(matrix.ROOT)),
+            f"git checkout {revision[:12]}, then again",
+        )
 
 
 def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
@@ -77,4 +93,7 @@ def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
         print(runner.make(choices, taken), flush=True)
     before, now = environment.get("image_digest"), engine.image_id(name)
     if before and before != now:
-        print(f"reproduce  the run's image was {before[:19]}, this is {str(now)[:19]}: another build of the same lock", flush=True)
+        print(
+            f"reproduce  the run's image was {before[:19]}, this is {str(now)[:19]}: another build of the same lock",
+            flush=True,
+        )

@@ -56,7 +56,10 @@ class Choices:
 
 
 def choose(
-    wanted: str, environment: Mapping[str, str] = os.environ, answers: Callable[[], bool] = engine.answers, dry: bool = False
+    wanted: str,
+    environment: Mapping[str, str] = os.environ,
+    answers: Callable[[], bool] = engine.answers,
+    dry: bool = False,
 ) -> tuple[str, str]:
     """The runner to take, and why in a few words. A named one is taken or refused; `auto` takes the first that fits.
 
@@ -67,7 +70,12 @@ def choose(
         raise Stop(f"a runner: {', '.join(RUNNERS)}", repr(wanted), "--runner or PINTUNE_RUNNER", "--runner auto")
     inside = environment.get("PINTUNE_IMAGE", "")
     if wanted == "here" and not inside:
-        raise Stop("to be inside a Pintune image (PINTUNE_IMAGE is set there)", "PINTUNE_IMAGE is not set", "--runner here", "--runner auto")
+        raise Stop(
+            "to be inside a Pintune image (PINTUNE_IMAGE is set there)",
+            "PINTUNE_IMAGE is not set",
+            "--runner here",
+            "--runner auto",
+        )
     if wanted == "docker" and not dry:  # to print a command needs no engine
         engine.client()
     if wanted != "auto":
@@ -86,7 +94,12 @@ def with_engine(choices: Choices) -> Choices:
         Stop: another runner was asked for.
     """
     if choices.runner not in ("auto", "docker"):
-        raise Stop("the runner docker: only an engine builds images", f"runner {choices.runner}", "--runner or PINTUNE_RUNNER", "--runner docker")
+        raise Stop(
+            "the runner docker: only an engine builds images",
+            f"runner {choices.runner}",
+            "--runner or PINTUNE_RUNNER",
+            "--runner docker",
+        )
     return replace(choices, runner="docker")
 
 
@@ -112,7 +125,12 @@ def make(choices: Choices, runner: str, image: str = "train", carried: Path | No
     if runner == "docker":
         return build.build(image, choices.flavor, choices.dry, carried=carried)
     if image != "train":
-        raise Stop(f"a Docker engine for the image {image}", f"runner {runner}", "--image", "invoke build --runner docker, where an engine answers")
+        raise Stop(
+            f"a Docker engine for the image {image}",
+            f"runner {runner}",
+            "--image",
+            "invoke build --runner docker, where an engine answers",
+        )
     if runner == "venv":
         return venv.build("train", choices.flavor, choices.dry)
     return f"build  nothing to do: this is the image {inside(choices.flavor)} that the matrix asks for"
@@ -131,7 +149,12 @@ def inside(flavor: str) -> str:
     path = matrix.lock_file(image, flavor)
     lock.read(lock.row(image, flavor))
     if made_of != lock.sha256(path):
-        raise Stop(f"the image of this checkout's lock, {lock.sha256(path)[:12]}", f"one of {made_of[:12]}", f"inside the image {image}", rebuild)
+        raise Stop(
+            f"the image of this checkout's lock, {lock.sha256(path)[:12]}",
+            f"one of {made_of[:12]}",
+            f"inside the image {image}",
+            rebuild,
+        )
     return f"{image} {flavor}"
 
 
@@ -151,7 +174,9 @@ def need_environment(choices: Choices, runner: str, computes: bool = True) -> No
         name = build.tag("train", choices.flavor)
         label = engine.image_label(name, build.SOURCE_LABEL)
         if label != build.source_hash("train", choices.flavor):
-            found = "none of that name" if engine.image_id(name) is None else "an image made from other code, lock or base"
+            found = (
+                "none of that name" if engine.image_id(name) is None else "an image made from other code, lock or base"
+            )
             raise Stop(f"the image {name} of this checkout", found, "docker image ls", again)
 
 
@@ -187,12 +212,18 @@ def run(
         Stop: image or environment are not there, or several nodes without an engine.
     """
     if nodes > 1 and runner != "docker":
-        raise Stop(f"a Docker engine for {nodes} nodes, each a container", f"runner {runner}", "--nodes",
-                   "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine")  # fmt: skip
+        raise Stop(
+            f"a Docker engine for {nodes} nodes, each a container",
+            f"runner {runner}",
+            "--nodes",
+            "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine",
+        )
     recipe = Path(choices.recipe)
     if choices.recipe.endswith(".toml"):
         if not recipe.is_file():
-            raise Stop("a recipe file", "no such file", choices.recipe, "pass --recipe with a shipped name or an existing file")
+            raise Stop(
+                "a recipe file", "no such file", choices.recipe, "pass --recipe with a shipped name or an existing file"
+            )
         files = (*files, recipe)
     overrides = choices.overrides
     if own := given.data_file(choices.recipe, overrides):
@@ -200,7 +231,10 @@ def run(
         files = (*files, own) if STEPS[step].source and own.is_file() else files
     named = {str(file): given.name(file) for file in files}
     words = (step, "--recipe", str(recipe), *arguments)
-    command = (*(named.get(word, word) for word in words), *(word for override in overrides for word in ("--set", override)))
+    command = (
+        *(named.get(word, word) for word in words),
+        *(word for override in overrides for word in ("--set", override)),
+    )
     with hostpip.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
             spec = _container(choices, step, command, files, scratch, capture)
@@ -218,8 +252,12 @@ def run(
             status, text = process.run(whole, environment, capture)
     if status < 0 or status > 130:  # a signal: it could not say why itself
         again = _again(choices, step, arguments, nodes)
-        raise Killed(f"{step} to end by itself", f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
-                     f"runner {runner}", f"free memory, then {again}")  # fmt: skip
+        raise Killed(
+            f"{step} to end by itself",
+            f"it was killed by signal {-status if status < 0 else status - 128} (9: often too little memory)",
+            f"runner {runner}",
+            f"free memory, then {again}",
+        )
     if status:
         raise StepFailed(step, status)
     return text
@@ -242,13 +280,23 @@ def need_gpus(choices: Choices, count: int) -> None:
     """Raise Stop unless there is a GPU for each of `count` processes; on a CPU they share the cores."""
     seen = len(gpu.look().gpus)
     if not choices.dry and matrix.load().flavor(choices.flavor).cuda and seen < count:
-        raise Stop(f"{count} GPUs, one for each process", f"{seen}", "--nodes and --gpus-per-node", "fewer of them, or --flavor cpu")
+        raise Stop(
+            f"{count} GPUs, one for each process",
+            f"{seen}",
+            "--nodes and --gpus-per-node",
+            "fewer of them, or --flavor cpu",
+        )
 
 
 def _facts(choices: Choices, runner: str) -> dict[str, str]:
     """The PINTUNE_* variables of a step."""
     revision, dirty = facts.revision()
-    known = {"PINTUNE_RUNNER": runner, "PINTUNE_FLAVOR": choices.flavor, "PINTUNE_REVISION": revision, "PINTUNE_DIRTY": "1" if dirty else "0"}
+    known = {
+        "PINTUNE_RUNNER": runner,
+        "PINTUNE_FLAVOR": choices.flavor,
+        "PINTUNE_REVISION": revision,
+        "PINTUNE_DIRTY": "1" if dirty else "0",
+    }
     if runner != "here":
         known["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))
     if (devices := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -258,7 +306,9 @@ def _facts(choices: Choices, runner: str) -> dict[str, str]:
     return known
 
 
-def _container(choices: Choices, step: str, command: tuple[str, ...], files: tuple[Path, ...], scratch: Path, capture: bool) -> Container:
+def _container(
+    choices: Choices, step: str, command: tuple[str, ...], files: tuple[Path, ...], scratch: Path, capture: bool
+) -> Container:
     access, image = STEPS[step], build.tag("train", choices.flavor)
     environment = {**_facts(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
     mounts = []
@@ -299,8 +349,12 @@ def _gpu(choices: Choices) -> str:
     if choices.dry:
         return "nvidia"
     if not (how := engine.gpu_access()):
-        raise Stop("an engine that gives containers GPUs", "neither the nvidia runtime nor a CDI specification", "docker info",
-                   "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker")  # fmt: skip
+        raise Stop(
+            "an engine that gives containers GPUs",
+            "neither the nvidia runtime nor a CDI specification",
+            "docker info",
+            "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker",
+        )
     return how
 
 
@@ -319,7 +373,12 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
         mounts.append(Mount(settings.certificates.resolve(), f"{given}/certificates"))
     if mirror := os.environ.get("PINTUNE_MIRROR"):
         if not Path(mirror).is_dir():
-            raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={mirror}", "unset PINTUNE_MIRROR, or name a folder")
+            raise Stop(
+                "a folder of files to fetch from",
+                "no such folder",
+                f"PINTUNE_MIRROR={mirror}",
+                "unset PINTUNE_MIRROR, or name a folder",
+            )
         environment["PINTUNE_MIRROR"] = "/pintune/mirror"
         mounts.append(Mount(Path(mirror).resolve(), "/pintune/mirror"))
     environment.update({name: os.environ[name] for name in (*hostpip.PROXIES, *container.HUB) if os.environ.get(name)})
@@ -327,10 +386,14 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
     return mounts
 
 
-def _process(choices: Choices, runner: str, step: str, command: tuple[str, ...], scratch: Path) -> tuple[list[str], dict[str, str]]:
+def _process(
+    choices: Choices, runner: str, step: str, command: tuple[str, ...], scratch: Path
+) -> tuple[list[str], dict[str, str]]:
     """The command and environment of a step outside a container."""
     python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
     environment |= {**_facts(choices, runner), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
     if runner == "here":
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")

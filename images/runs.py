@@ -43,7 +43,10 @@ def found(root: Path, recipe: str = "*") -> list[Run]:
 def rows(root: Path) -> list[tuple[str, ...]]:
     """One row per run folder, oldest first."""
     runs = found(root)
-    alike = {name: [run for run in runs if run.folder.parent.name == name] for name in {run.folder.parent.name for run in runs}}
+    alike = {
+        name: [run for run in runs if run.folder.parent.name == name]
+        for name in {run.folder.parent.name for run in runs}
+    }
     return [_row(run, differences(run, alike[run.folder.parent.name])) for run in runs]
 
 
@@ -56,7 +59,9 @@ def table(root: Path) -> str:
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as text, in columns."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def differences(run: Run, others: Sequence[Run]) -> str:
@@ -79,21 +84,45 @@ def _shown(value: Any) -> str:
 def _row(run: Run, differing: str) -> tuple[str, ...]:
     try:
         training = run.training
-        loss, seconds, adapter = f"{training['last_loss']:.3f}", f"{training['seconds']:.0f} s", training["adapter_sha256"][:12]
+        loss, seconds, adapter = (
+            f"{training['last_loss']:.3f}",
+            f"{training['seconds']:.0f} s",
+            training["adapter_sha256"][:12],
+        )
     except (KeyError, TypeError, ValueError):
-        state = "unfinished: invoke train --resume" if (run.folder / "unfinished.json").exists() else "no manifest: delete it"
+        state = (
+            "unfinished: invoke train --resume"
+            if (run.folder / "unfinished.json").exists()
+            else "no manifest: delete it"
+        )
         return (run.name, "", "", "", "", "", "", "", state, differing)
     state = "merged" if (run.folder / "merged" / "config.json").exists() else "trained"
     scores = (run.score("em", "base"), run.score("em"), run.score("f1"))
     questions = str(run.evaluation["questions"]) if scores[0] is not None else ""
-    return (run.name, questions, *("" if each is None else f"{each:.1f}" for each in scores), loss, seconds, adapter, state, differing)
+    return (
+        run.name,
+        questions,
+        *("" if each is None else f"{each:.1f}" for each in scores),
+        loss,
+        seconds,
+        adapter,
+        state,
+        differing,
+    )
 
 
 def _read(folder: Path) -> Run:
-    manifest, evaluation, unfinished = (_json(folder / f"{name}.json") for name in ("manifest", "evaluation", "unfinished"))
+    manifest, evaluation, unfinished = (
+        _json(folder / f"{name}.json") for name in ("manifest", "evaluation", "unfinished")
+    )
     started = manifest or unfinished
     return Run(
-        folder, _of(started, "recipe"), _of(started, "inputs"), manifest.get("training") or {}, evaluation, _of(manifest.get("evaluation"), "recipe")
+        folder,
+        _of(started, "recipe"),
+        _of(started, "inputs"),
+        manifest.get("training") or {},
+        evaluation,
+        _of(manifest.get("evaluation"), "recipe"),
     )
 
 

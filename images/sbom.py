@@ -16,7 +16,10 @@ def write(path: Path, record: dict[str, Any]) -> Path:
     """Write the bill of the image that a release's record names, which the engine holds."""
     image, flavor = record["image"], record["flavor"]
     status = engine.read_file(build.tag(image, flavor), "/var/lib/dpkg/status").decode()
-    path.write_text(json.dumps(bill(record, matrix.lock_file(image, flavor).read_text(encoding="utf-8"), status), indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(bill(record, matrix.lock_file(image, flavor).read_text(encoding="utf-8"), status), indent=2) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -24,8 +27,13 @@ def bill(record: dict[str, Any], locked: str, status: str) -> dict[str, Any]:
     """The bill of an image: `locked` is its lock's text, `status` the text of its /var/lib/dpkg/status."""
     name = f"pintune/{record['image']}:{record['flavor']}"
     made = datetime.datetime.fromtimestamp(record["source_date_epoch"], datetime.timezone.utc)
-    whole = {"type": "container", "name": name, "version": record["version"], "bom-ref": record["digest"],
-             "hashes": [_hash(record["digest"].partition(":")[2])]}  # fmt: skip
+    whole = {
+        "type": "container",
+        "name": name,
+        "version": record["version"],
+        "bom-ref": record["digest"],
+        "hashes": [_hash(record["digest"].partition(":")[2])],
+    }
     parts = [*_wheels(locked), *_debian(status)]
     return {
         "bomFormat": "CycloneDX",
@@ -41,8 +49,17 @@ def bill(record: dict[str, Any], locked: str, status: str) -> dict[str, Any]:
 def _wheels(locked: str) -> Iterator[dict[str, Any]]:
     for pin in lock.parse(locked):
         address = f"pkg:pypi/{pin.name.lower().replace('_', '-')}@{pin.version.replace('+', '%2B')}"
-        one = [_hash(each) for each in pin.hashes] if len(pin.hashes) == 1 else []  # of several, the lock does not say which file it is
-        yield {"type": "library", "name": pin.name, "version": pin.version, "purl": address, "bom-ref": address, **({"hashes": one} if one else {})}
+        one = (
+            [_hash(each) for each in pin.hashes] if len(pin.hashes) == 1 else []
+        )  # of several, the lock does not say which file it is
+        yield {
+            "type": "library",
+            "name": pin.name,
+            "version": pin.version,
+            "purl": address,
+            "bom-ref": address,
+            **({"hashes": one} if one else {}),
+        }
 
 
 def _debian(status: str) -> Iterator[dict[str, Any]]:

@@ -29,14 +29,18 @@ def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """
     keys = [override.partition("=")[0].strip() for override in overrides]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise Stop("each key once, with all its values", f"{twice[0]} twice", "--set", f"for example --set {twice[0]}=1,2,3")
+        raise Stop(
+            "each key once, with all its values", f"{twice[0]} twice", "--set", f"for example --set {twice[0]}=1,2,3"
+        )
     each = []
     for override in overrides:
         key, _, text = override.partition("=")
         values = re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|'[^']*'|[^,])+", text)
         each.append(list(dict.fromkeys(f"{key}={value.strip()}" for value in values)) or [override])
     if all(len(values) == 1 for values in each):
-        raise Stop("settings to compare", "one value for each key", "--set", "for example: invoke sweep --set lora.r=8,16,32")
+        raise Stop(
+            "settings to compare", "one value for each key", "--set", "for example: invoke sweep --set lora.r=8,16,32"
+        )
     return list(itertools.product(*each))
 
 
@@ -79,14 +83,31 @@ def sweep(choices: Choices, root: Path, processes: tuple[str, ...] = (), nodes: 
 def ranking(points: Sequence[tuple[str, ...]], made: Sequence[tuple[tuple[str, ...], runs.Run]]) -> str:
     """Points with their runs, the best EM first, then the best F1; those without a run last."""
     ranked = sorted(made, key=lambda each: (-(each[1].score("em") or 0), -(each[1].score("f1") or 0)))
-    varied = [key for key, *_ in (setting.partition("=") for setting in points[0]) if len({_value(point, key) for point in points}) > 1]
+    varied = [
+        key
+        for key, *_ in (setting.partition("=") for setting in points[0])
+        if len({_value(point, key) for point in points}) > 1
+    ]
     lines: list[tuple[str, ...]] = [(*_HEAD[:1], *varied, *_HEAD[1:])]
     for rank, (point, run) in enumerate(ranked, start=1):
         training = run.training
-        lines.append((str(rank), *(_value(point, key) for key in varied), f"{run.score('em') or 0:.1f}", f"{run.score('f1') or 0:.1f}",
-                      f"{training['last_loss']:.3f}", f"{training['seconds']:.0f} s", run.name))  # fmt: skip
+        lines.append(
+            (
+                str(rank),
+                *(_value(point, key) for key in varied),
+                f"{run.score('em') or 0:.1f}",
+                f"{run.score('f1') or 0:.1f}",
+                f"{training['last_loss']:.3f}",
+                f"{training['seconds']:.0f} s",
+                run.name,
+            )
+        )
     done = [point for point, _ in made]
-    lines += [("-", *(_value(point, key) for key in varied), "", "", "", "", "failed, as said above") for point in points if point not in done]
+    lines += [
+        ("-", *(_value(point, key) for key in varied), "", "", "", "", "failed, as said above")
+        for point in points
+        if point not in done
+    ]
     return runs.aligned(lines)
 
 
@@ -109,7 +130,9 @@ def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...],
     if run is None or not run.training:
         runner.run(choices, taken, "train", (*(("--resume",) if run else ()), *processes), nodes=nodes)
         run = _of(resolved, root)
-    if run and (not run.evaluation or run.evaluated != resolved["recipe"]):  # an evaluation with other settings does not compare
+    if run and (
+        not run.evaluation or run.evaluated != resolved["recipe"]
+    ):  # an evaluation with other settings does not compare
         runner.run(choices, taken, "evaluate", ("--run", run.name))
         run = _of(resolved, root)
     return run
@@ -117,5 +140,9 @@ def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...],
 
 def _of(resolved: dict[str, Any], root: Path) -> runs.Run | None:
     """The newest run of just this recipe on just these files; a finished one before one that is not."""
-    alike = [run for run in runs.found(root, resolved["name"]) if (run.recipe, run.inputs) == (resolved["recipe"], resolved["inputs"])]
+    alike = [
+        run
+        for run in runs.found(root, resolved["name"])
+        if (run.recipe, run.inputs) == (resolved["recipe"], resolved["inputs"])
+    ]
     return next(iter(sorted(alike, key=lambda run: (bool(run.training), run.folder.name), reverse=True)), None)

@@ -24,7 +24,9 @@ def specs(spec: Container, nodes: int, processes: int = 1, name: str = "") -> li
     network = name or f"pintune-{os.getpid()}"
     named = spec.environment.get("CUDA_VISIBLE_DEVICES", "")
     numbers = named.split(",") if named else [str(number) for number in range(nodes * processes)]
-    environment = {key: value for key, value in spec.environment.items() if not key.startswith("CUDA_")}  # in there they are numbered from 0
+    environment = {
+        key: value for key, value in spec.environment.items() if not key.startswith("CUDA_")
+    }  # in there they are numbered from 0
     return [
         dataclasses.replace(
             spec,
@@ -53,7 +55,12 @@ def run(nodes: list[Container]) -> int:
     try:
         network = engine.client().networks.create(nodes[0].network, driver="bridge", internal=True)
     except docker.errors.APIError as error:
-        raise Stop("a network for the nodes", str(error.explanation or error), nodes[0].network, "docker network prune, then again") from None
+        raise Stop(
+            "a network for the nodes",
+            str(error.explanation or error),
+            nodes[0].network,
+            "docker network prune, then again",
+        ) from None
     try:
         with concurrent.futures.ThreadPoolExecutor(len(nodes)) as pool:
             ends = [pool.submit(container.run, node) for node in nodes]
@@ -67,7 +74,9 @@ def run(nodes: list[Container]) -> int:
                 _signal(nodes, "SIGKILL")
                 if late or any(end.result()[0] != container.PAUSED for end in done):
                     raise
-            return max((end.result()[0] for end in ends), key=lambda status: (status not in (0, container.PAUSED), status))
+            return max(
+                (end.result()[0] for end in ends), key=lambda status: (status not in (0, container.PAUSED), status)
+            )
     finally:
         with contextlib.suppress(docker.errors.APIError):
             network.remove()

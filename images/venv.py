@@ -26,15 +26,30 @@ def python(image: str, flavor: str) -> Path:
 
 def ready(image: str, flavor: str) -> bool:
     """Whether the environment is there, whole, and of this lock."""
-    return matrix.lock_file(image, flavor).exists() and (folder(image, flavor) / _SEAL).exists() and python(image, flavor).exists()
+    return (
+        matrix.lock_file(image, flavor).exists()
+        and (folder(image, flavor) / _SEAL).exists()
+        and python(image, flavor).exists()
+    )
 
 
 def argv(image: str, flavor: str) -> list[list[str]]:
     """The commands that make the environment: a bare one of the matrix's Python, then the locked wheels."""
     known = matrix.load()
     target = str(folder(image, flavor))
-    install = ["uv", "pip", "install", "--python", f"{target}/bin/python", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode", "-r",
-               str(matrix.lock_file(image, flavor).relative_to(matrix.ROOT))]  # fmt: skip
+    install = [
+        "uv",
+        "pip",
+        "install",
+        "--python",
+        f"{target}/bin/python",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--compile-bytecode",
+        "-r",
+        str(matrix.lock_file(image, flavor).relative_to(matrix.ROOT)),
+    ]
     return [["uv", "venv", "--quiet", "--python-preference", "system", "--python", known.base.python, target], install]
 
 
@@ -61,15 +76,26 @@ def build(image: str, flavor: str, dry: bool) -> str:
         taken = wheelhouse.gather(pins, settings, wheels)
         backend = hostpip.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
         environment = hostpip.uv_environment(settings, Path(scratch), [wheels], backend)
-        _run(commands[0], environment, f"Python {known.base.python}, here or fetched by uv",
-             f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}), or use Docker")  # fmt: skip
-        _run(commands[1], environment, "the locked wheels, with these hashes", "check the network and `pip config list`, then invoke build")
+        _run(
+            commands[0],
+            environment,
+            f"Python {known.base.python}, here or fetched by uv",
+            f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}), or use Docker",
+        )
+        _run(
+            commands[1],
+            environment,
+            "the locked wheels, with these hashes",
+            "check the network and `pip config list`, then invoke build",
+        )
     (target / _SEAL).write_text(lock.sha256(matrix.lock_file(image, flavor)) + "\n", encoding="utf-8")
     return f"build  {target.relative_to(matrix.ROOT)}: {len(pins)} packages"
 
 
 def _run(command: list[str], environment: dict[str, str], wanted: str, todo: str) -> None:
-    done = subprocess.run([hostpip.uv(), *command[1:]], cwd=matrix.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [hostpip.uv(), *command[1:]], cwd=matrix.ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
     if done.returncode:
         raise Stop(wanted, done.stderr.strip()[-600:], " ".join(command[:3]), todo)
 
@@ -78,4 +104,9 @@ def _need_space(target: Path, size: int) -> None:
     there = next(path for path in target.parents if path.exists())
     free = shutil.disk_usage(there).free
     if free < size:
-        raise Stop(f"{size / 2**30:.0f} GiB free", f"{free / 2**30:.1f} GiB", str(there), "free some disk space, then invoke build")
+        raise Stop(
+            f"{size / 2**30:.0f} GiB free",
+            f"{free / 2**30:.1f} GiB",
+            str(there),
+            "free some disk space, then invoke build",
+        )

@@ -40,22 +40,33 @@ def need(pins: Iterable[Pin], folder: Path) -> None:
     there = {_sha256(file) for file in folder.glob("*.whl")}
     if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & there]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise Stop("a wheel of every locked package, with a locked hash", f"none of {', '.join(missing[:5])}{more}", str(folder),
-                   "invoke wheelhouse, where there is a network")  # fmt: skip
+        raise Stop(
+            "a wheel of every locked package, with a locked hash",
+            f"none of {', '.join(missing[:5])}{more}",
+            str(folder),
+            "invoke wheelhouse, where there is a network",
+        )
 
 
 def need_debs(folder: Path) -> None:
     """Raise Stop unless `folder` has apt's lists and Debian packages."""
     for part, pattern in (("lists", "*Packages*"), ("archives", "*.deb")):
         if not any((folder / part).glob(pattern)):
-            raise Stop(f"apt's {part}, as invoke wheelhouse gathers them", "none", str(folder / part), "invoke wheelhouse, where there is a network")
+            raise Stop(
+                f"apt's {part}, as invoke wheelhouse gathers them",
+                "none",
+                str(folder / part),
+                "invoke wheelhouse, where there is a network",
+            )
 
 
 def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:
     start = f"{_normal(pin.name)}-{pin.version}-"
     for folder in settings.folders:
         yield from (
-            file for file in sorted(folder.glob("*.whl")) if f"{_normal(file.name.partition('-')[0])}-{file.name.partition('-')[2]}".startswith(start)
+            file
+            for file in sorted(folder.glob("*.whl"))
+            if f"{_normal(file.name.partition('-')[0])}-{file.name.partition('-')[2]}".startswith(start)
         )
     for index in settings.local_indexes:
         page = index / _normal(pin.name).replace("_", "-") / "index.html"
@@ -63,7 +74,9 @@ def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:
             links = _Links()
             links.feed(page.read_text(encoding="utf-8"))
             files = (page.parent / urllib.parse.unquote(link.partition("#")[0]) for link in links.found)
-            yield from (file for file in files if f"-{pin.version}-" in file.name and file.suffix == ".whl" and file.is_file())
+            yield from (
+                file for file in files if f"-{pin.version}-" in file.name and file.suffix == ".whl" and file.is_file()
+            )
 
 
 def _normal(name: str) -> str:

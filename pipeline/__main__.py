@@ -24,7 +24,19 @@ _NEXT = """next:
   invoke train --set training.epochs=3 evaluate   learn longer
   invoke runs                                     compare the runs"""
 
-STEPS = ("missing", "fetch", "format", "train", "evaluate", "export", "ask", "estimate", "score", "resolve", "reproduce")
+STEPS = (
+    "missing",
+    "fetch",
+    "format",
+    "train",
+    "evaluate",
+    "export",
+    "ask",
+    "estimate",
+    "score",
+    "resolve",
+    "reproduce",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = _recipe(given)
         _same_everywhere()
         _quiet(offline=given.step != "fetch")
-        if given.step in ("train", "reproduce") and given.nodes * given.processes > 1 and "WORLD_SIZE" not in os.environ:
+        if (
+            given.step in ("train", "reproduce")
+            and given.nodes * given.processes > 1
+            and "WORLD_SIZE" not in os.environ
+        ):
             return _together(given, arguments)
         _steps()[given.step](recipe, given)
     except Stop as stop:
@@ -74,7 +90,9 @@ def _recipe(given: argparse.Namespace) -> recipes.Recipe:
 def _together(given: argparse.Namespace, arguments: list[str] | None) -> int:
     from pipeline.training import processes
 
-    return processes.start(given.processes, given.nodes, given.node, given.master, sys.argv[1:] if arguments is None else arguments)
+    return processes.start(
+        given.processes, given.nodes, given.node, given.master, sys.argv[1:] if arguments is None else arguments
+    )
 
 
 def _speaks(stop: Stop) -> bool:
@@ -86,31 +104,59 @@ def _speaks(stop: Stop) -> bool:
 
 def _unforeseen(error: Exception, step: str) -> Stop:
     shown = f"{type(error).__name__}: {error}".splitlines()[0]
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):  # torch's, on a GPU and on a CPU
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(
+        error
+    ):  # torch's, on a GPU and on a CPU
         less = "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or training.batch_contexts=1"
-        return Stop("memory", shown[:200], f"the step {step}", less if step == "train" else "--set evaluation.batch_questions=6")
+        return Stop(
+            "memory", shown[:200], f"the step {step}", less if step == "train" else "--set evaluation.batch_questions=6"
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         again = "invoke train --resume" if step == "train" else "the same again"
-        return Stop("disk space", shown, str(error.filename or Path.cwd()), f"free some (old runs are under runs/), then {again}")
+        return Stop(
+            "disk space",
+            shown,
+            str(error.filename or Path.cwd()),
+            f"free some (old runs are under runs/), then {again}",
+        )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Stop("a file or folder that this user may write", shown, str(error.filename), "check its owner, as ls -l shows it")
-    return Stop("the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it")
+        return Stop(
+            "a file or folder that this user may write",
+            shown,
+            str(error.filename),
+            "check its owner, as ls -l shows it",
+        )
+    return Stop(
+        "the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key"
+    )
     parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
-    parser.add_argument("--run", default="", help="RECIPE/ID of a run: its recipe, and evaluate, export and reproduce take it instead of the newest")
+    parser.add_argument(
+        "--run",
+        default="",
+        help="RECIPE/ID of a run: its recipe, and evaluate, export and reproduce take it instead of the newest",
+    )
     parser.add_argument("--nodes", type=int, default=1, help="train: machines or containers that train together")
     parser.add_argument("--processes", type=int, default=1, help="train: processes on each of them, one a GPU")
     parser.add_argument("--node", type=int, default=0, help="train: which of them this is, from 0")
     parser.add_argument("--master", default="127.0.0.1:29500", help="train: HOST:PORT at which node 0 listens")
-    parser.add_argument("--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0")
+    parser.add_argument(
+        "--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0"
+    )
     parser.add_argument("--file", default="", help="ask: a JSON file with one context, instead of --context")
-    parser.add_argument("--predictions", default="predictions.json", help="score: a prediction file in the authors' format")
+    parser.add_argument(
+        "--predictions", default="predictions.json", help="score: a prediction file in the authors' format"
+    )
     parser.add_argument("--gold", default="", help="score: a raw file in TAT-QA's schema, with answers")
     parser.add_argument("--json", action="store_true", help="score: for programs")
     parser.add_argument("--question", default="", help="ask: the question; default: the context's first")
@@ -122,15 +168,21 @@ def _same_everywhere() -> None:
 
     AVX2 is what every x86-64 server since 2015 has. On two cores of a Zen 4 it costs the quickstart no speed that could be measured.
     """
-    for name, value in (("ATEN_CPU_CAPABILITY", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("MKL_CBWR", "AVX2"),
-                        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")):  # fmt: skip
+    for name, value in (
+        ("ATEN_CPU_CAPABILITY", "avx2"),
+        ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        ("MKL_CBWR", "AVX2"),
+        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+    ):
         os.environ.setdefault(name, value)
 
 
 def _quiet(offline: bool = True) -> None:
     # Before torch and transformers are imported: offline but for fetch, and no bars but ours and those of a download.
     told = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    for name, value in (told | ({"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} if offline else {})).items():
+    for name, value in (
+        told | ({"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} if offline else {})
+    ).items():
         os.environ.setdefault(name, value)
     if not sys.stdout.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a bar that cannot go back in its line is only noise
@@ -178,8 +230,10 @@ def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     if processes.number() > 0:
         return
     done = manifest["training"]
-    _say(f"train  {done['steps']} steps in {done['seconds']:.0f} s, {done['tokens_per_second']:,.0f} tokens/s, "
-         f"peak memory {done['peak_memory_bytes'] / 2**30:.1f} GiB")  # fmt: skip
+    _say(
+        f"train  {done['steps']} steps in {done['seconds']:.0f} s, {done['tokens_per_second']:,.0f} tokens/s, "
+        f"peak memory {done['peak_memory_bytes'] / 2**30:.1f} GiB"
+    )
     _say(f"train  {run / 'adapter'}: sha256 {done['adapter_sha256']}")
 
 
@@ -198,7 +252,9 @@ def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
     recipe, run, manifest = _of_run(recipe, given)
     checked = export.export(recipe, run, manifest)
-    _say(f"export  {run / 'merged'}: {checked['dtype']}, logits within {checked['largest_logit_difference']:.4f} of base + adapter")
+    _say(
+        f"export  {run / 'merged'}: {checked['dtype']}, logits within {checked['largest_logit_difference']:.4f} of base + adapter"
+    )
     _say(f"export  asked from disk: {checked['question']} -> {checked['answer']} (gold: {checked['gold']})")
 
 
@@ -213,9 +269,14 @@ def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     if answered.left_out:
         _say(f"ask    {answered.left_out}")
     _say(answered.asked)
-    if answered.text != (answer := target.write_answer(answered.said.answer, answered.said.scale, recipe.data.language)):
+    if answered.text != (
+        answer := target.write_answer(answered.said.answer, answered.said.scale, recipe.data.language)
+    ):
         _say(answered.text)
-    _say(f"Answer: {answer or f'none: {answered.said.problem}'}" + (f"   (gold: {answered.gold})" if answered.gold else ""))
+    _say(
+        f"Answer: {answer or f'none: {answered.said.problem}'}"
+        + (f"   (gold: {answered.gold})" if answered.gold else "")
+    )
 
 
 def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
@@ -226,7 +287,11 @@ def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     scored, note = scoring.score_file(Path(given.predictions), Path(given.gold))
     if note:
         print(f"score  {note}", file=sys.stderr, flush=True)
-    _say(json.dumps(scoring.as_json(scored), ensure_ascii=False) if given.json else scoring.table(scoring.summary(scored)))
+    _say(
+        json.dumps(scoring.as_json(scored), ensure_ascii=False)
+        if given.json
+        else scoring.table(scoring.summary(scored))
+    )
 
 
 def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
@@ -268,8 +333,12 @@ def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.
     for split in sources.splits(recipe):
         fetch.check_raw(recipe, split)
     if stale := rows.unformatted(recipe):
-        raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(recipe)),
-                   f"invoke data {recipes.shaping(recipe)}")  # fmt: skip
+        raise Stop(
+            "formatted data",
+            f"missing, or not as format left it: {', '.join(stale)}",
+            str(folders.formatted(recipe)),
+            f"invoke data {recipes.shaping(recipe)}",
+        )
     # the adapter fits the model that it was trained on; evaluation may well be on other data
     now = manifest.model_inputs(recipe)
     manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / runs.MANIFEST)
@@ -277,8 +346,19 @@ def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.
 
 
 def _steps() -> dict[str, Any]:
-    return {"missing": _missing, "fetch": _fetch, "format": _format, "train": _train, "evaluate": _evaluate, "export": _export, "ask": _ask,
-            "estimate": _estimate, "score": _score, "resolve": _resolve, "reproduce": _reproduce}  # fmt: skip
+    return {
+        "missing": _missing,
+        "fetch": _fetch,
+        "format": _format,
+        "train": _train,
+        "evaluate": _evaluate,
+        "export": _export,
+        "ask": _ask,
+        "estimate": _estimate,
+        "score": _score,
+        "resolve": _resolve,
+        "reproduce": _reproduce,
+    }
 
 
 if __name__ == "__main__":

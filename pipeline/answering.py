@@ -51,9 +51,15 @@ def answers(
     done = 0
     model.eval()
     alone = _windowed(model, max((len(prompts[i]) for i in fitting), default=0) + max_new_tokens)
-    for groups in [[Group([], [(i, prompts[i])])] for i in fitting] if alone else _batches(_grouped(rows, prompts, fitting, batch), batch):
+    for groups in (
+        [[Group([], [(i, prompts[i])])] for i in fitting]
+        if alone
+        else _batches(_grouped(rows, prompts, fitting, batch), batch)
+    ):
         written = (_generate_alone if alone else _generate)(model, groups, max_new_tokens, talker.ends)
-        decoded = {place: talker.tokenizer.decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()}
+        decoded = {
+            place: talker.tokenizer.decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()
+        }
         for place, text in decoded.items():
             texts[place] = text
         if keep:
@@ -108,9 +114,16 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
     device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()
     rows = [Encoded(group.prefix, [(rest, []) for _, rest in group.rests]) for group in groups]
     batch = {name: each.to(device) for name, each in lay_out([[row] for row in rows], 0).items()}
-    read = decoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], position_ids=batch["position_ids"], use_cache=True)
+    read = decoder(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        position_ids=batch["position_ids"],
+        use_cache=True,
+    )
     most = max(len(group.rests) for group in groups)
-    places = [[place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups]  # [rows, questions], -1: none
+    places = [
+        [place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups
+    ]  # [rows, questions], -1: none
     last = torch.tensor([_last_tokens(row, most) for row in rows], device=device)
     number = torch.arange(len(rows), device=device)[:, None]
     hidden, cache = read.last_hidden_state[number, last], read.past_key_values  # [rows, questions, width]
@@ -135,17 +148,26 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
             cache.batch_select_indices(left)
             sees, chosen, position, going = sees[left], chosen[left], position[left], going[left]
         sees = torch.cat([sees, itself.expand(len(places), most, most)], dim=2)
-        read = decoder(input_ids=chosen, attention_mask=sees[:, None], position_ids=position, past_key_values=cache, use_cache=True)
+        read = decoder(
+            input_ids=chosen, attention_mask=sees[:, None], position_ids=position, past_key_values=cache, use_cache=True
+        )
         hidden, cache, position = read.last_hidden_state, read.past_key_values, position + 1
     return written
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def _generate_alone(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
+def _generate_alone(
+    model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]
+) -> dict[int, list[int]]:
     """The same for a single question, by Transformers."""
     ((place, ids),) = groups[0].rests
     given = torch.tensor([ids], device=model.device)
-    settings = {"do_sample": False, "max_new_tokens": max_new_tokens, "eos_token_id": list(ends), "pad_token_id": ends[0]}
+    settings = {
+        "do_sample": False,
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": list(ends),
+        "pad_token_id": ends[0],
+    }
     written = model.generate(input_ids=given, attention_mask=torch.ones_like(given), **settings)[0, len(ids) :]
     return {place: [token for token in written.tolist() if token not in ends]}
 

@@ -41,17 +41,32 @@ def shape(source: str, width: int = 0) -> dict[str, Any]:
         Stop: unknown, or a width that its heads do not divide.
     """
     if source not in ARCHITECTURES:
-        raise Stop(f"model.random for one of {', '.join(ARCHITECTURES)}", repr(source), "the recipe, [model] source", "--set model.random=false")
+        raise Stop(
+            f"model.random for one of {', '.join(ARCHITECTURES)}",
+            repr(source),
+            "the recipe, [model] source",
+            "--set model.random=false",
+        )
     own = ARCHITECTURES[source]
     if not width:
         return own
     hidden, heads, groups = own["hidden_size"], own["num_attention_heads"], own["num_key_value_heads"]
     least = hidden // groups  # one key head, and the query heads that share it
     if width % least or width > hidden:
-        raise Stop(f"model.width: a multiple of {least} up to {hidden}", str(width), "the recipe, [model] width", f"--set model.width={least}")
+        raise Stop(
+            f"model.width: a multiple of {least} up to {hidden}",
+            str(width),
+            "the recipe, [model] width",
+            f"--set model.width={least}",
+        )
     part = width // least
-    return {**own, "hidden_size": width, "num_attention_heads": heads // groups * part, "num_key_value_heads": part,
-            "intermediate_size": own["intermediate_size"] * width // hidden}  # fmt: skip
+    return {
+        **own,
+        "hidden_size": width,
+        "num_attention_heads": heads // groups * part,
+        "num_key_value_heads": part,
+        "intermediate_size": own["intermediate_size"] * width // hidden,
+    }
 
 
 def write_random(source: str, width: int, tokenizer: Path, target: Path) -> None:
@@ -65,8 +80,14 @@ def write_random(source: str, width: int, tokenizer: Path, target: Path) -> None
 
     values = dict(shape(source, width))
     talker = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-    named = AutoConfig.for_model(values.pop("model_type"), vocab_size=max(values.pop("vocab_size"), len(talker)), **values,
-                                 bos_token_id=talker.bos_token_id, eos_token_id=talker.eos_token_id, pad_token_id=talker.pad_token_id)  # fmt: skip
+    named = AutoConfig.for_model(
+        values.pop("model_type"),
+        vocab_size=max(values.pop("vocab_size"), len(talker)),
+        **values,
+        bos_token_id=talker.bos_token_id,
+        eos_token_id=talker.eos_token_id,
+        pad_token_id=talker.pad_token_id,
+    )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(named, dtype=torch.float16).save_pretrained(target)
     talker.save_pretrained(target)

@@ -54,14 +54,21 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str) ->
     """
     own = {each.text: each for each in context.questions}
     if not question and not own:
-        raise Stop("a question", "none given and none in the context", "the command line", 'invoke ask --file FILE --question "…"')
+        raise Stop(
+            "a question",
+            "none given and none in the context",
+            "the command line",
+            'invoke ask --file FILE --question "…"',
+        )
     question = question or next(iter(own))
     talker = chat.chat(chat.load_tokenizer(merged), merged)
     row, left_out = _fitting(recipe, talker, format.in_plain_characters(context, Counter()), question)
     kind, _ = model.precision(recipe)
     loaded = model.load_base(merged, model.DTYPES[kind])
     text = answers(loaded, talker, [row], rows.answer_limit(recipe), 1)[0] or ""
-    gold = target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
+    gold = (
+        target.write_answer(own[question].answer, own[question].scale, recipe.data.language) if question in own else ""
+    )
     return Answered(row["input"], left_out, text, target.read(text, recipe.data.language, row["input"]), gold)
 
 
@@ -86,7 +93,9 @@ def _fitting(recipe: Recipe, talker: chat.Chat, context: schema.Context, questio
             "the question",
             "ask less, or raise training.max_length",
         )
-    return row(cut.context), f"{cut.notes} notes and {cut.rows} rows left out: longer than training.max_length = {limit} tokens"
+    return row(
+        cut.context
+    ), f"{cut.notes} notes and {cut.rows} rows left out: longer than training.max_length = {limit} tokens"
 
 
 def context_of_data(recipe: Recipe, number: int) -> schema.Context:
@@ -97,7 +106,12 @@ def context_of_data(recipe: Recipe, number: int) -> schema.Context:
     """
     path = folders.raw_split(recipe, splits(recipe)[1])
     if path.suffix == ".jsonl":
-        raise Stop("contexts with a table", "rows of instruction, input and output", str(path), 'invoke ask --file FILE --question "…"')
+        raise Stop(
+            "contexts with a table",
+            "rows of instruction, input and output",
+            str(path),
+            'invoke ask --file FILE --question "…"',
+        )
     count = 0
     for context in schema.read(path):
         if count == number:
@@ -115,7 +129,9 @@ def context_of_file(path: Path) -> schema.Context:
     try:
         raw = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise Stop("a context in JSON", str(error).splitlines()[0], str(path), "pass a file in TAT-QA's raw schema") from None
+        raise Stop(
+            "a context in JSON", str(error).splitlines()[0], str(path), "pass a file in TAT-QA's raw schema"
+        ) from None
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
     if isinstance(raw, list):

@@ -29,10 +29,19 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise Stop("a tokenizer that can be read", f"{type(error).__name__}: {error}".splitlines()[0][:200], str(folder),
-                   f"delete {folder}, then invoke fetch") from None  # fmt: skip
+        raise Stop(
+            "a tokenizer that can be read",
+            f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            str(folder),
+            f"delete {folder}, then invoke fetch",
+        ) from None
     if not tokenizer.chat_template or tokenizer.eos_token_id is None:
-        raise Stop("a tokenizer with a chat template and an end token", "one without", str(folder), "use an instruction-tuned model")
+        raise Stop(
+            "a tokenizer with a chat template and an end token",
+            "one without",
+            str(folder),
+            "use an instruction-tuned model",
+        )
     return tokenizer
 
 
@@ -59,7 +68,11 @@ class Chat:
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts that hold their special tokens already."""
-        return list(self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False).input_ids) if texts else []
+        return (
+            list(self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False).input_ids)
+            if texts
+            else []
+        )
 
     def prompts(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
         """Token ids of each row's prompt."""
@@ -102,7 +115,9 @@ def chat(tokenizer: Any, model: Path | None = None) -> Chat:
     import jinja2
 
     try:
-        system_role = "wanted" in _applied(tokenizer, [{"role": "system", "content": "wanted"}, {"role": "user", "content": "?"}])
+        system_role = "wanted" in _applied(
+            tokenizer, [{"role": "system", "content": "wanted"}, {"role": "user", "content": "?"}]
+        )
     except (jinja2.TemplateError, TypeError, ValueError):  # Mistral-7B-Instruct-v0.2's refuses
         system_role = False
     asked = [{"role": "user", "content": "?"}]
@@ -110,12 +125,23 @@ def chat(tokenizer: Any, model: Path | None = None) -> Chat:
         before = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
         whole = _applied(tokenizer, [*asked, {"role": "assistant", "content": "wanted"}])
     except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise Stop("a chat template for a question and its answer", f"{type(error).__name__}: {error}".splitlines()[0][:200],
-                   str(tokenizer.name_or_path), "use an instruction-tuned model, or mend its chat_template.jinja") from None  # fmt: skip
+        raise Stop(
+            "a chat template for a question and its answer",
+            f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            str(tokenizer.name_or_path),
+            "use an instruction-tuned model, or mend its chat_template.jinja",
+        ) from None
     lead, found, tail = whole[len(before) :].partition("wanted") if whole.startswith(before) else ("", "", "")
     ends = list(_end_ids(tokenizer, model))
     if found:  # the token that the template puts behind an answer comes first: Phi's <|end|> is not its end-of-text
-        ends = [*(i for i in tokenizer(tail, add_special_tokens=False).input_ids[:1] if i in tokenizer.all_special_ids or i in ends), *ends]
+        ends = [
+            *(
+                i
+                for i in tokenizer(tail, add_special_tokens=False).input_ids[:1]
+                if i in tokenizer.all_special_ids or i in ends
+            ),
+            *ends,
+        ]
     return Chat(tokenizer, system_role, _lead(tokenizer, before, lead) if found else "", tuple(dict.fromkeys(ends)))
 
 

@@ -58,7 +58,9 @@ class Tally:
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
             if name.endswith("_tokens"):
-                values[name] = {str(p): percentile(value, p) for p in _PERCENTILES} | {"all": sum(k * n for k, n in value.items())}
+                values[name] = {str(p): percentile(value, p) for p in _PERCENTILES} | {
+                    "all": sum(k * n for k, n in value.items())
+                }
                 values[f"{name}_histogram"] = {str(length): count for length, count in sorted(value.items())}
             elif isinstance(value, Findings):
                 values[name] = vars(value)
@@ -103,8 +105,14 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     add("questions twice", *(str(each["same_questions"]["count"]) for each in values))
     add("tables alike", *(str(each["same_tables"]["count"]) for each in values))
     add("also in the other split", *(str(each["leaks"]["count"]) for each in values))
-    wide, widths = max(len(name) for name, _ in rows), [max(len(cells[i]) for _, cells in rows) for i in range(len(values))]
-    lines = ["  ".join([name.ljust(wide), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]) for name, cells in rows]
+    wide, widths = (
+        max(len(name) for name, _ in rows),
+        [max(len(cells[i]) for _, cells in rows) for i in range(len(values))],
+    )
+    lines = [
+        "  ".join([name.ljust(wide), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
+        for name, cells in rows
+    ]
     return "\n".join([lines[0] + "   (tokens: median / 90 % / 99 % / longest)", *lines[1:]])
 
 

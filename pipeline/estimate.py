@@ -21,7 +21,9 @@ from pipeline.recipe import Recipe
 _ADAM = 8  # bytes a trained parameter: two moments in fp32
 _TRAINED = 8  # weight and gradient in fp32
 _QUESTIONS = 6
-_SHARED = 1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
+_SHARED = (
+    1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
+)
 _TOKENS_A_QUESTION = 100  # of packed rows of TAT-QA, a context's tokens among its questions
 LOGITS_AT_ONCE = 2**26
 """Logits that training holds at once: 256 MiB in float32, 1,365 answer tokens of SmolLM2 and 335 of Phi-4-mini."""
@@ -41,16 +43,29 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
     try:
         shape = Shape(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        raise Stop("a decoder's shape in config.json", f"{type(error).__name__}: {error}", str(path), "use a model of the Llama kind") from None
+        raise Stop(
+            "a decoder's shape in config.json",
+            f"{type(error).__name__}: {error}",
+            str(path),
+            "use a model of the Llama kind",
+        ) from None
     tokens, questions = _pass(recipe)
     logits = min(rows.answer_limit(recipe) * questions * shape.vocabulary, max(LOGITS_AT_ONCE, shape.vocabulary))
     adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
     adapted = shape.inputs(recipe.lora.targets)
     made = {}
     for precision, size in (("fp16", 2), ("bf16", 2), ("fp32", 4)):
-        layer = shape.kept_per_token * size + (adapted * size if size < 4 else 0) + (adapted * 4 if recipe.lora.dropout else 0)
+        layer = (
+            shape.kept_per_token * size
+            + (adapted * size if size < 4 else 0)
+            + (adapted * 4 if recipe.lora.dropout else 0)
+        )
         # with checkpointing, the inputs of all layers and the whole of one
-        kept = shape.layers * shape.hidden * size + layer if recipe.training.gradient_checkpointing else shape.layers * layer
+        kept = (
+            shape.layers * shape.hidden * size + layer
+            if recipe.training.gradient_checkpointing
+            else shape.layers * layer
+        )
         parts = {
             "weights": shape.parameters * size,
             "adapter": adapter * _TRAINED,
@@ -59,8 +74,15 @@ def estimate(recipe: Recipe) -> dict[str, Any] | None:
             "runtime": _RUNTIME,
         }
         made[precision] = {**parts, "total": sum(parts.values())}
-    return {"model": folders.base(recipe).name, "parameters": shape.parameters, "trained": adapter, "tokens": tokens,
-            "precision": recipe.training.precision, "fsdp": recipe.training.fsdp, **made}  # fmt: skip
+    return {
+        "model": folders.base(recipe).name,
+        "parameters": shape.parameters,
+        "trained": adapter,
+        "tokens": tokens,
+        "precision": recipe.training.precision,
+        "fsdp": recipe.training.fsdp,
+        **made,
+    }
 
 
 def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1, machine: int | None = None) -> None:
@@ -76,18 +98,29 @@ def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1, ma
     parts = {name: made[precision][name] / shares for name in ("weights", "adapter", "optimizer")} if made else {}
     if sum(parts.values()) > has:
         shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
-        raise Stop(f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})", f"{has / 2**30:.1f} GiB",
-                   f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}", "a smaller lora.r, or fewer lora.targets, or a smaller model; on several GPUs --set training.fsdp=true --gpus-per-node N")  # fmt: skip
+        raise Stop(
+            f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})",
+            f"{has / 2**30:.1f} GiB",
+            f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}",
+            "a smaller lora.r, or fewer lora.targets, or a smaller model; on several GPUs --set training.fsdp=true --gpus-per-node N",
+        )
     if made and shares > 1 and machine is not None and made[precision]["weights"] > machine:
-        raise Stop(f"{made[precision]['weights'] / 2**30:.1f} GiB of the machine's memory for each of its processes, which read the whole model",
-                   f"{machine / 2**30:.1f} GiB", f"{recipe.model.source}, {precision}, training.fsdp", "fewer processes on each machine")  # fmt: skip
+        raise Stop(
+            f"{made[precision]['weights'] / 2**30:.1f} GiB of the machine's memory for each of its processes, which read the whole model",
+            f"{machine / 2**30:.1f} GiB",
+            f"{recipe.model.source}, {precision}, training.fsdp",
+            "fewer processes on each machine",
+        )
 
 
 def _pass(recipe: Recipe) -> tuple[int, int]:
     """Tokens and questions of one forward and backward pass."""
     settings = recipe.training
     a_context = _SHARED if settings.packing == "shared" else _QUESTIONS
-    tokens, questions = int(settings.max_length * settings.batch_contexts * a_context), _QUESTIONS * settings.batch_contexts
+    tokens, questions = (
+        int(settings.max_length * settings.batch_contexts * a_context),
+        _QUESTIONS * settings.batch_contexts,
+    )
     if settings.packing == "shared" and 0 < settings.row_tokens < tokens:
         return settings.row_tokens, min(questions, settings.row_tokens // _TOKENS_A_QUESTION)
     return tokens, questions
@@ -97,19 +130,28 @@ class Shape:
     """The figures of a decoder with gated MLPs (Llama, Mistral, Phi3)."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.hidden, self.layers, self.vocabulary = (int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size"))
+        self.hidden, self.layers, self.vocabulary = (
+            int(config[key]) for key in ("hidden_size", "num_hidden_layers", "vocab_size")
+        )
         self.mlp, heads = int(config["intermediate_size"]), int(config["num_attention_heads"])
         head = config.get("head_dim") or self.hidden // heads
         queries, values = heads * head, int(config.get("num_key_value_heads") or heads) * head
         self.linear = {
-            "q_proj": (self.hidden, queries), "k_proj": (self.hidden, values), "v_proj": (self.hidden, values), "o_proj": (queries, self.hidden),
-            "gate_proj": (self.hidden, self.mlp), "up_proj": (self.hidden, self.mlp), "down_proj": (self.mlp, self.hidden),
-        }  # fmt: skip
+            "q_proj": (self.hidden, queries),
+            "k_proj": (self.hidden, values),
+            "v_proj": (self.hidden, values),
+            "o_proj": (queries, self.hidden),
+            "gate_proj": (self.hidden, self.mlp),
+            "up_proj": (self.hidden, self.mlp),
+            "down_proj": (self.mlp, self.hidden),
+        }
         if "phi3" in str(config.get("model_type", "")):  # the same layers, three and two in one
             fused = {"qkv_proj": (self.hidden, queries + 2 * values), "gate_up_proj": (self.hidden, 2 * self.mlp)}
             self.linear = {**{name: self.linear[name] for name in ("o_proj", "down_proj")}, **fused}
         embeddings = self.vocabulary * self.hidden * (1 if config.get("tie_word_embeddings") else 2)
-        self.parameters = embeddings + self.layers * (sum(a * b for a, b in self.linear.values()) + 2 * self.hidden) + self.hidden
+        self.parameters = (
+            embeddings + self.layers * (sum(a * b for a, b in self.linear.values()) + 2 * self.hidden) + self.hidden
+        )
         # inputs of norms and projections, attention's own, and the gate's three
         self.kept_per_token = 5 * self.hidden + 2 * queries + 2 * values + 4 * self.mlp
 
@@ -119,5 +161,9 @@ class Shape:
 
     def lora(self, r: int, targets: tuple[str, ...]) -> int:
         """Trained parameters of LoRA on every layer: r * (in + out) for each target."""
-        taken = self.linear.values() if targets == ("all-linear",) else [self.linear[name] for name in targets if name in self.linear]
+        taken = (
+            self.linear.values()
+            if targets == ("all-linear",)
+            else [self.linear[name] for name in targets if name in self.linear]
+        )
         return self.layers * sum(r * (a + b) for a, b in taken)

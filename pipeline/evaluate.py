@@ -42,15 +42,25 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     tuned = model.load_adapter(model.load_base(folder, model.DTYPES[kind]), run / "adapter")
     print(f"evaluate  {len(asked)} questions of {source(recipe).name}/{split}; {kind} on {model.device()}", flush=True)
     started = time.monotonic()
-    made_of = {"adapter": sha256(run / "adapter" / "adapter_model.safetensors"), "rows": sha256(folders.formatted_split(recipe, split)),
-               "precision": kind, "max_new_tokens": rows.answer_limit(recipe), "code": sha256(Path(answering.__file__))}  # fmt: skip
+    made_of = {
+        "adapter": sha256(run / "adapter" / "adapter_model.safetensors"),
+        "rows": sha256(folders.formatted_split(recipe, split)),
+        "precision": kind,
+        "max_new_tokens": rows.answer_limit(recipe),
+        "code": sha256(Path(answering.__file__)),
+    }
     with tuned.disable_adapter():
-        before = _answer(recipe, tuned, talker, asked, "base ", Partial(run / ".answers-base.jsonl", {**made_of, "adapter": ""}))
+        before = _answer(
+            recipe, tuned, talker, asked, "base ", Partial(run / ".answers-base.jsonl", {**made_of, "adapter": ""})
+        )
     after = _answer(recipe, tuned, talker, asked, "tuned", Partial(run / ".answers-tuned.jsonl", made_of))
     fit = [row for row in asked if row["uid"] in after]
     if not fit:
         raise Stop(
-            "questions that fit training.max_length", f"none of {len(asked)}", "the recipe, [training] max_length", "raise training.max_length"
+            "questions that fit training.max_length",
+            f"none of {len(asked)}",
+            "the recipe, [training] max_length",
+            "raise training.max_length",
         )
     texts = {"base": before, "tuned": after}
     judged = {who: [_judged(row, texts[who][row["uid"]], recipe) for row in fit] for who in texts}
@@ -68,14 +78,24 @@ def evaluate(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
     }
     _write(run, fit, said, scored, texts, results)
     report.write(recipe, run)
-    manifest.add(run, made, "evaluation", {**{key: results[key] for key in ("split", "questions", "questions_left_out")}, "recipe": as_values(recipe),
-                                             "seconds": round(time.monotonic() - started, 1)})  # fmt: skip
+    manifest.add(
+        run,
+        made,
+        "evaluation",
+        {
+            **{key: results[key] for key in ("split", "questions", "questions_left_out")},
+            "recipe": as_values(recipe),
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
     for who in said:
         (run / f".answers-{who}.jsonl").unlink(missing_ok=True)
     return results
 
 
-def _answer(recipe: Recipe, asked: Any, talker: chat.Chat, all_rows: list[Row], name: str, partial: Partial) -> dict[str, str]:
+def _answer(
+    recipe: Recipe, asked: Any, talker: chat.Chat, all_rows: list[Row], name: str, partial: Partial
+) -> dict[str, str]:
     """The model's texts by uid; questions that do not fit are not among them."""
     known = partial.known()
     left = [row for row in all_rows if row["uid"] not in known]
@@ -117,33 +137,61 @@ def _certainty(scored: dict[str, list[Scored]], contexts: list[str]) -> dict[str
 
 
 def _write(
-    run: Path, fit: list[Row], said: dict[str, list[Said]], scored: dict[str, list[Scored]], texts: dict[str, dict[str, str]], results: dict[str, Any]
+    run: Path,
+    fit: list[Row],
+    said: dict[str, list[Said]],
+    scored: dict[str, list[Scored]],
+    texts: dict[str, dict[str, str]],
+    results: dict[str, Any],
 ) -> None:
     for who, name in (("base", "predictions-base.json"), ("tuned", "predictions.json")):
-        write_json(run / name, {row["uid"]: [each.answer, each.scale] for row, each in zip(fit, said[who], strict=True)})
+        write_json(
+            run / name, {row["uid"]: [each.answer, each.scale] for row, each in zip(fit, said[who], strict=True)}
+        )
     with new_copy(run / "answers.jsonl") as aside, aside.open("w", encoding="utf-8") as file:
         for i, row in enumerate(fit):
-            line = {"uid": row["uid"], "context": row["context"], "gold": json.loads(row["answer"]), "scale": row["scale"], "answer_type": row["answer_type"],
-                    **{who: {"text": texts[who][row["uid"]], **vars(said[who][i]), **{f"score_{k}": v for k, v in vars(scored[who][i].score).items()}}
-                       for who in said}}  # fmt: skip
+            line = {
+                "uid": row["uid"],
+                "context": row["context"],
+                "gold": json.loads(row["answer"]),
+                "scale": row["scale"],
+                "answer_type": row["answer_type"],
+                **{
+                    who: {
+                        "text": texts[who][row["uid"]],
+                        **vars(said[who][i]),
+                        **{f"score_{k}": v for k, v in vars(scored[who][i].score).items()},
+                    }
+                    for who in said
+                },
+            }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     write_json(run / "evaluation.json", results)
 
 
 def table(results: dict[str, Any]) -> str:
     """Base against tuned, by answer type, in points of 100, and how sure that is."""
-    lines = [f"{results['split']:<20} {'questions':>9}   {'EM base':>8} {'tuned':>6}   {'F1 base':>8} {'tuned':>6}   {'scale base':>10} {'tuned':>6}"]
+    lines = [
+        f"{results['split']:<20} {'questions':>9}   {'EM base':>8} {'tuned':>6}   {'F1 base':>8} {'tuned':>6}   {'scale base':>10} {'tuned':>6}"
+    ]
     for name, base in results["base"].items():
         if name == "by_source":
             continue
         tuned = results["tuned"][name]
-        cells = "   ".join(f"{100 * base[key]:>{width}.1f} {100 * tuned[key]:>6.1f}" for key, width in (("em", 8), ("f1", 8), ("scale", 10)))
+        cells = "   ".join(
+            f"{100 * base[key]:>{width}.1f} {100 * tuned[key]:>6.1f}"
+            for key, width in (("em", 8), ("f1", 8), ("scale", 10))
+        )
         lines.append(f"{name:<20} {base['questions']:>9}   {cells}")
     if results["questions_left_out"]:
         lines.append(f"{results['questions_left_out']} more were left out: longer than training.max_length")
     sure = results["certainty"]["em"]
     low, high = (100 * each for each in sure["difference"])
-    lines.append(f"EM tuned - base: {low:+.1f} to {high:+.1f} (95 % interval over {results['contexts']} contexts), p = {sure['p']:.4f}")
+    lines.append(
+        f"EM tuned - base: {low:+.1f} to {high:+.1f} (95 % interval over {results['contexts']} contexts), p = {sure['p']:.4f}"
+    )
     if results["without_answer"]["base"] or results["without_answer"]["tuned"]:
-        lines.append(f"texts without a readable answer: base {results['without_answer']['base']}, tuned {results['without_answer']['tuned']}")
+        lines.append(
+            f"texts without a readable answer: base {results['without_answer']['base']}, tuned {results['without_answer']['tuned']}"
+        )
     return "\n".join(lines)

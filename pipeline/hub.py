@@ -15,8 +15,19 @@ from pathlib import Path
 from pipeline.errors import Stop, need_space
 from pipeline.files import git_blob_id, sha256, synced, tree_sha256, write_json
 
-_WANTED = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json",
-           "added_tokens.json", "vocab.json", "merges.txt", "chat_template*", "LICENSE*")  # fmt: skip
+_WANTED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template*",
+    "LICENSE*",
+)
 _NOT = ("consolidated*", "*/*")  # the publisher's own format; subfolders
 
 
@@ -52,23 +63,37 @@ def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]
             wanted, found = (each.lfs.sha256, sha256(path)) if each.lfs else (each.blob_id, git_blob_id(path))
             if found != wanted:
                 path.unlink()
-                raise Stop(f"{each.path} with hash {wanted}, as commit {model.commit[:12]} has it", found, where,
-                           "invoke fetch again; if it differs again, do not trust its source")  # fmt: skip
+                raise Stop(
+                    f"{each.path} with hash {wanted}, as commit {model.commit[:12]} has it",
+                    found,
+                    where,
+                    "invoke fetch again; if it differs again, do not trust its source",
+                )
     except GatedRepoError:
-        raise Stop(f"access to {model.repository}", "its terms have not been accepted by this account, or no HF_TOKEN is set", where,
-                   f"accept them at {where}, then: HF_TOKEN=… invoke fetch") from None  # fmt: skip
+        raise Stop(
+            f"access to {model.repository}",
+            "its terms have not been accepted by this account, or no HF_TOKEN is set",
+            where,
+            f"accept them at {where}, then: HF_TOKEN=… invoke fetch",
+        ) from None
     except (HTTPError, LocalEntryNotFoundError, OSError) as error:
         if isinstance(error, OSError) and error.errno and not isinstance(error, HTTPError | ConnectionError):
             raise  # the disk, not the network
-        raise Stop(f"{model.repository} at {model.commit[:12]}", f"{type(error).__name__}: {error}".splitlines()[0][:200], where,
-                   f"check network and proxy, then invoke fetch again: it goes on; or put the folder into {target}, or --set model.random=true") from None  # fmt: skip
+        raise Stop(
+            f"{model.repository} at {model.commit[:12]}",
+            f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            where,
+            f"check network and proxy, then invoke fetch again: it goes on; or put the folder into {target}, or --set model.random=true",
+        ) from None
     shutil.rmtree(aside / ".cache", ignore_errors=True)
     (aside / record).unlink(missing_ok=True)  # of an attempt that was killed here
     hashes = tree_sha256(aside)
     write_json(aside / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
     synced(aside)
     aside.rename(target)
-    say(f"model  {target}: {len(files)} files of {model.repository} at {model.commit[:12]}, every hash as that commit has it")
+    say(
+        f"model  {target}: {len(files)} files of {model.repository} at {model.commit[:12]}, every hash as that commit has it"
+    )
 
 
 def _taken(path: str) -> bool:

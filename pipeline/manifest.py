@@ -17,7 +17,16 @@ from pipeline.recipe import Recipe, as_values
 from pipeline.runs import MANIFEST
 from pipeline.sources import splits
 
-_OUTPUTS = ("adapter", "merged", "metrics.jsonl", "evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl", "report.html")
+_OUTPUTS = (
+    "adapter",
+    "merged",
+    "metrics.jsonl",
+    "evaluation.json",
+    "predictions.json",
+    "predictions-base.json",
+    "answers.jsonl",
+    "report.html",
+)
 
 
 def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +53,12 @@ def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
     """Raise Stop unless model and data are what they were; names the files that differ."""
     if others := differing(then, now):
-        raise Stop("the model and data that the run was trained with", f"others: {', '.join(others)}", str(where),
-                   "bring them back, or start anew with invoke train")  # fmt: skip
+        raise Stop(
+            "the model and data that the run was trained with",
+            f"others: {', '.join(others)}",
+            str(where),
+            "bring them back, or start anew with invoke train",
+        )
 
 
 def differing(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -124,7 +137,9 @@ def outputs(run: Path) -> dict[str, str]:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else ():
+    for line in (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else ()
+    ):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor()
@@ -141,4 +156,7 @@ def _gpus() -> list[dict[str, Any]]:
     except (OSError, subprocess.CalledProcessError):
         driver = "unknown"
     seen = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    return [{"name": gpu.name, "memory_bytes": gpu.total_memory, "capability": f"{gpu.major}.{gpu.minor}", "driver": driver} for gpu in seen]
+    return [
+        {"name": gpu.name, "memory_bytes": gpu.total_memory, "capability": f"{gpu.major}.{gpu.minor}", "driver": driver}
+        for gpu in seen
+    ]

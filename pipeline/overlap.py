@@ -18,8 +18,13 @@ ALIKE = 0.5  # Jaccard index of the figures from which on two tables count as th
 LEAST = 6  # figures: smaller tables are alike by chance
 _BANDS, _PER_BAND = 12, 2  # finds a pair of index 0.5 with a chance of 97 %, one of 0.8 always
 _PRIME = (1 << 61) - 1
-_FACTORS = [(int.from_bytes(hashlib.sha256(f"a{i}".encode()).digest()[:7]), int.from_bytes(hashlib.sha256(f"b{i}".encode()).digest()[:7]))
-            for i in range(_BANDS * _PER_BAND)]  # fmt: skip
+_FACTORS = [
+    (
+        int.from_bytes(hashlib.sha256(f"a{i}".encode()).digest()[:7]),
+        int.from_bytes(hashlib.sha256(f"b{i}".encode()).digest()[:7]),
+    )
+    for i in range(_BANDS * _PER_BAND)
+]
 
 
 class Seen:
@@ -40,7 +45,9 @@ class Seen:
     def __enter__(self) -> Seen:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._base.close()
         self._path.unlink(missing_ok=True)
 
@@ -76,14 +83,19 @@ class Seen:
         bands = list(enumerate(_minima(figures)))
         for band, least in bands:
             for other_split, uid, packed in self._base.execute(
-                "SELECT split, uid, figures FROM bands JOIN tables USING (id) WHERE band = ? AND least = ?", (band, least)
+                "SELECT split, uid, figures FROM bands JOIN tables USING (id) WHERE band = ? AND least = ?",
+                (band, least),
             ):
                 other = set(struct.unpack(f"<{len(packed) // 8}q", packed))
                 if found is None and len(other & set(figures)) >= ALIKE * len(other | set(figures)):
                     found = (other_split, uid)
-        row = self._base.execute("INSERT INTO tables (split, uid, figures) VALUES (?, ?, ?)",
-                                 (split, context.uid, struct.pack(f"<{len(figures)}q", *figures))).lastrowid  # fmt: skip
-        self._base.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", ((band, least, row) for band, least in bands))
+        row = self._base.execute(
+            "INSERT INTO tables (split, uid, figures) VALUES (?, ?, ?)",
+            (split, context.uid, struct.pack(f"<{len(figures)}q", *figures)),
+        ).lastrowid
+        self._base.executemany(
+            "INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", ((band, least, row) for band, least in bands)
+        )
         return found
 
 

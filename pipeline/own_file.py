@@ -57,9 +57,13 @@ def take(recipe: Recipe, file: Path, say: Callable[[str], None]) -> None:
         say(f"data   {target}: there, " + (f"as {file.name} is" if file.is_file() else "taken over before"))
         return
     if not file.is_file():
-        raise Stop("a file of questions", "a folder" if file.is_dir() else "no such file", str(file), "check data.source")
+        raise Stop(
+            "a file of questions", "a folder" if file.is_dir() else "no such file", str(file), "check data.source"
+        )
     if file.resolve().is_relative_to(target.resolve()):
-        raise Stop(f"a file outside {target}, which its data is written to", str(file), "data.source", "move it elsewhere")
+        raise Stop(
+            f"a file outside {target}, which its data is written to", str(file), "data.source", "move it elsewhere"
+        )
     need_space(target, 2 * file.stat().st_size)
     contexts = file.suffix == ".json" and not _is_rows(file)
     total = count(file)
@@ -67,9 +71,16 @@ def take(recipe: Recipe, file: Path, say: Callable[[str], None]) -> None:
     with new_folder(target) as aside:
         with contextlib.ExitStack() as files, Seen(aside) as seen:
             suffix, between = (".json", ",\n") if contexts else (".jsonl", "\n")
-            open_ = {split: files.enter_context((aside / f"{split}{suffix}").open("w", encoding="utf-8")) for split in written}
+            open_ = {
+                split: files.enter_context((aside / f"{split}{suffix}").open("w", encoding="utf-8"))
+                for split in written
+            }
             for number, item in enumerate(_items(file, contexts, seen)):
-                split = "heldout" if number % HELD_OUT == HELD_OUT - 1 or (total < HELD_OUT and number == total - 1) else "train"
+                split = (
+                    "heldout"
+                    if number % HELD_OUT == HELD_OUT - 1 or (total < HELD_OUT and number == total - 1)
+                    else "train"
+                )
                 open_[split].write((between if written[split] else "[" if contexts else "") + json.dumps(item))
                 written[split] += 1
             for each in open_.values():

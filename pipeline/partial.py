@@ -37,6 +37,8 @@ class Partial:
     def add(self, texts: dict[str, str]) -> None:
         """Append answers and see them on disk."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({"uid": uid, "text": text}, ensure_ascii=False) + "\n" for uid, text in texts.items())
+            file.writelines(
+                json.dumps({"uid": uid, "text": text}, ensure_ascii=False) + "\n" for uid, text in texts.items()
+            )
             file.flush()
             os.fsync(file.fileno())

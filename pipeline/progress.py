@@ -24,7 +24,9 @@ class Progress:
 
     def __init__(self, name: str, total: int, done: int = 0) -> None:
         self._name, self._total, self._done, self._first = name, total, done, done
-        self._bar = tqdm(total=total, initial=done, desc=name, dynamic_ncols=True, file=sys.stdout) if _width() else None
+        self._bar = (
+            tqdm(total=total, initial=done, desc=name, dynamic_ncols=True, file=sys.stdout) if _width() else None
+        )
         self._started = self._said = time.monotonic()
 
     def reach(self, done: int, note: str = "") -> None:
@@ -37,7 +39,11 @@ class Progress:
         if self._bar is None and (done == self._total or now - self._said >= _EVERY):
             self._said = now
             seconds = now - self._started
-            left = f", {seconds / (done - self._first) * (self._total - done):.0f} s left" if self._first < done < self._total else ""
+            left = (
+                f", {seconds / (done - self._first) * (self._total - done):.0f} s left"
+                if self._first < done < self._total
+                else ""
+            )
             print(f"{self._name}  {done}/{self._total} in {seconds:.0f} s{left}  {note}".rstrip(), flush=True)
 
     def close(self) -> None:

@@ -192,13 +192,20 @@ def load(name: str, overrides: typing.Sequence[str] = ()) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
-        raise Stop(f"one of {shipped}, or a path ending in .toml", "no such recipe", name, "pass --recipe NAME with one of these") from None
+        raise Stop(
+            f"one of {shipped}, or a path ending in .toml",
+            "no such recipe",
+            name,
+            "pass --recipe NAME with one of these",
+        ) from None
     except (OSError, ValueError) as error:
         raise Stop("a recipe in TOML", str(error), str(path), "mend that line of the recipe") from None
     return resolve(path.stem, values, overrides, str(path))
 
 
-def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] = (), where: str = "the recipe") -> Recipe:
+def resolve(
+    name: str, values: dict[str, Any], overrides: typing.Sequence[str] = (), where: str = "the recipe"
+) -> Recipe:
     """A recipe from nested values, as in TOML or in a manifest, and overrides.
 
     Raises:
@@ -210,7 +217,9 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
         if section not in sections:
             raise _unknown("section", f"[{section}]", section, list(sections), where)
         if not isinstance(body, dict):
-            raise Stop(f"a section [{section}]", f"the value {body!r}", where, f"write [{section}] on a line of its own")
+            raise Stop(
+                f"a section [{section}]", f"the value {body!r}", where, f"write [{section}] on a line of its own"
+            )
         settings.update({f"{section}.{key}": (value, where) for key, value in body.items()})
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -227,15 +236,33 @@ def resolve(name: str, values: dict[str, Any], overrides: typing.Sequence[str] =
             raise _unknown("key", key, key, known, origin)
     training: Training = built["training"]
     if 0 < training.row_tokens < training.max_length:
-        raise Stop(f"training.row_tokens of 0, or at least training.max_length = {training.max_length}", str(training.row_tokens), where,
-                   "raise training.row_tokens, or lower training.max_length")  # fmt: skip
+        raise Stop(
+            f"training.row_tokens of 0, or at least training.max_length = {training.max_length}",
+            str(training.row_tokens),
+            where,
+            "raise training.row_tokens, or lower training.max_length",
+        )
     if training.row_tokens and training.packing != "shared":
-        raise Stop('training.packing = "shared", whose rows training.row_tokens bounds', f"training.packing = {training.packing}", where,
-                   "--set training.row_tokens=0")  # fmt: skip
+        raise Stop(
+            'training.packing = "shared", whose rows training.row_tokens bounds',
+            f"training.packing = {training.packing}",
+            where,
+            "--set training.row_tokens=0",
+        )
     if built["model"].width and not built["model"].random:
-        raise Stop("model.random = true, for a width of one's own", f"model.width = {built['model'].width}", where, "--set model.random=true")
+        raise Stop(
+            "model.random = true, for a width of one's own",
+            f"model.width = {built['model'].width}",
+            where,
+            "--set model.random=true",
+        )
     if training.early_stopping and not training.heldout_contexts:
-        raise Stop("training.heldout_contexts, on whose loss early stopping looks", "0", where, "--set training.heldout_contexts=16")
+        raise Stop(
+            "training.heldout_contexts, on whose loss early stopping looks",
+            "0",
+            where,
+            "--set training.heldout_contexts=16",
+        )
     return Recipe(name=name, **built)
 
 
@@ -263,7 +290,10 @@ def shaping(recipe: Recipe) -> str:
     values = as_values(recipe)
     pairs = ((key, values[key.partition(".")[0]][key.partition(".")[2]]) for key in keys)
     return shlex.join(
-        word for key, value in pairs if value != "" for word in ("--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+        word
+        for key, value in pairs
+        if value != ""
+        for word in ("--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}")
     )
 
 

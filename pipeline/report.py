@@ -41,8 +41,13 @@ def write(recipe: Recipe, run: Path) -> Path:
     answers, losses = (_lines(run / name) for name in ("answers.jsonl", "metrics.jsonl"))
     counted = rows.report(recipe).get("splits", {})
     changes = _changes(recipe, answers)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page = environment.get_template("report.html.jinja").render(
         run=run.name,
         recipe=recipe,
@@ -50,7 +55,9 @@ def write(recipe: Recipe, run: Path) -> Path:
         evaluation=evaluation,
         data_table=data_report.table(counted, recipe.data.target) if counted else "",
         loss=_curve([(each["step"], each["loss"]) for each in losses if each.get("loss") is not None]),
-        heldout=_curve([(each["step"], each["heldout_loss"]) for each in losses if each.get("heldout_loss") is not None]),
+        heldout=_curve(
+            [(each["step"], each["heldout_loss"]) for each in losses if each.get("heldout_loss") is not None]
+        ),
         lengths={split: _histogram(each["prompt_tokens_histogram"]) for split, each in counted.items()},
         changes=changes,
         shown=SHOWN,
@@ -77,20 +84,36 @@ def _changes(recipe: Recipe, answers: list[dict[str, Any]]) -> dict[str, Any]:
     path = folders.raw_split(recipe, splits(recipe)[1])
     wanted = {each["context"] for found in chosen.values() for each in found}
     contexts = (
-        {each.uid: format.in_plain_characters(each, Counter()) for each in schema.read(path) if each.uid in wanted} if path.suffix == ".json" else {}
+        {each.uid: format.in_plain_characters(each, Counter()) for each in schema.read(path) if each.uid in wanted}
+        if path.suffix == ".json"
+        else {}
     )
     asked = (
         {}
         if contexts
-        else {row["uid"]: row["input"] or row["instruction"] for row in rows.read_rows(folders.formatted_split(recipe, splits(recipe)[1]))}
+        else {
+            row["uid"]: row["input"] or row["instruction"]
+            for row in rows.read_rows(folders.formatted_split(recipe, splits(recipe)[1]))
+        }
     )
-    return {name: {"count": len(kinds[name]), "questions": [_shown(each, contexts.get(each["context"]), asked) for each in found]}
-            for name, found in chosen.items()}  # fmt: skip
+    return {
+        name: {
+            "count": len(kinds[name]),
+            "questions": [_shown(each, contexts.get(each["context"]), asked) for each in found],
+        }
+        for name, found in chosen.items()
+    }
 
 
 def _shown(answer: dict[str, Any], context: schema.Context | None, asked: dict[str, str]) -> dict[str, Any]:
-    shown: dict[str, Any] = {**answer, "gold_text": _text(answer["gold"]), "table": None, "notes": [], "derivation": "",
-                             "question": asked.get(answer["uid"], "")}  # fmt: skip
+    shown: dict[str, Any] = {
+        **answer,
+        "gold_text": _text(answer["gold"]),
+        "table": None,
+        "notes": [],
+        "derivation": "",
+        "question": asked.get(answer["uid"], ""),
+    }
     for who in ("base", "tuned"):
         shown[who] = {**answer[who], "answer_text": _text(answer[who]["answer"])}
     if context is not None:
@@ -98,7 +121,9 @@ def _shown(answer: dict[str, Any], context: schema.Context | None, asked: dict[s
         wanted = fit.needed(question)
         shown["question"] = question.text
         shown["table"] = [[(cell, fit.holds(cell, wanted)) for cell in row] for row in context.rows]
-        shown["notes"] = [text for order, text in context.notes if str(order) in question.notes or fit.holds(text, wanted)]
+        shown["notes"] = [
+            text for order, text in context.notes if str(order) in question.notes or fit.holds(text, wanted)
+        ]
         shown["derivation"] = question.derivation
     return shown
 
@@ -121,7 +146,9 @@ def _curve(points: list[tuple[float, float]]) -> Chart | None:
 
 def _ticks(last: int) -> list[tuple[float, str]]:
     """Whole numbers along the lower edge, a quarter apart or as near to it as they are."""
-    return [(_WIDTH * number / last, str(number)) for number in dict.fromkeys(last * quarter // 4 for quarter in range(5))]
+    return [
+        (_WIDTH * number / last, str(number)) for number in dict.fromkeys(last * quarter // 4 for quarter in range(5))
+    ]
 
 
 def _histogram(counts: dict[str, int]) -> Chart | None:

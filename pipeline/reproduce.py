@@ -21,7 +21,18 @@ from pipeline.training import processes
 
 _TIMED = ("seconds",)  # keys of metrics.jsonl that no two runs share
 _UNLIKE = ("report.html",)  # names the run and when it was made
-_ENVIRONMENT = ("image_digest", "lock_sha256", "revision", "dirty", "flavor", "processor", "capability", "gpus", "threads", "python")
+_ENVIRONMENT = (
+    "image_digest",
+    "lock_sha256",
+    "revision",
+    "dirty",
+    "flavor",
+    "processor",
+    "capability",
+    "gpus",
+    "threads",
+    "python",
+)
 
 
 def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -33,9 +44,17 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
         Stop: data or model are not what they were, or the run was trained by another number of processes.
     """
     if (then := made["training"].get("processes", 1)) != processes.count():
-        raise Stop(f"{then} processes, as {run.parent.name}/{run.name} had", str(processes.count()), str(run / "manifest.json"),
-                   f"invoke reproduce {run.parent.name}/{run.name}, which starts as many")  # fmt: skip
-    recipes = {name: resolve(recipe.name, made[name].get("recipe", made["recipe"])) for name in ("evaluation", "export") if name in made}
+        raise Stop(
+            f"{then} processes, as {run.parent.name}/{run.name} had",
+            str(processes.count()),
+            str(run / "manifest.json"),
+            f"invoke reproduce {run.parent.name}/{run.name}, which starts as many",
+        )
+    recipes = {
+        name: resolve(recipe.name, made[name].get("recipe", made["recipe"]))
+        for name in ("evaluation", "export")
+        if name in made
+    }
     processes.join()
     processes.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
     try:
@@ -43,7 +62,9 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
     except Stop as stop:
         if stop.status != PAUSED:
             raise
-        raise type(stop)(stop.wanted, stop.found, stop.where, f"invoke reproduce {run.parent.name}/{run.name}, which begins anew") from None
+        raise type(stop)(
+            stop.wanted, stop.found, stop.where, f"invoke reproduce {run.parent.name}/{run.name}, which begins anew"
+        ) from None
     if processes.number() > 0:
         return None
     for name, step in (("evaluation", evaluate.evaluate), ("export", export.export)):
@@ -51,10 +72,17 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
             step(recipes[name], again, now)
             now = json.loads((again / "manifest.json").read_text(encoding="utf-8"))
     outputs = {
-        name: _same(run, again, name, made["outputs"][name], now["outputs"].get(name)) for name in sorted(made["outputs"]) if name not in _UNLIKE
+        name: _same(run, again, name, made["outputs"][name], now["outputs"].get(name))
+        for name in sorted(made["outputs"])
+        if name not in _UNLIKE
     }
-    found = {"of": f"{run.parent.name}/{run.name}", "run": f"{again.parent.name}/{again.name}", "same": all(outputs.values()), "outputs": outputs,
-             "environment": reasons(made["environment"], now["environment"])}  # fmt: skip
+    found = {
+        "of": f"{run.parent.name}/{run.name}",
+        "run": f"{again.parent.name}/{again.name}",
+        "same": all(outputs.values()),
+        "outputs": outputs,
+        "environment": reasons(made["environment"], now["environment"]),
+    }
     write_json(again / "reproduction.json", found)
     return found
 
@@ -62,8 +90,12 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
 def _need_inputs(recipe: Recipe, others: Iterable[Recipe], run: Path, made: dict[str, Any]) -> None:
     for each in others:
         if stale := rows.unformatted(each):
-            raise Stop("formatted data", f"missing, or not as format left it: {', '.join(stale)}", str(folders.formatted(each)),
-                       f"invoke data {shaping(each)}")  # fmt: skip
+            raise Stop(
+                "formatted data",
+                f"missing, or not as format left it: {', '.join(stale)}",
+                str(folders.formatted(each)),
+                f"invoke data {shaping(each)}",
+            )
     for split in splits(recipe):
         fetch.check_raw(recipe, split)
     manifest.need_same(made["inputs"], manifest.inputs(recipe), run / "manifest.json")
@@ -71,7 +103,11 @@ def _need_inputs(recipe: Recipe, others: Iterable[Recipe], run: Path, made: dict
 
 def _same(run: Path, again: Path, name: str, before: str, now: str | None) -> bool:
     if name == "metrics.jsonl":
-        return (run / name).exists() and sha256(run / name) == before and _without_times(run / name) == _without_times(again / name)
+        return (
+            (run / name).exists()
+            and sha256(run / name) == before
+            and _without_times(run / name) == _without_times(again / name)
+        )
     return before == now
 
 
@@ -82,10 +118,16 @@ def _without_times(path: Path) -> list[dict[str, Any]]:
 
 def reasons(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """What is another in the environment, as "then -> now": why outputs may differ."""
-    differing = {key: f"{_short(then.get(key))} -> {_short(now.get(key))}" for key in _ENVIRONMENT if then.get(key) != now.get(key)}
+    differing = {
+        key: f"{_short(then.get(key))} -> {_short(now.get(key))}"
+        for key in _ENVIRONMENT
+        if then.get(key) != now.get(key)
+    }
     before, after = then.get("packages") or {}, now.get("packages") or {}
     packages = {
-        name: f"{before.get(name)} -> {after.get(name)}" for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)
+        name: f"{before.get(name)} -> {after.get(name)}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
     }
     return {**differing, **packages}
 
@@ -113,5 +155,9 @@ def need_all(found: dict[str, Any]) -> None:
             if found["environment"]
             else "report it: nothing that Pintune records is another"
         )
-        raise Stop(f"the outputs of {found['of']}", f"{len(differing)} of {len(found['outputs'])} differ: {', '.join(differing)}",
-                   f"runs/{found['run']}/reproduction.json", todo)  # fmt: skip
+        raise Stop(
+            f"the outputs of {found['of']}",
+            f"{len(differing)} of {len(found['outputs'])} differ: {', '.join(differing)}",
+            f"runs/{found['run']}/reproduction.json",
+            todo,
+        )

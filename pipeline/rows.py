@@ -30,7 +30,9 @@ _BLOCK = 32  # contexts whose texts are tokenized in one call
 _REPORT = "report.json"
 _CODE = (Path(__file__), Path(chat.__file__), *sorted(Path(schema.__file__).parent.glob("*.py")))
 
-Group = tuple[schema.Context | None, list[format.Row]]  # a context with its rows; rows of a caller's own have no context
+Group = tuple[
+    schema.Context | None, list[format.Row]
+]  # a context with its rows; rows of a caller's own have no context
 
 
 def style(recipe: Recipe) -> format.Style:
@@ -69,7 +71,9 @@ def format_splits(recipe: Recipe, say: Callable[[str], None]) -> None:
         write_json(aside / _REPORT, {"made_of": _made_of(recipe), "splits": report})
     progress.close()
     for split in chosen:
-        say(f"data   {target / split}.jsonl: {report[split]['contexts']} contexts, {report[split]['questions']} questions")
+        say(
+            f"data   {target / split}.jsonl: {report[split]['contexts']} contexts, {report[split]['questions']} questions"
+        )
     say(data_report.table(report, recipe.data.target))
     say(f"data   {target / _REPORT}")
 
@@ -92,7 +96,9 @@ def _groups(recipe: Recipe, split: str, tally: Tally, seen: Seen) -> Iterator[Gr
     for number, context in enumerate(schema.read(path)):
         tally.contexts += 1
         uid_in = seen.uids(split, number, context, str(path))
-        copy_in = seen.text(split, json.dumps([context.rows, context.notes]))  # the table alone says nothing of a small one
+        copy_in = seen.text(
+            split, json.dumps([context.rows, context.notes])
+        )  # the table alone says nothing of a small one
         also = seen.table(split, context) or ((copy_in,) if copy_in else (uid_in,) if uid_in else ())
         if also:
             (tally.same_tables if also[0] == split else tally.leaks).add(context=context.uid, also_in=" ".join(also))
@@ -186,7 +192,9 @@ def _as_written(recipe: Recipe, split: str, made: dict[str, Any]) -> bool:
 
 def _made_of(recipe: Recipe) -> dict[str, str]:
     raws = {f"raw {split}": folders.raw_split(recipe, split) for split in splits(recipe)}
-    tokenizer = {name: folders.base(recipe) / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")}
+    tokenizer = {
+        name: folders.base(recipe) / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    }
     hashes = {name: sha256(path) if path.exists() else "missing" for name, path in {**raws, **tokenizer}.items()}
     return {**hashes, "code": " ".join(sha256(file)[:12] for file in _CODE)}
 
@@ -204,7 +212,12 @@ def read_rows(path: Path, contexts: int = 0) -> list[dict[str, Any]]:
     except OSError:
         raise Stop("formatted rows", "no such file", str(path), "invoke data") from None
     if not size:
-        raise Stop("questions", "none in this split", str(path), "take another split or file: data.train, data.evaluation, data.source")
+        raise Stop(
+            "questions",
+            "none in this split",
+            str(path),
+            "take another split or file: data.train, data.evaluation, data.source",
+        )
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as cache:
         # as lines of text: its reader of JSON takes "2019-12-01" for a time

@@ -34,7 +34,9 @@ def create(recipe: Recipe, started: dict[str, Any]) -> Path:
         with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
             write_json(aside / UNFINISHED, {"recipe": values, **started})
     except OSError as error:
-        raise Stop("a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space") from None
+        raise Stop(
+            "a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space"
+        ) from None
     return run
 
 
@@ -49,8 +51,12 @@ def hold(run: Path) -> IO[str]:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         mark.close()
-        raise Stop("an unfinished run that nobody works on", "one that another process is training", str(run),
-                   "wait for its end, or stop that process") from None  # fmt: skip
+        raise Stop(
+            "an unfinished run that nobody works on",
+            "one that another process is training",
+            str(run),
+            "wait for its end, or stop that process",
+        ) from None
     return mark
 
 
@@ -88,8 +94,12 @@ def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     mark = next(iter(_of_just(recipe, marks)), marks[-1])
     started = _read(mark)
     if not {"recipe", "inputs"} <= started.keys():
-        raise Stop("the recipe and inputs that the run was started with", str(started)[:80], str(mark),
-                   f"delete {mark.parent}, then invoke train")  # fmt: skip
+        raise Stop(
+            "the recipe and inputs that the run was started with",
+            str(started)[:80],
+            str(mark),
+            f"delete {mark.parent}, then invoke train",
+        )
     return mark.parent, started
 
 
@@ -132,8 +142,15 @@ def named(name: str) -> tuple[Path, dict[str, Any]]:
     """
     run = Path("runs") / name.removeprefix("./").removeprefix("runs/").strip("/")
     if not run.is_dir() or len(run.parts) != 3:
-        there = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path("runs").glob(f"*/[0-9]*/{MANIFEST}"))
-        raise Stop("a run, as RECIPE/ID", f"{name!r}; there are {', '.join(there[-3:]) or 'none'}", "runs/", "invoke runs lists them")
+        there = sorted(
+            f"{path.parent.parent.name}/{path.parent.name}" for path in Path("runs").glob(f"*/[0-9]*/{MANIFEST}")
+        )
+        raise Stop(
+            "a run, as RECIPE/ID",
+            f"{name!r}; there are {', '.join(there[-3:]) or 'none'}",
+            "runs/",
+            "invoke runs lists them",
+        )
     return _whole(run.resolve().relative_to(Path.cwd()) if run.is_symlink() else run)
 
 
@@ -147,7 +164,9 @@ def latest(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
     if not link.is_symlink():
         half = sorted(folders.runs(recipe.name).glob(f"*/{UNFINISHED}"))
         found = f"only an unfinished run: {half[-1].parent.name}" if half else "no run"
-        raise Stop(f"a trained run of {recipe.name}", found, str(link), "invoke train --resume" if half else "invoke train")
+        raise Stop(
+            f"a trained run of {recipe.name}", found, str(link), "invoke train --resume" if half else "invoke train"
+        )
     return _whole(link.parent / link.readlink())
 
 
@@ -155,10 +174,18 @@ def _whole(run: Path) -> tuple[Path, dict[str, Any]]:
     needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     lacking = [name for name in needed if not (run / name).exists()]
     if lacking:
-        todo = "invoke train --resume" if (run / UNFINISHED).exists() and MANIFEST in lacking else f"delete {run}, then invoke train"
+        todo = (
+            "invoke train --resume"
+            if (run / UNFINISHED).exists() and MANIFEST in lacking
+            else f"delete {run}, then invoke train"
+        )
         raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
     manifest = _read(run / MANIFEST)
     if not {"recipe", "inputs", "outputs"} <= manifest.keys():
-        raise Stop("a manifest with recipe, inputs and outputs", str(manifest)[:80], str(run / MANIFEST),
-                   f"delete {run}, then invoke train")  # fmt: skip
+        raise Stop(
+            "a manifest with recipe, inputs and outputs",
+            str(manifest)[:80],
+            str(run / MANIFEST),
+            f"delete {run}, then invoke train",
+        )
     return run, manifest

@@ -40,15 +40,22 @@ def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
     strange, lacking = given.keys() - known, known - given.keys()
     if len(strange) == len(given):
         raise Stop(
-            f"predictions for questions of {gold.name}", f"none among {len(given)}", str(predictions), "pass the gold file that they were made for"
+            f"predictions for questions of {gold.name}",
+            f"none among {len(given)}",
+            str(predictions),
+            "pass the gold file that they were made for",
         )
     try:
         scores = score_all(questions, given)
     except Stop as stop:
         raise Stop(stop.wanted, stop.found, f"{predictions}, {stop.where}", stop.todo) from None
-    notes = [f"{len(strange)} predictions are for questions that {gold.name} does not have: not counted"] if strange else []
+    notes = (
+        [f"{len(strange)} predictions are for questions that {gold.name} does not have: not counted"] if strange else []
+    )
     notes += [f"{len(lacking)} questions have no prediction: they score nothing"] if lacking else []
-    return [Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid]) for each in questions], "; ".join(notes)
+    return [Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid]) for each in questions], "; ".join(
+        notes
+    )
 
 
 def read_predictions(path: Path) -> dict[str, Any]:
@@ -57,7 +64,10 @@ def read_predictions(path: Path) -> dict[str, Any]:
     Raises:
         Stop: missing, not JSON, not such an object, or a uid that stands twice in it.
     """
-    wanted, mend = 'a JSON object {"question uid": [answer, scale]}', "pass predictions in the authors' format, such as a run's predictions.json"
+    wanted, mend = (
+        'a JSON object {"question uid": [answer, scale]}',
+        "pass predictions in the authors' format, such as a run's predictions.json",
+    )
     try:
         read = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=raw.once, parse_constant=raw.refuse)
     except OSError as error:
@@ -86,7 +96,9 @@ def summary(scored: Sequence[Scored]) -> dict[str, Any]:
     for kind in types:
         chosen = [each for each in scored if each.answer_type == kind]
         sources = sorted({each.answer_from for each in chosen}, key=_rank(schema.ANSWER_SOURCES))
-        cells[kind] = {source: _mean([each.score for each in chosen if each.answer_from == source]) for source in sources}
+        cells[kind] = {
+            source: _mean([each.score for each in chosen if each.answer_from == source]) for source in sources
+        }
     return {**{name: _mean(scores) for name, scores in groups.items()}, "by_source": cells}
 
 
@@ -109,4 +121,6 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _line(name: str, values: dict[str, Any]) -> str:
-    return f"{name:<24}{values['questions']:>10}" + "".join(f"{100 * values[key]:>8.2f}" for key in ("em", "f1", "scale"))
+    return f"{name:<24}{values['questions']:>10}" + "".join(
+        f"{100 * values[key]:>8.2f}" for key in ("em", "f1", "scale")
+    )

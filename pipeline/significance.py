@@ -47,6 +47,6 @@ def _by_context(values: Sequence[float], contexts: Sequence[str]) -> tuple[Float
     """Sum and number of the values of each context."""
     number = {name: i for i, name in enumerate(dict.fromkeys(contexts))}
     places = [number[name] for name in contexts]
-    return np.bincount(places, weights=values, minlength=len(number)).astype(np.float64), np.bincount(places, minlength=len(number)).astype(
-        np.float64
-    )
+    return np.bincount(places, weights=values, minlength=len(number)).astype(np.float64), np.bincount(
+        places, minlength=len(number)
+    ).astype(np.float64)

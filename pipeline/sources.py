@@ -51,10 +51,19 @@ def source(recipe: Recipe) -> Source:
         return _OWN[named]
     path = Path(named)
     if path.suffix not in (".json", ".jsonl") or not path.stem.strip("."):
-        raise Stop(f"data.source: one of {', '.join(_OWN)}, or a path ending in .json or .jsonl", repr(named), "the recipe, [data] source",
-                   "--set data.source=sample")  # fmt: skip
+        raise Stop(
+            f"data.source: one of {', '.join(_OWN)}, or a path ending in .json or .jsonl",
+            repr(named),
+            "the recipe, [data] source",
+            "--set data.source=sample",
+        )
     if path.stem in _OWN:
-        raise Stop(f"a file of another name than {', '.join(_OWN)}", path.name, "the recipe, [data] source", f"rename it to my-{path.name}")
+        raise Stop(
+            f"a file of another name than {', '.join(_OWN)}",
+            path.name,
+            "the recipe, [data] source",
+            f"rename it to my-{path.name}",
+        )
     return Source(path.stem, ("train", "heldout"), "train", "heldout", path)
 
 
@@ -67,11 +76,20 @@ def splits(recipe: Recipe) -> tuple[str, str]:
     data, own = recipe.data, source(recipe)
     for key, split in (("train", data.train), ("evaluation", data.evaluation)):
         if split and split not in own.splits:
-            raise Stop(f"data.{key}: one of {', '.join(own.splits)}", repr(split), f"the recipe, [data] {key}", f"--set data.{key}={own.splits[0]}")
+            raise Stop(
+                f"data.{key}: one of {', '.join(own.splits)}",
+                repr(split),
+                f"the recipe, [data] {key}",
+                f"--set data.{key}={own.splits[0]}",
+            )
     chosen = (data.train or own.train, data.evaluation or own.evaluation)
     if chosen[0] == chosen[1]:
-        raise Stop("another split to evaluate on than to train on", f"{chosen[0]!r} for both", "the recipe, [data] train and evaluation",
-                   f"--set data.evaluation={next(split for split in own.splits if split != chosen[0])}")  # fmt: skip
+        raise Stop(
+            "another split to evaluate on than to train on",
+            f"{chosen[0]!r} for both",
+            "the recipe, [data] train and evaluation",
+            f"--set data.evaluation={next(split for split in own.splits if split != chosen[0])}",
+        )
     return chosen
 
 

@@ -60,7 +60,12 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
     if lacking:
         raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
     if stale := rows.unformatted(recipe):
-        raise Stop("formatted data", f"missing or older than its raw file: {', '.join(stale)}", str(folders.formatted(recipe)), "invoke data")
+        raise Stop(
+            "formatted data",
+            f"missing or older than its raw file: {', '.join(stale)}",
+            str(folders.formatted(recipe)),
+            "invoke data",
+        )
     need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
     return manifest.inputs(recipe)
 
@@ -68,11 +73,17 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
 def _need_alike(first_has: dict[str, Any], own: dict[str, Any]) -> None:
     """Processes on other machines are called there, and read files of their own."""
     if others := manifest.differing(first_has, own):
-        raise Stop("the recipe, environment, model and data of the first process", f"others: {', '.join(others)}", "data/, models/ and the command",
-                   "the same image, files and command on every machine")  # fmt: skip
+        raise Stop(
+            "the recipe, environment, model and data of the first process",
+            f"others: {', '.join(others)}",
+            "data/, models/ and the command",
+            "the same image, files and command on every machine",
+        )
 
 
-def _place(recipe: Recipe, resume: bool, now: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack) -> tuple[Path, Path | None]:
+def _place(
+    recipe: Recipe, resume: bool, now: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack
+) -> tuple[Path, Path | None]:
     """The run's folder, and the checkpoint to go on from."""
     if not resume:
         run = runs.create(recipe, now)
@@ -82,8 +93,12 @@ def _place(recipe: Recipe, resume: bool, now: dict[str, Any], say: Callable[[str
     held.enter_context(runs.hold(run))
     _unchanged(recipe, started["recipe"], run)
     if (then := started.get("processes", 1)) != now["processes"]:
-        raise Stop(f"{then} processes, as the run was started with", str(now["processes"]), str(run / runs.UNFINISHED),
-                   "the same --nodes and --gpus-per-node as then, or start anew with invoke train")  # fmt: skip
+        raise Stop(
+            f"{then} processes, as the run was started with",
+            str(now["processes"]),
+            str(run / runs.UNFINISHED),
+            "the same --nodes and --gpus-per-node as then, or start anew with invoke train",
+        )
     manifest.need_same(started["inputs"], now["inputs"], run / runs.UNFINISHED)
     _need_same_environment(started.get("environment", {}), now["environment"], run / runs.UNFINISHED, say)
     return run, _checkpoint(run, say)
@@ -93,8 +108,12 @@ def _need_same_environment(then: dict[str, Any], now: dict[str, Any], where: Pat
     """Other wheels or another precision would make another adapter; other code may."""
     others = [f"{key}: {then[key]} then, {now[key]} now" for key in then if then[key] != now[key]]
     if any(then.get(key, now[key]) != now[key] for key in ("lock_sha256", "precision")):
-        raise Stop("the environment that the run was started in", "; ".join(others), str(where),
-                   f"git checkout {then.get('revision') or 'of then'}, on a machine of that kind; or start anew with invoke train")  # fmt: skip
+        raise Stop(
+            "the environment that the run was started in",
+            "; ".join(others),
+            str(where),
+            f"git checkout {then.get('revision') or 'of then'}, on a machine of that kind; or start anew with invoke train",
+        )
     if others:
         say(f"train  started by other code, so that the adapter may be another: {'; '.join(others)}")
 
@@ -107,7 +126,11 @@ def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
         say(f"train  {folder} is not whole; the one before it is taken")
     if checkpoint:
         resume.restore(checkpoint, run)
-    say(f"train  going on from {checkpoint}" if checkpoint else f"train  {run} has no whole checkpoint: starting over in it")
+    say(
+        f"train  going on from {checkpoint}"
+        if checkpoint
+        else f"train  {run} has no whole checkpoint: starting over in it"
+    )
     return checkpoint
 
 
@@ -120,8 +143,12 @@ def _unchanged(recipe: Recipe, started: dict[str, Any], run: Path) -> None:
         if _listed(started.get(section, {}).get(key)) != _listed(value)
     ]
     if changed:
-        raise Stop("the recipe that the run was started with", "; ".join(changed), str(run / runs.UNFINISHED),
-                   "set these keys back, or start anew with invoke train")  # fmt: skip
+        raise Stop(
+            "the recipe that the run was started with",
+            "; ".join(changed),
+            str(run / runs.UNFINISHED),
+            "set these keys back, or start anew with invoke train",
+        )
 
 
 def _listed(value: Any) -> Any:

@@ -48,20 +48,37 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={char: i + 2 for i, char in enumerate(alphabet)} | {"<|im_start|>": 0, "<|im_end|>": 1}, merges=[]))
+    core = Tokenizer(
+        models.BPE(
+            vocab={char: i + 2 for i, char in enumerate(alphabet)} | {"<|im_start|>": 0, "<|im_end|>": 1}, merges=[]
+        )
+    )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=True)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>", clean_up_tokenization_spaces=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>", clean_up_tokenization_spaces=False
+    )
     tokenizer.chat_template = CHAT
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=2048, eos_token_id=1, bos_token_id=0, pad_token_id=1, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=1,
+        bos_token_id=0,
+        pad_token_id=1,
+        initializer_range=0.2,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors writes for its owner alone; a container reads it as another user
+    (folder / "model.safetensors").chmod(
+        0o644
+    )  # safetensors writes for its owner alone; a container reads it as another user
     return folder
 
 
@@ -89,7 +106,18 @@ def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _copy(folder: Path, base: Path) -> Path:
     """A copy of this checkout, to run verbs in without touching its data/, models/ and runs/."""
     leave = shutil.ignore_patterns(
-        ".venv", "node_modules", "wheelhouse", ".pintune", "data", "models", "runs", "__pycache__", ".*_cache", "results", "*.egg-info", ".hypothesis"
+        ".venv",
+        "node_modules",
+        "wheelhouse",
+        ".pintune",
+        "data",
+        "models",
+        "runs",
+        "__pycache__",
+        ".*_cache",
+        "results",
+        "*.egg-info",
+        ".hypothesis",
     )
     shutil.copytree(ROOT, folder, ignore=leave, symlinks=True)
     for parent in folder.parents:
@@ -100,9 +128,15 @@ def _copy(folder: Path, base: Path) -> Path:
 
 def invoke_in(folder: Path) -> Invoke:
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        known = {key: value for key, value in os.environ.items() if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")}
+        known = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")
+        }
         command = [sys.executable, "-m", "invoke", *words]
-        return subprocess.run(command, cwd=folder, env={**known, **environment}, capture_output=True, text=True, timeout=1500)
+        return subprocess.run(
+            command, cwd=folder, env={**known, **environment}, capture_output=True, text=True, timeout=1500
+        )
 
     return run
 

@@ -8,28 +8,54 @@ from pipeline.training.batches import Encoded
 
 KINDS = ("llama", "mistral", "phi3", "phi3, longrope")
 
-_SHAPE = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "max_position_embeddings": 4096, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
-          "initializer_range": 0.3, "tie_word_embeddings": False}  # fmt: skip
+_SHAPE = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "initializer_range": 0.3,
+    "tie_word_embeddings": False,
+}
 
 
 def random_model(kind: str, seed: int = 3, **shape: Any) -> Any:
     """A model of one of KINDS, the same for the same seed."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+        Phi3Config,
+        Phi3ForCausalLM,
+    )
 
     torch.manual_seed(seed)
     given = {**_SHAPE, **shape}
     # Phi-4-mini's kind: one factor of frequencies up to the original length, another past it
-    longrope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.0, 1.0], "long_factor": [1.0, 4.0, 16.0],
-                "original_max_position_embeddings": 64, "partial_rotary_factor": 0.75}  # fmt: skip
+    longrope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0, 1.0, 1.0],
+        "long_factor": [1.0, 4.0, 16.0],
+        "original_max_position_embeddings": 64,
+        "partial_rotary_factor": 0.75,
+    }
     made = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**given)),
         "mistral": lambda: MistralForCausalLM(MistralConfig(**given, sliding_window=None)),
         "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**given, sliding_window=300)),
         "phi3": lambda: Phi3ForCausalLM(Phi3Config(**given)),
         "phi3, longrope": lambda: Phi3ForCausalLM(
-            Phi3Config(**given, original_max_position_embeddings=64, partial_rotary_factor=0.75, rope_parameters=longrope)
+            Phi3Config(
+                **given, original_max_position_embeddings=64, partial_rotary_factor=0.75, rope_parameters=longrope
+            )
         ),
     }
     return made[kind]().double().eval()

@@ -57,8 +57,24 @@ def losses() -> list[float]:
 
 def begin(*words: str) -> subprocess.Popen[str]:
     """Training as a process of its own, a checkpoint after every step."""
-    command = [sys.executable, "-m", "pipeline", "train", "--recipe", "tiny.toml", "--set", "training.checkpoint_steps=1", *words]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "train",
+        "--recipe",
+        "tiny.toml",
+        "--set",
+        "training.checkpoint_steps=1",
+        *words,
+    ]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(*words: str) -> tuple[int, str]:

@@ -38,7 +38,9 @@ def compiled(source: Path) -> bool:
 
 def main(folder: Path) -> None:
     """Compile everything under a folder on every core."""
-    sources = [source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)]  # nobody imports these here
+    sources = [
+        source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)
+    ]  # nobody imports these here
     with ProcessPoolExecutor() as pool:
         done = list(pool.map(compiled, sources, chunksize=64))
     left = [str(source) for source, well in zip(sources, done, strict=True) if not well]

@@ -47,9 +47,29 @@ class Operation:
 Equation = Number | Negative | Operation
 
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d*)?|\.\d+)(\s*%)?|([-+*/()]))", re.ASCII)
-_WIDE = {chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)} | {"\u3000": " "}  # full-width forms, as Chinese text has them
-_SAME = str.maketrans(_WIDE | {"−": "-", "–": "-", "—": "-", "‐": "-", "×": "*", "÷": "/", "[": "(", "]": ")", "{": "(", "}": ")",
-                       "$": " ", "£": " ", "€": " ", "¥": " ", "\u00a0": " "})  # fmt: skip
+_WIDE = {chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)} | {
+    "\u3000": " "
+}  # full-width forms, as Chinese text has them
+_SAME = str.maketrans(
+    _WIDE
+    | {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "‐": "-",
+        "×": "*",
+        "÷": "/",
+        "[": "(",
+        "]": ")",
+        "{": "(",
+        "}": ")",
+        "$": " ",
+        "£": " ",
+        "€": " ",
+        "¥": " ",
+        "\u00a0": " ",
+    }
+)
 _TIMES = re.compile(r"(?<=[\s)])[xX](?=[\s(])")
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])", re.ASCII)
 
@@ -175,7 +195,12 @@ def _level(tree: Equation) -> int:
 
 def numbers(tree: Equation) -> Iterator[str]:
     """The digits of its operands, from left to right, without small whole factors and divisors: the 2 of an average, the 100 of percents."""
-    if isinstance(tree, Operation) and tree.sign in "*/" and isinstance(tree.right, Number) and _is_constant(tree.right.digits):
+    if (
+        isinstance(tree, Operation)
+        and tree.sign in "*/"
+        and isinstance(tree.right, Number)
+        and _is_constant(tree.right.digits)
+    ):
         yield from numbers(tree.left)
     elif isinstance(tree, Operation):
         yield from numbers(tree.left)
@@ -204,7 +229,11 @@ def answer(exact: Fraction) -> str:
     with localcontext() as context:
         context.prec, context.rounding = 60, ROUND_HALF_UP
         number = Decimal(exact.numerator) / Decimal(exact.denominator)
-        step = Decimal("0.01") if not number or abs(number) >= Decimal("0.01") else Decimal(1).scaleb(number.adjusted() - 3)
+        step = (
+            Decimal("0.01")
+            if not number or abs(number) >= Decimal("0.01")
+            else Decimal(1).scaleb(number.adjusted() - 3)
+        )
         try:
             number = number.quantize(step)
         except ArithmeticError:  # more digits than the context holds

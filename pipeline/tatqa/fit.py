@@ -54,7 +54,9 @@ def _without(context: Context, gone: Sequence[tuple[str, int]]) -> Context:
 def _for_training(context: Context) -> list[tuple[str, int]]:
     wanted = [item for question in context.questions for item in needed(question)]
     referred = {order for question in context.questions for order in question.notes}
-    notes = [i for i, (order, text) in enumerate(context.notes) if str(order) not in referred and not holds(text, wanted)]
+    notes = [
+        i for i, (order, text) in enumerate(context.notes) if str(order) not in referred and not holds(text, wanted)
+    ]
     rows = [i for i, row in enumerate(context.rows) if i and not any(holds(cell, wanted) for cell in row)]
     return [*(("note", i) for i in reversed(notes)), *(("row", i) for i in reversed(rows))]
 
@@ -75,7 +77,9 @@ def holds(text: str, wanted: Sequence[str]) -> bool:
     """Whether one of the wanted texts or figures stands in a cell or note in plain characters; a figure as a whole one."""
     folded, held = " ".join(text.split()).casefold(), figures([text], [text])
     return any(
-        figure in held if (figure := number(item)) is not None else " ".join(item.split()).casefold() in folded for item in wanted if item.strip()
+        figure in held if (figure := number(item)) is not None else " ".join(item.split()).casefold() in folded
+        for item in wanted
+        if item.strip()
     )
 
 

@@ -47,7 +47,10 @@ class Row:
 
 def in_plain_characters(context: Context, counted: Counter[str]) -> Context:
     """The context with table, notes and questions in plain characters; adds to `counted` what was changed. Gold answers stay as they are."""
-    questions = (replace(each, text=plain(each.text, counted), derivation=plain(each.derivation, Counter())) for each in context.questions)
+    questions = (
+        replace(each, text=plain(each.text, counted), derivation=plain(each.derivation, Counter()))
+        for each in context.questions
+    )
     return replace(
         context,
         rows=tuple(tuple(plain(cell, counted) for cell in row) for row in context.rows),
@@ -61,14 +64,28 @@ def rows(context: Context, style: Style) -> list[Row]:
     words = LANGUAGES[style.language]
     shared = render_context(context, style)
     figures = (
-        target.figures((cell for row in context.rows for cell in row), (text for _, text in context.notes)) if style.target == "equation" else {}
+        target.figures((cell for row in context.rows for cell in row), (text for _, text in context.notes))
+        if style.target == "equation"
+        else {}
     )
     made = []
     for question in context.questions:
-        task = target.Task(_plain_answer(question.answer), question.answer_type, question.scale, question.derivation, figures, question.answer)
+        task = target.Task(
+            _plain_answer(question.answer),
+            question.answer_type,
+            question.scale,
+            question.derivation,
+            figures,
+            question.answer,
+        )
         output, because = target.write(task, style.language, style.target)
-        fields = {"instruction": words.instruction, "input": f"{shared}{_asked(question.text, style)}", "output": output,
-                  "system": words.rules[style.target], **_evaluation_fields(context, question)}  # fmt: skip
+        fields = {
+            "instruction": words.instruction,
+            "input": f"{shared}{_asked(question.text, style)}",
+            "output": output,
+            "system": words.rules[style.target],
+            **_evaluation_fields(context, question),
+        }
         # an equation was read back before it was taken
         lost = target.lost(output, task, style.language, fields["input"]) if because or style.target == "answer" else ""
         made.append(Row(fields, because, lost))
@@ -78,7 +95,11 @@ def rows(context: Context, style: Style) -> list[Row]:
 def question_row(context: Context, question: str, style: Style) -> dict[str, Any]:
     """The row of a question that has no gold answer."""
     words = LANGUAGES[style.language]
-    return {"instruction": words.instruction, "input": render_input(context, question, style), "system": words.rules[style.target]}
+    return {
+        "instruction": words.instruction,
+        "input": render_input(context, question, style),
+        "system": words.rules[style.target],
+    }
 
 
 def render_input(context: Context, question: str, style: Style) -> str:

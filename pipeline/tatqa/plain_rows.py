@@ -24,9 +24,16 @@ def read(path: Path, split: str) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:  # a line that is not UTF-8 is found by itself
             for number, line in enumerate(file, 1):
                 if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
-                    yield row(json.loads(text, object_pairs_hook=raw.once), f"{path}, line {number}", f"{split}-{number}")
+                    yield row(
+                        json.loads(text, object_pairs_hook=raw.once), f"{path}, line {number}", f"{split}-{number}"
+                    )
     except OSError as error:
-        raise Stop("JSON lines of instruction, input and output", error.strerror or str(error), str(path), "invoke fetch, or name a file") from None
+        raise Stop(
+            "JSON lines of instruction, input and output",
+            error.strerror or str(error),
+            str(path),
+            "invoke fetch, or name a file",
+        ) from None
     except RecursionError:
         raise _broken("values nested too deeply to be read", path, number) from None
     except ValueError as error:
@@ -40,18 +47,34 @@ def row(item: object, where: str, uid: str) -> dict[str, Any]:
         Stop: as `read`.
     """
     if not isinstance(item, dict):
-        raise Stop('an object with "instruction", "input" and "output"', f"{type(item).__name__}: {str(item)[:60]}", where, "mend that row")
+        raise Stop(
+            'an object with "instruction", "input" and "output"',
+            f"{type(item).__name__}: {str(item)[:60]}",
+            where,
+            "mend that row",
+        )
     texts = {}
     for field in ("instruction", "input", "output", "system"):
         value = item.get(field, "" if field in ("input", "system") else None)
         if not isinstance(value, str) or (field == "output" and not value.strip()):
             shown = "nothing" if value is None or value == "" else str(value)[:60]
-            raise Stop("some text" if field == "output" else "a text", shown, f"{where}, field {field!r}", "mend that row")
+            raise Stop(
+                "some text" if field == "output" else "a text", shown, f"{where}, field {field!r}", "mend that row"
+            )
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise Stop("text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "mend that row")
+            raise Stop(
+                "text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "mend that row"
+            )
         texts[field] = value
-    return {**texts, "uid": uid, "context": uid, "answer": json.dumps([texts["output"]], ensure_ascii=False),
-            "answer_type": ANSWER_TYPE, "answer_from": "text", "scale": ""}  # fmt: skip
+    return {
+        **texts,
+        "uid": uid,
+        "context": uid,
+        "answer": json.dumps([texts["output"]], ensure_ascii=False),
+        "answer_type": ANSWER_TYPE,
+        "answer_from": "text",
+        "scale": "",
+    }
 
 
 def _broken(found: str, path: Path, number: int) -> Stop:

@@ -103,8 +103,12 @@ def elements(path: Path) -> Iterator[Any]:
             text = _Text(file)
             first = text.skip()
             if first != "[":
-                raise Stop("a JSON list of contexts", f"a file that begins with {text.buffer[:20]!r}" if first else "an empty file", str(path),
-                           "pass a file in TAT-QA's raw schema")  # fmt: skip
+                raise Stop(
+                    "a JSON list of contexts",
+                    f"a file that begins with {text.buffer[:20]!r}" if first else "an empty file",
+                    str(path),
+                    "pass a file in TAT-QA's raw schema",
+                )
             text.buffer = text.buffer[1:]
             if text.skip() == "]":
                 text.buffer = text.buffer[1:]
@@ -117,12 +121,16 @@ def elements(path: Path) -> Iterator[Any]:
                     if after == "]":
                         break
                     if after != ",":
-                        raise ValueError(f"expecting ',' or ']', found {after!r}" if after else "the file ends inside the list")
+                        raise ValueError(
+                            f"expecting ',' or ']', found {after!r}" if after else "the file ends inside the list"
+                        )
                     text.skip()
             if text.skip():
                 raise ValueError(f"more after the end of the list: {text.buffer[:20]!r}")
     except OSError as error:
-        raise Stop("a raw TAT-QA file", error.strerror or str(error), str(path), "invoke fetch, or name a file") from None
+        raise Stop(
+            "a raw TAT-QA file", error.strerror or str(error), str(path), "invoke fetch, or name a file"
+        ) from None
     except RecursionError:
         raise _broken("values nested too deeply to be read", path, number) from None
     except ValueError as error:

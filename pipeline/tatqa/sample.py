@@ -30,7 +30,20 @@ _COMPANIES = (
     "Tamar Textiles", "Vantage Optics", "Silverlake Media", "Quarry Hill Cement", "Ashdown Pharma", "Pelham Logistics",
     "Kestrel Networks", "Redwood Paper", "Larkspur Foods", "Osier Chemicals", "Dunmore Rail", "Corvid Semiconductors",
 )  # fmt: skip
-_PLACES = ("Leeds", "Gdansk", "Lyon", "Austin", "Osaka", "Porto", "Tampere", "Denver", "Cork", "Pune", "Utrecht", "Graz")
+_PLACES = (
+    "Leeds",
+    "Gdansk",
+    "Lyon",
+    "Austin",
+    "Osaka",
+    "Porto",
+    "Tampere",
+    "Denver",
+    "Cork",
+    "Pune",
+    "Utrecht",
+    "Graz",
+)
 _AUDITORS = ("Hale & Marsh", "Brandt Lowe", "Siddons Partners", "Whitcombe Grey")
 _REASONS = (
     "higher raw material costs", "the disposal of a subsidiary", "stronger demand in export markets",
@@ -107,9 +120,17 @@ def _context(number: int) -> dict[str, Any]:
     moved = rng.choice(rows)
     fact = rng.choice(
         (
-            (f"The movement in {moved} was mainly due to {reason}.", f"What was the movement in {moved} mainly due to?", reason),
+            (
+                f"The movement in {moved} was mainly due to {reason}.",
+                f"What was the movement in {moved} mainly due to?",
+                reason,
+            ),
             (f"The figures were audited by {auditor}.", "Who audited the figures?", auditor),
-            (f"{company} adopted the new standard on 1 January {year}.", "When did the company adopt the new standard?", f"1 January {year}"),
+            (
+                f"{company} adopted the new standard on 1 January {year}.",
+                "When did the company adopt the new standard?",
+                f"1 January {year}",
+            ),
         )
     )
     listed = f"{', '.join(places[:-1])} and {places[-1]}"
@@ -124,7 +145,14 @@ def _context(number: int) -> dict[str, Any]:
     context.add("In which locations does the company operate plants?", places, "multi-span", "text", "", ["2"])
     rng.choice((context.count_rows, context.count_above, context.larger_year))()
     # a sum of percentages says nothing
-    rng.choice((context.change, context.change, context.change if topic.scale == "percent" else context.total, context.percentage))()
+    rng.choice(
+        (
+            context.change,
+            context.change,
+            context.change if topic.scale == "percent" else context.total,
+            context.percentage,
+        )
+    )()
     return {
         "table": {"uid": _uid(number, "table"), "table": table},
         "paragraphs": [{"uid": _uid(number, f"note {i}"), "order": i, "text": text} for i, text in enumerate(notes, 1)],
@@ -183,10 +211,24 @@ class _Questions:
         self._asked.add((row, year))
         # the figure itself: the currency sign is the table's, not the answer's
         text = _cell(self.values[row, year], self.topic, dollar=False)
-        self.span(f"What {self.topic.verb} {self.topic.quantity} for {row} in {year}?", text, "table-text", ["1"], self.topic.scale)
+        self.span(
+            f"What {self.topic.verb} {self.topic.quantity} for {row} in {year}?",
+            text,
+            "table-text",
+            ["1"],
+            self.topic.scale,
+        )
 
     def count_rows(self) -> None:
-        self.add(f"How many {self.topic.items} does the table show?", str(len(self.rows)), "count", "table", "", [], "##".join(self.rows))
+        self.add(
+            f"How many {self.topic.items} does the table show?",
+            str(len(self.rows)),
+            "count",
+            "table",
+            "",
+            [],
+            "##".join(self.rows),
+        )
 
     def count_above(self) -> None:
         year = self.rng.choice(self.years)
@@ -223,7 +265,9 @@ class _Questions:
     def percentage(self) -> None:
         row = self.rng.choice(self.rows)
         new, old = (self.values[row, y] for y in self.years)
-        question = f"What is the percentage change in {self.topic.quantity} for {row} from {self.years[1]} to {self.years[0]}?"
+        question = (
+            f"What is the percentage change in {self.topic.quantity} for {row} from {self.years[1]} to {self.years[0]}?"
+        )
         self._arithmetic(question, (new - old) / old * 100, f"({new:,}-{old:,})/{old:,}", "percent")
 
     def _arithmetic(self, question: str, value: Decimal, derivation: str, scale: str) -> None:

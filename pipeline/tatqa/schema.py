@@ -45,7 +45,9 @@ class Question:
     comparison: bool = False  # whether figures have to be compared; test_gold does not say
     facts: tuple[str, ...] = ()  # test_gold only, as all below: the operands as they stand in the context
     constants: tuple[str, ...] = ()  # operands that do not, such as the 100 of percents
-    mappings: tuple[tuple[str, int, int], ...] = ()  # of each fact: ("table", row, column) or ("paragraph_ORDER", first character, end)
+    mappings: tuple[
+        tuple[str, int, int], ...
+    ] = ()  # of each fact: ("table", row, column) or ("paragraph_ORDER", first character, end)
     tree: tuple[str, ...] = ()  # the derivation, operators first
 
 
@@ -109,7 +111,9 @@ def check(item: object, where: str) -> Context:
 def uid_twice(uid: str, where: str, first: int, second: int) -> Stop:
     """The error for a uid that two contexts, by number, have in common."""
     place = f"{where}, contexts {first} and {second}" if first != second else f"{where}, context {first}"
-    return Stop("a uid of its own for every context and question", f"{uid[:60]!r} twice", place, "drop or rename one of the two")
+    return Stop(
+        "a uid of its own for every context and question", f"{uid[:60]!r} twice", place, "drop or rename one of the two"
+    )
 
 
 class _Place:
@@ -119,7 +123,9 @@ class _Place:
         self.name = name
 
     def stop(self, wanted: str, found: str, field: str) -> Stop:
-        return Stop(wanted, found, f"{self.name}, field {field!r}", "mend the file; the schema is in pipeline/tatqa/schema.py")
+        return Stop(
+            wanted, found, f"{self.name}, field {field!r}", "mend the file; the schema is in pipeline/tatqa/schema.py"
+        )
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -159,7 +165,8 @@ def _context(place: _Place, item: object) -> Context:
     holder = place.mapping(item, "context")
     table = place.mapping(place.get(holder, "table", dict, "an object with uid and table"), "table")
     rows = tuple(
-        place.strings(row, f"table.table[{i}]", "a list of strings") for i, row in enumerate(place.get(table, "table", list, "a list of rows"))
+        place.strings(row, f"table.table[{i}]", "a list of strings")
+        for i, row in enumerate(place.get(table, "table", list, "a list of rows"))
     )
     if not rows or not rows[0]:
         raise place.stop("a table with at least one cell", "an empty one", "table.table")
@@ -191,7 +198,9 @@ def _question(context: str, number: int, item: object) -> Question:
         answer_from=place.choice(holder, "answer_from", ANSWER_SOURCES),
         scale=place.choice(holder, "scale", SCALES),
         derivation=place.get(holder, "derivation", str, "a string"),
-        notes=place.strings(holder.get("rel_paragraphs", []), "rel_paragraphs", "a list of paragraph orders, as strings"),
+        notes=place.strings(
+            holder.get("rel_paragraphs", []), "rel_paragraphs", "a list of paragraph orders, as strings"
+        ),
         order=place.get(holder, "order", int, "a whole number") if "order" in holder else number + 1,
         comparison=place.get(holder, "req_comparison", bool, "true or false") if "req_comparison" in holder else False,
         facts=place.strings(holder.get("facts", []), "facts", "a list of strings"),
@@ -208,7 +217,11 @@ def _mappings(place: _Place, value: object) -> tuple[tuple[str, int, int], ...]:
     found = []
     for item in value:
         for holder, pair in item.items() if isinstance(item, dict) else [("", None)]:
-            if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(each, int) and not isinstance(each, bool) for each in pair)):
+            if not (
+                isinstance(pair, list)
+                and len(pair) == 2
+                and all(isinstance(each, int) and not isinstance(each, bool) for each in pair)
+            ):
                 raise place.stop(wanted, _kind(item), "mappings")
             place.text(holder, "mappings")
             found.append((holder, pair[0], pair[1]))
@@ -226,12 +239,24 @@ def _answer(place: _Place, answer_type: str, value: object) -> Answer:
         raise place.stop('digits in a string, such as "4" (answer_type is count)', _kind(value), "answer")
     spans = place.strings(value, "answer", f"a list of strings (answer_type is {answer_type})")
     if not spans or (answer_type == "span" and len(spans) != 1):
-        raise place.stop("one string in a list" if answer_type == "span" else "at least one string", f"{len(spans)} strings", "answer")
+        raise place.stop(
+            "one string in a list" if answer_type == "span" else "at least one string",
+            f"{len(spans)} strings",
+            "answer",
+        )
     return list(spans)
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        type(None): "null",
+    }
     return f"{names.get(type(value), type(value).__name__)}: {_shown(value)}"
 
 

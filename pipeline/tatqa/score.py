@@ -51,10 +51,20 @@ def score(gold: Answer, answer_type: str, gold_scale: str, prediction: object, s
     if not prediction:
         return Score(0.0, 0.0, 0.0)
     if not isinstance(scale, str):
-        raise Stop("a scale: '', thousand, million, billion or percent", repr(scale), "the prediction", "write '' for no scale")
+        raise Stop(
+            "a scale: '', thousand, million, billion or percent", repr(scale), "the prediction", "write '' for no scale"
+        )
     items: list[Any] = prediction if isinstance(prediction, list) else [prediction]
-    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items) or len({isinstance(item, str) for item in items}) > 1:
-        raise Stop("a string, a number, or a list of all strings or all numbers", repr(prediction), "the prediction", "mend that answer")
+    if (
+        any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items)
+        or len({isinstance(item, str) for item in items}) > 1
+    ):
+        raise Stop(
+            "a string, a number, or a list of all strings or all numbers",
+            repr(prediction),
+            "the prediction",
+            "mend that answer",
+        )
     try:
         return _compared(gold, answer_type, gold_scale, items, scale)
     except (OverflowError, ValueError) as error:  # digits without end
@@ -65,7 +75,13 @@ def _compared(gold: Answer, answer_type: str, gold_scale: str, items: list[Any],
     wanted = _joined(gold if isinstance(gold, list) else [str(gold)], gold_scale)
     offered = [_joined(items, scale)]
     alone = str(items[0])
-    if len(items) == 1 and not scale and "%" not in alone and _is_number(alone) and (value := _value(alone)) is not None:
+    if (
+        len(items) == 1
+        and not scale
+        and "%" not in alone
+        and _is_number(alone)
+        and (value := _value(alone)) is not None
+    ):
         offered.append(f"{value:.4f}")
     em, f1 = max(_compare(text, wanted) for text in offered)
     return Score(em, em if answer_type in ("arithmetic", "count") else f1, float(scale == gold_scale))
@@ -92,7 +108,9 @@ def score_all(questions: Sequence[Question], predictions: Mapping[str, Any]) -> 
 def mean(scores: Sequence[Score]) -> Score:
     """The mean of each part; zeros for no scores."""
     count = max(len(scores), 1)
-    return Score(sum(s.em for s in scores) / count, sum(s.f1 for s in scores) / count, sum(s.scale for s in scores) / count)
+    return Score(
+        sum(s.em for s in scores) / count, sum(s.f1 for s in scores) / count, sum(s.scale for s in scores) / count
+    )
 
 
 def _joined(items: Sequence[str | int | float], scale: str) -> str:

@@ -34,8 +34,15 @@ def comma_separated(rows: Rows) -> str:
 
 def hypertext(rows: Rows) -> str:
     """As the seed project's `<table>`: a line a row, no attributes."""
-    lines = ["<tr>" + "".join(f"<td>{html.escape(cell, quote=False)}</td>" for cell in row) + "</tr>" for row in _cells(rows)]
+    lines = [
+        "<tr>" + "".join(f"<td>{html.escape(cell, quote=False)}</td>" for cell in row) + "</tr>" for row in _cells(rows)
+    ]
     return "\n".join(["<table>", *lines, "</table>"])
 
 
-RENDERINGS: dict[str, Callable[[Rows], str]] = {"pipe": pipe, "markdown": markdown, "csv": comma_separated, "html": hypertext}
+RENDERINGS: dict[str, Callable[[Rows], str]] = {
+    "pipe": pipe,
+    "markdown": markdown,
+    "csv": comma_separated,
+    "html": hypertext,
+}

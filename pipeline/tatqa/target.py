@@ -70,7 +70,11 @@ def lost(text: str, task: Task, language: str, context: str) -> str:
 
 def _scores(said: str | list[str], gold: Answer, answer_type: str, scale: str) -> bool:
     """Whether an answer is the gold one by the authors' rules; most are at first sight."""
-    if said == gold or [said] == gold or (said and isinstance(gold, int | float) and isinstance(said, str) and Decimal(said) == Decimal(repr(gold))):
+    if (
+        said == gold
+        or [said] == gold
+        or (said and isinstance(gold, int | float) and isinstance(said, str) and Decimal(said) == Decimal(repr(gold)))
+    ):
         return bool(said)
     return bool(score(gold, answer_type, scale, said, scale).em)
 
@@ -115,7 +119,9 @@ def _lines(task: Task, language: str) -> str:
     sum_ = ""
     if task.answer_type == "arithmetic":
         sum_ = gold_equation(task.answer, task.scale, task.derivation)
-        evidence = [found for digits in equation.numbers(equation.parse(sum_)) if (found := task.figures.get(Decimal(digits)))]
+        evidence = [
+            found for digits in equation.numbers(equation.parse(sum_)) if (found := task.figures.get(Decimal(digits)))
+        ]
     elif task.answer_type == "count":
         evidence = [item.strip() for item in task.derivation.split("##")]
     else:
@@ -126,7 +132,11 @@ def _lines(task: Task, language: str) -> str:
         "equation": sum_,
         "scale": words.scales[task.scale] or words.no_scale,
     }
-    return "\n".join(f"{words.labels[name]}{words.colon}{' '.join(text.split())}" for name, text in lines.items() if text or name != "equation")
+    return "\n".join(
+        f"{words.labels[name]}{words.colon}{' '.join(text.split())}"
+        for name, text in lines.items()
+        if text or name != "equation"
+    )
 
 
 def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:

@@ -11,7 +11,15 @@ from collections import Counter
 _PLAIN = {
     "minus sign": {"\u2212": "-", "\u2010": "-", "\u2011": "-"},  # the hyphens of their own are typeset as U+002D is
     "space": dict.fromkeys("\u00a0\u2007\u2009\u202f", " "),  # non-breaking, figure, thin, narrow
-    "ligature": {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl", "\ufb05": "st", "\ufb06": "st"},
+    "ligature": {
+        "\ufb00": "ff",
+        "\ufb01": "fi",
+        "\ufb02": "fl",
+        "\ufb03": "ffi",
+        "\ufb04": "ffl",
+        "\ufb05": "st",
+        "\ufb06": "st",
+    },
     "zero-width character": dict.fromkeys("\u00ad\u200b\u2060\ufeff", ""),
 }
 _KIND = {char: kind for kind, chars in _PLAIN.items() for char in chars}

@@ -35,7 +35,9 @@ def spans(positions: torch.Tensor) -> tuple[slice, ...]:
     if len(positions) != 1:
         return ()
     starts = (positions[0] == 0).nonzero().flatten().tolist()
-    starts = [start for start, before in zip(starts, [-2, *starts], strict=False) if start != before + 1]  # padding is one span
+    starts = [
+        start for start, before in zip(starts, [-2, *starts], strict=False) if start != before + 1
+    ]  # padding is one span
     return tuple(slice(start, end) for start, end in zip(starts, [*starts[1:], positions.shape[1]], strict=True))
 
 
@@ -53,7 +55,9 @@ def _by_context(
         whole: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **given)
         return whole
     parts = [
-        sdpa_attention_forward(module, query[:, :, here], key[:, :, here], value[:, :, here], attention_mask[:, :, here, here], **given)[0]
+        sdpa_attention_forward(
+            module, query[:, :, here], key[:, :, here], value[:, :, here], attention_mask[:, :, here, here], **given
+        )[0]
         for here in contexts
     ]
     return torch.cat(parts, dim=1), None

@@ -54,8 +54,12 @@ def encode(talker: Chat, rows: Sequence[dict[str, Any]], max_length: int) -> tup
         else:
             grouped.setdefault(row["context"], []).append((prompt, answer))
     if not grouped:
-        raise Stop("questions that fit training.max_length", f"all {left_out} are longer than {max_length} tokens", "the recipe, [training] max_length",
-                   "raise training.max_length")  # fmt: skip
+        raise Stop(
+            "questions that fit training.max_length",
+            f"all {left_out} are longer than {max_length} tokens",
+            "the recipe, [training] max_length",
+            "raise training.max_length",
+        )
     return [_share(questions) for questions in grouped.values()], left_out
 
 
@@ -85,7 +89,9 @@ def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int
     """
     if packing == "shared":
         return lay_out(pack(contexts, row_tokens), pad)
-    return lay_out([[Encoded(context.prefix, [question])] for context in contexts for question in context.questions], pad)
+    return lay_out(
+        [[Encoded(context.prefix, [question])] for context in contexts for question in context.questions], pad
+    )
 
 
 def lay_out(rows: Sequence[Sequence[Encoded]], pad: int) -> dict[str, torch.Tensor]:
@@ -139,10 +145,17 @@ def _split(context: Encoded, row_tokens: int) -> list[Encoded]:
     """The context once, or once for each run of its questions that fits a row."""
     parts: list[Encoded] = []
     for question in context.questions:
-        own, more = Encoded(context.prefix, [question]), Encoded(context.prefix, [*(parts[-1].questions if parts else ()), question])
+        own, more = (
+            Encoded(context.prefix, [question]),
+            Encoded(context.prefix, [*(parts[-1].questions if parts else ()), question]),
+        )
         if own.packed_length > row_tokens:
-            raise Stop(f"questions that fit a row of {row_tokens} tokens", f"one of {own.packed_length} with its context",
-                       "the recipe, [training] row_tokens", "--set training.row_tokens=0")  # fmt: skip
+            raise Stop(
+                f"questions that fit a row of {row_tokens} tokens",
+                f"one of {own.packed_length} with its context",
+                "the recipe, [training] row_tokens",
+                "--set training.row_tokens=0",
+            )
         if parts and more.packed_length <= row_tokens:
             parts[-1] = more
         else:
@@ -150,7 +163,9 @@ def _split(context: Encoded, row_tokens: int) -> list[Encoded]:
     return parts
 
 
-def _write(context: Encoded, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> None:
+def _write(
+    context: Encoded, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
+) -> None:
     """Write one context into its slices of a row: [length] each, mask [length, length]."""
     shared = len(context.prefix)
     ids[:shared] = torch.tensor(context.prefix)

@@ -22,7 +22,9 @@ class Board:
     def __init__(self, folder: Path, first_step: int) -> None:
         folder.mkdir(exist_ok=True)
         self._events = EventsWriter(str(folder / "events"))
-        self._events.write_event(Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        self._events.write_event(
+            Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START))
+        )
 
     def add(self, step: int, values: Mapping[str, float | None]) -> None:
         """A point of each curve; none where there is no number."""

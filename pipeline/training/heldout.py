@@ -29,8 +29,12 @@ def divide(contexts: list[Encoded], count: int) -> tuple[list[Encoded], list[Enc
         Stop: none would be left to train on.
     """
     if count >= len(contexts):
-        raise Stop(f"more contexts than training.heldout_contexts = {count}", str(len(contexts)), "the recipe, [training] heldout_contexts",
-                   "lower training.heldout_contexts, or raise data.train_contexts")  # fmt: skip
+        raise Stop(
+            f"more contexts than training.heldout_contexts = {count}",
+            str(len(contexts)),
+            "the recipe, [training] heldout_contexts",
+            "lower training.heldout_contexts, or raise data.train_contexts",
+        )
     return contexts[: len(contexts) - count], contexts[len(contexts) - count :]
 
 
@@ -43,7 +47,9 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         collate: contexts as a batch, of which each process gets its share, as in training.
     """
 
-    def __init__(self, contexts: Sequence[Encoded], settings: Training, collate: Collator, run: Path, watch: Watch) -> None:
+    def __init__(
+        self, contexts: Sequence[Encoded], settings: Training, collate: Collator, run: Path, watch: Watch
+    ) -> None:
         self._contexts, self._settings, self._collate, self._watch = contexts, settings, collate, watch
         self._folder = run / "best"
         self.best: tuple[float, int] | None = None  # loss and step
@@ -54,8 +60,12 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
             if "heldout_loss" in line:
                 self._judge(math.nan if line["heldout_loss"] is None else line["heldout_loss"], line["step"])
         if self.best and not (self._folder / "adapter_model.safetensors").exists():
-            raise Stop(f"the best adapter so far, of step {self.best[1]}", "none", str(self._folder),
-                       f"bring it back, or delete {self._folder.parent} and start anew with invoke train")  # fmt: skip
+            raise Stop(
+                f"the best adapter so far, of step {self.best[1]}",
+                "none",
+                str(self._folder),
+                f"bring it back, or delete {self._folder.parent} and start anew with invoke train",
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
         step = state.global_step

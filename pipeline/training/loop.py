@@ -49,16 +49,22 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     talker, contexts, left_out = processes.each(lambda: encoded(recipe, rows_file))
     contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
-    processes.say(f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}")
+    processes.say(
+        f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}"
+    )
     if left_out:
-        processes.say(f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens")
+        processes.say(
+            f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens"
+        )
 
     model.same_every_time()
     arguments = _arguments(recipe, kind, run)
     adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
     watch = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16")
-    collator = Collator(settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp)
+    collator = Collator(
+        settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp
+    )
     measured = heldout.HeldOut(held_out, settings, collator, run, watch) if held_out else None
     trainer = AnswerTrainer(
         model=adapted,
@@ -82,7 +88,11 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     with processes.others_there(), resume.room_for(run, "the trained adapter"):
         sharding.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
-    best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]} if measured and measured.best else {}
+    best = (
+        {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]}
+        if measured and measured.best
+        else {}
+    )
     return {
         "precision": kind,
         "device": model.device(),
@@ -146,11 +156,19 @@ def _adapted(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[An
 def _need_processes(recipe: Recipe) -> None:
     settings, count = recipe.training, processes.count()
     if settings.fsdp and count == 1:
-        raise Stop("several processes to spread the model over, for training.fsdp", "one", "the recipe, [training] fsdp",
-                   "invoke train --gpus-per-node 2, or --set training.fsdp=false")  # fmt: skip
+        raise Stop(
+            "several processes to spread the model over, for training.fsdp",
+            "one",
+            "the recipe, [training] fsdp",
+            "invoke train --gpus-per-node 2, or --set training.fsdp=false",
+        )
     if settings.batch_contexts < count:
-        raise Stop(f"a context for each of the {count} processes", f"training.batch_contexts = {settings.batch_contexts}",
-                   "the recipe, [training] batch_contexts", f"--set training.batch_contexts={count}")  # fmt: skip
+        raise Stop(
+            f"a context for each of the {count} processes",
+            f"training.batch_contexts = {settings.batch_contexts}",
+            "the recipe, [training] batch_contexts",
+            f"--set training.batch_contexts={count}",
+        )
 
 
 class _Arguments(TrainingArguments):  # type: ignore[misc]
@@ -183,7 +201,9 @@ def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
         fp16=kind == "fp16",
         bf16=kind == "bf16",
         gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},  # the base is frozen: no input of a layer asks for a gradient by itself
+        gradient_checkpointing_kwargs={
+            "use_reentrant": False
+        },  # the base is frozen: no input of a layer asks for a gradient by itself
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_contexts,
         gradient_accumulation_steps=settings.accumulation,

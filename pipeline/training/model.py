@@ -49,11 +49,19 @@ def precision(recipe: Recipe) -> tuple[str, str]:
     """
     asked, on = recipe.training.precision, device()
     if asked == "fp16" and on == "cpu":
-        raise Stop("a GPU for training.precision = fp16", "none; half precision on a CPU is slow and has no loss scaling",
-                   "the recipe, [training] precision", "--set training.precision=auto")  # fmt: skip
+        raise Stop(
+            "a GPU for training.precision = fp16",
+            "none; half precision on a CPU is slow and has no loss scaling",
+            "the recipe, [training] precision",
+            "--set training.precision=auto",
+        )
     if asked == "bf16" and on == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise Stop("a GPU that computes in bf16, an A100 or newer", torch.cuda.get_device_name(), "the recipe, [training] precision",
-                   "--set training.precision=fp16")  # fmt: skip
+        raise Stop(
+            "a GPU that computes in bf16, an A100 or newer",
+            torch.cuda.get_device_name(),
+            "the recipe, [training] precision",
+            "--set training.precision=fp16",
+        )
     if asked != "auto":
         return asked, "the recipe says so"
     return ("fp16", "a GPU is there") if on == "cuda" else ("fp32", "no GPU is there")
@@ -69,12 +77,21 @@ def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
         raise Stop("model weights in safetensors", "none", str(folder), "invoke fetch")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
         )
     except (SafetensorError, OSError, ValueError) as error:
         if "scaled_dot_product_attention" in str(error):
-            raise Stop("a model that Transformers runs with SDPA attention", f"{type(error).__name__}: {error}".splitlines()[0][:200], str(folder),
-                       "use a decoder of a newer kind, such as Llama, Mistral or Phi3") from None  # fmt: skip
+            raise Stop(
+                "a model that Transformers runs with SDPA attention",
+                f"{type(error).__name__}: {error}".splitlines()[0][:200],
+                str(folder),
+                "use a decoder of a newer kind, such as Llama, Mistral or Phi3",
+            ) from None
         raise _unreadable(error, folder) from None
     return model.to(on or device())
 
@@ -101,12 +118,18 @@ def window(config: Any) -> int | None:
 
 def need_sight(base: Any, contexts: Sequence[Encoded]) -> None:
     """Raise Stop if a question is longer than the model sees back: our masks know no window, and its positions end somewhere."""
-    longest = max(len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions)
+    longest = max(
+        len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions
+    )
     sees, positions = window(base.config), getattr(base.config.get_text_config(), "max_position_embeddings", None)
     for what, most in (("sliding window", sees), ("positions", positions)):
         if most and longest > most:
-            raise Stop("a model that sees a whole question with its context", f"{what} of {most} tokens, and a question of {longest}",
-                       str(Path(base.config.name_or_path) / "config.json"), f"--set training.max_length={most}, then invoke data")  # fmt: skip
+            raise Stop(
+                "a model that sees a whole question with its context",
+                f"{what} of {most} tokens, and a question of {longest}",
+                str(Path(base.config.name_or_path) / "config.json"),
+                f"--set training.max_length={most}, then invoke data",
+            )
 
 
 def new_adapter(base: Any, recipe: Recipe) -> Any:
@@ -118,7 +141,12 @@ def new_adapter(base: Any, recipe: Recipe) -> Any:
     lora = recipe.lora
     set_seed(recipe.training.seed)  # before the weights are drawn
     config = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=_targets(base, lora), task_type="CAUSAL_LM", bias="none"
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=_targets(base, lora),
+        task_type="CAUSAL_LM",
+        bias="none",
     )
     config.base_model_name_or_path = str(folders.base(recipe))
     model = get_peft_model(base, config)
@@ -132,10 +160,21 @@ def _targets(base: Any, lora: Lora) -> str | list[str]:
         return "all-linear"
     # an output head that is the input embeddings too cannot be merged without changing what is read
     tied = base.get_output_embeddings() if base.config.get_text_config().tie_word_embeddings else None
-    linear = sorted({name.rpartition(".")[2] for name, layer in base.named_modules() if isinstance(layer, torch.nn.Linear) and layer is not tied})
+    linear = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, layer in base.named_modules()
+            if isinstance(layer, torch.nn.Linear) and layer is not tied
+        }
+    )
     for target in lora.targets:
         if target not in linear:
-            raise Stop(f"lora.targets among {', '.join(linear)}", repr(target), "the recipe, [lora] targets", "--set lora.targets=all-linear")
+            raise Stop(
+                f"lora.targets among {', '.join(linear)}",
+                repr(target),
+                "the recipe, [lora] targets",
+                "--set lora.targets=all-linear",
+            )
     return list(lora.targets)
 
 
@@ -155,4 +194,9 @@ def load_adapter(base: Any, folder: Path) -> Any:
 
 def _unreadable(error: Exception, folder: Path) -> Stop:
     made_by = {"adapter": "invoke train", "merged": "invoke export"}.get(folder.name, "invoke fetch")
-    return Stop("weights that can be read", f"{type(error).__name__}: {error}".splitlines()[0][:200], str(folder), f"delete {folder}, then {made_by}")
+    return Stop(
+        "weights that can be read",
+        f"{type(error).__name__}: {error}".splitlines()[0][:200],
+        str(folder),
+        f"delete {folder}, then {made_by}",
+    )

@@ -41,7 +41,10 @@ def put_safe_norms(model: Any) -> int:
     What differs from it in float32, such as Gemma's, whose weight is added to 1, stays as it is.
     """
     found = [
-        (parent, name, child) for parent in model.modules() for name, child in parent.named_children() if type(child).__name__.endswith("RMSNorm")
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if type(child).__name__.endswith("RMSNorm")
     ]
     replaced = 0
     for parent, name, own in found:
@@ -55,7 +58,12 @@ def put_safe_norms(model: Any) -> int:
 def _same(own: Any) -> RMSNorm | None:
     """`RMSNorm` with the module's own weight and eps, if it does in float32 what the module does; else None."""
     weight, eps = getattr(own, "weight", None), getattr(own, "variance_epsilon", getattr(own, "eps", None))
-    if isinstance(own, RMSNorm) or not isinstance(weight, torch.nn.Parameter) or weight.dim() != 1 or set(own.state_dict()) != {"weight"}:
+    if (
+        isinstance(own, RMSNorm)
+        or not isinstance(weight, torch.nn.Parameter)
+        or weight.dim() != 1
+        or set(own.state_dict()) != {"weight"}
+    ):
         return None
     safe = RMSNorm(weight, torch.finfo(torch.float32).eps if eps is None else float(eps))
     probe = torch.linspace(-3, 3, weight.numel(), device=weight.device).sin().reshape(1, -1)  # draws no random numbers

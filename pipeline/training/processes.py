@@ -58,7 +58,9 @@ def join() -> None:
 
     if count() == 1 or torch.distributed.is_initialized():
         return
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2): none trains on when the launcher has been killed
+    ctypes.CDLL(None).prctl(
+        1, signal.SIGKILL
+    )  # PR_SET_PDEATHSIG, prctl(2): none trains on when the launcher has been killed
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -126,8 +128,12 @@ def others_there() -> Iterator[None]:
         if count() == 1 or not of_connection(error):
             raise
         shown = re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". This is")[0][:160]
-        raise Lost(f"all {count()} processes to the end of the run", f"another one ended, or cannot be reached: {shown}",
-                   f"process {number()}, which trained with it", "look at what that one said, then the same command, with --resume if a checkpoint had been saved") from None  # fmt: skip
+        raise Lost(
+            f"all {count()} processes to the end of the run",
+            f"another one ended, or cannot be reached: {shown}",
+            f"process {number()}, which trained with it",
+            "look at what that one said, then the same command, with --resume if a checkpoint had been saved",
+        ) from None
 
 
 def of_connection(error: Exception) -> bool:
@@ -135,7 +141,9 @@ def of_connection(error: Exception) -> bool:
     import torch
 
     marks = r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out"
-    return isinstance(error, ConnectionError | torch.distributed.DistError) or bool(re.search(marks, str(error), re.IGNORECASE))
+    return isinstance(error, ConnectionError | torch.distributed.DistError) or bool(
+        re.search(marks, str(error), re.IGNORECASE)
+    )
 
 
 def start(processes: int, nodes: int, node: int, master: str, words: Sequence[str]) -> int:
@@ -154,11 +162,19 @@ def start(processes: int, nodes: int, node: int, master: str, words: Sequence[st
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     alone = nodes == 1  # then any port that is free will do
     settings = LaunchConfig(
-        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, run_id=uuid.uuid4().hex if alone else "pintune", max_restarts=0,
-        monitor_interval=0.2, rdzv_backend="c10d" if alone else "static", rdzv_endpoint="localhost:0" if alone else master,
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex if alone else "pintune",
+        max_restarts=0,
+        monitor_interval=0.2,
+        rdzv_backend="c10d" if alone else "static",
+        rdzv_endpoint="localhost:0" if alone else master,
         rdzv_configs={"timeout": _SILENCE.total_seconds()} | ({} if alone else {"rank": node}),
-        **({"shutdown_timeout": _PATIENCE} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}),  # newer than torch 2.10
-    )  # fmt: skip
+        **(
+            {"shutdown_timeout": _PATIENCE} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}
+        ),  # newer than torch 2.10
+    )
     paused = Path(tempfile.mkdtemp(prefix="pintune-")) / "paused"
     os.environ["PINTUNE_PAUSED"] = str(paused)
     try:

@@ -42,8 +42,14 @@ def room_for(folder: Path, what: str = "a checkpoint") -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save and safetensors have their own kinds for a full disk
-        lost = processes.count() > 1 and processes.of_connection(error)  # the others hand over their parts of a model that is spread
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # torch.save and safetensors have their own kinds for a full disk
+        lost = processes.count() > 1 and processes.of_connection(
+            error
+        )  # the others hand over their parts of a model that is spread
         of_torch = isinstance(error, RuntimeError) and not any(
             mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos")
         )
@@ -51,8 +57,12 @@ def room_for(folder: Path, what: str = "a checkpoint") -> Iterator[None]:
             raise
         shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         free = shutil.disk_usage(folder.parent).free / 2**20
-        raise OwnStop(f"{what} on disk", f"{shown} ({free:,.0f} MiB free)", str(folder),
-                      "free some disk space (old runs are under runs/), then invoke train --resume") from None  # fmt: skip
+        raise OwnStop(
+            f"{what} on disk",
+            f"{shown} ({free:,.0f} MiB free)",
+            str(folder),
+            "free some disk space (old runs are under runs/), then invoke train --resume",
+        ) from None
 
 
 def place(checkpoints: Path, step: int, kept: int) -> None:
@@ -69,7 +79,9 @@ def place(checkpoints: Path, step: int, kept: int) -> None:
     clear(checkpoints)
     synced(checkpoints, deep=False)
     found = {int(path.name.rpartition("-")[2]): path for path in _newest_first(checkpoints)}
-    stay = sorted(number for number in found if number <= step)[-kept:]  # a later one was not whole, or it would have been gone on from
+    stay = sorted(number for number in found if number <= step)[
+        -kept:
+    ]  # a later one was not whole, or it would have been gone on from
     for number, path in found.items():
         if number not in stay:
             shutil.rmtree(path)

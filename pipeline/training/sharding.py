@@ -34,7 +34,10 @@ def shard(adapted: Any, base: Any, device: str) -> None:
     layers = getattr(base.get_decoder(), "layers", None)
     if layers is None:
         raise Stop(
-            "a decoder with its layers in .layers, for training.fsdp", type(base).__name__, base.config.name_or_path, "--set training.fsdp=false"
+            "a decoder with its layers in .layers, for training.fsdp",
+            type(base).__name__,
+            base.config.name_or_path,
+            "--set training.fsdp=false",
         )
     mesh = init_device_mesh(device, (processes.count(),))
     for layer in layers:

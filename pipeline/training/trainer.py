@@ -35,7 +35,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         self.row_tokens = settings.row_tokens
         super().__init__(*given, **more)
 
-    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None) -> Any:
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> Any:
         """Forward and backward pass of a batch; the loss, detached."""
         self.watch.saw(*inputs.pop("seen").tolist())
         *before, last = batches.passes(inputs, self.row_tokens)
@@ -44,7 +46,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return torch.stack([*losses, super().training_step(model, last, num_items_in_batch)]).sum()
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: torch.Tensor | int | None = None
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Sum over this process's answer tokens by the number in the whole step, so that accumulation and processes weigh every token equally."""
         loss, answers = model(**inputs)
@@ -62,7 +68,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def _wrap_model(self, model: Any, *given: Any, **more: Any) -> Any:
         """As it is, where it is spread over the processes: else accelerate, which knows nothing of that, would ask for DistributedDataParallel."""
         if self.spread:
-            self.accelerator.prepare_model = functools.partial(type(self.accelerator).prepare_model, self.accelerator, evaluation_mode=True)
+            self.accelerator.prepare_model = functools.partial(
+                type(self.accelerator).prepare_model, self.accelerator, evaluation_mode=True
+            )
         return super()._wrap_model(model, *given, **more)
 
     def _run_epoch(self, *given: Any, **more: Any) -> None:
@@ -121,8 +129,17 @@ class Collator:
         even: whether all processes get the same number of rows, some of them without answers, since they meet in every pass.
     """
 
-    def __init__(self, packing: str, pad: int, row_tokens: int, process: int = 0, processes: int = 1, even: bool = False) -> None:
-        self.packing, self.pad, self.row_tokens, self.process, self.processes, self.even = packing, pad, row_tokens, process, processes, even
+    def __init__(
+        self, packing: str, pad: int, row_tokens: int, process: int = 0, processes: int = 1, even: bool = False
+    ) -> None:
+        self.packing, self.pad, self.row_tokens, self.process, self.processes, self.even = (
+            packing,
+            pad,
+            row_tokens,
+            process,
+            processes,
+            even,
+        )
 
     def __call__(self, contexts: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         shares = [self._share(contexts, process) for process in range(self.processes)]
@@ -140,7 +157,9 @@ class Collator:
 
     def _share(self, contexts: Sequence[Encoded], process: int) -> list[Encoded]:
         """The longest first, dealt out in turns: processes wait for the slowest."""
-        dealt = sorted(range(len(contexts)), key=lambda number: -contexts[number].packed_length)[process :: self.processes]
+        dealt = sorted(range(len(contexts)), key=lambda number: -contexts[number].packed_length)[
+            process :: self.processes
+        ]
         return [contexts[number] for number in sorted(dealt)]
 
 
@@ -159,7 +178,9 @@ def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.
     LOGITS_AT_ONCE allows: a part's logits are computed anew for its backward pass.
     """
     given = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids")}
-    hidden = base.get_decoder()(**given, use_cache=False, **attention.keywords(base, inputs["position_ids"])).last_hidden_state
+    hidden = base.get_decoder()(
+        **given, use_cache=False, **attention.keywords(base, inputs["position_ids"])
+    ).last_hidden_state
     answers = inputs["labels"] != batches.IGNORED
     head = base.get_output_embeddings()
     found, wanted = hidden[answers], inputs["labels"][answers]
@@ -167,10 +188,14 @@ def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.
     if len(found) <= most:
         return _cross_entropy(head, found, wanted), answers.sum()
     parts = zip(found.split(most), wanted.split(most), strict=True)
-    return torch.stack([checkpoint(_cross_entropy, head, *part, use_reentrant=False) for part in parts]).sum(), answers.sum()
+    return torch.stack(
+        [checkpoint(_cross_entropy, head, *part, use_reentrant=False) for part in parts]
+    ).sum(), answers.sum()
 
 
 def _cross_entropy(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Summed over the positions of `hidden`, [positions, features], in float32 or better."""
     logits = head(hidden)
-    return torch.nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="sum")
+    return torch.nn.functional.cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="sum"
+    )

@@ -19,7 +19,9 @@ from pipeline.progress import Progress
 from pipeline.training.board import Board
 
 _PATIENCE = 3  # fp16 steps in a row without a loss: scaling can mend a gradient that overflows, not a forward pass
-_PATIENCE_SKIPPED = 25  # steps in a row that were skipped: the scale, halved each time from 65536, is below 0.01 by then
+_PATIENCE_SKIPPED = (
+    25  # steps in a row that were skipped: the scale, halved each time from 65536, is below 0.01 by then
+)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -34,7 +36,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         skipped: whether the optimizer step that has just been taken was skipped.
     """
 
-    def __init__(self, run: Path, continued: bool, scaled: bool = False, skipped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, run: Path, continued: bool, scaled: bool = False, skipped: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path, self.last_loss = run / "metrics.jsonl", float("nan")
         self.tokens = self.questions = self.overflows = 0
         self.tokens_before = self.questions_before = 0  # those of the run before it was killed
@@ -82,17 +86,30 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             return
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         seconds = time.monotonic() - self._started
-        line = {"step": state.global_step, "loss": _number(loss), "learning_rate": logs.get("learning_rate"), "grad_norm": _number(norm),
-                "tokens": self.tokens, "questions": self.questions, "seconds": round(self.seconds_before + seconds, 3),
-                **({"overflows": self.overflows} if self._scaled else {})}  # fmt: skip
+        line = {
+            "step": state.global_step,
+            "loss": _number(loss),
+            "learning_rate": logs.get("learning_rate"),
+            "grad_norm": _number(norm),
+            "tokens": self.tokens,
+            "questions": self.questions,
+            "seconds": round(self.seconds_before + seconds, 3),
+            **({"overflows": self.overflows} if self._scaled else {}),
+        }
         self.write(line)
         self._need_sense(loss, norm, state.global_step)
         self.last_loss = loss
         if self._progress:
-            tokens, questions = (self.tokens - self.tokens_before) / seconds, (self.questions - self.questions_before) / seconds
+            tokens, questions = (
+                (self.tokens - self.tokens_before) / seconds,
+                (self.questions - self.questions_before) / seconds,
+            )
             overflows = f", {self.overflows} overflows" if self.overflows else ""
-            self._progress.reach(state.global_step, f"loss {loss:.3f}, {tokens:,.0f} tokens/s, {questions:.1f} questions/s, "
-                                                    f"{self.peak_memory() / 2**30:.1f} GiB{overflows}")  # fmt: skip
+            self._progress.reach(
+                state.global_step,
+                f"loss {loss:.3f}, {tokens:,.0f} tokens/s, {questions:.1f} questions/s, "
+                f"{self.peak_memory() / 2**30:.1f} GiB{overflows}",
+            )
 
     def write(self, line: dict[str, Any]) -> None:
         """A line of figures at a step, into metrics.jsonl and for TensorBoard."""
@@ -116,14 +133,26 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._lost = self._lost + 1 if lost else 0
         self._nothing = self._nothing + 1 if loss == 0.0 else 0
         if self._lost >= (_PATIENCE if self._scaled else 1):
-            raise Stop("a loss and a gradient that are numbers", f"loss {loss}, gradient norm {norm} at step {step}", str(self.path),
-                       "lower training.learning_rate" + (", or --set training.precision=bf16 or fp32" if self._scaled else ""))  # fmt: skip
+            raise Stop(
+                "a loss and a gradient that are numbers",
+                f"loss {loss}, gradient norm {norm} at step {step}",
+                str(self.path),
+                "lower training.learning_rate" + (", or --set training.precision=bf16 or fp32" if self._scaled else ""),
+            )
         if self._skipped_in_a_row >= _PATIENCE_SKIPPED:
-            raise Stop("gradients that fit fp16", f"{self._skipped_in_a_row} steps in a row overflowed, up to step {step}", str(self.path),
-                       "--set training.precision=bf16 (GPUs since A100) or fp32")  # fmt: skip
+            raise Stop(
+                "gradients that fit fp16",
+                f"{self._skipped_in_a_row} steps in a row overflowed, up to step {step}",
+                str(self.path),
+                "--set training.precision=bf16 (GPUs since A100) or fp32",
+            )
         if self._nothing >= _PATIENCE:
-            raise Stop("a loss to learn from", f"a loss of 0 for {self._nothing} steps, up to step {step}", str(self.path),
-                       "look at the data: are there answers in it? Or lower training.learning_rate, or train fewer epochs")  # fmt: skip
+            raise Stop(
+                "a loss to learn from",
+                f"a loss of 0 for {self._nothing} steps, up to step {step}",
+                str(self.path),
+                "look at the data: are there answers in it? Or lower training.learning_rate, or train fewer epochs",
+            )
 
     @staticmethod
     def peak_memory() -> int:

@@ -19,9 +19,16 @@ from images.errors import Stop
 from images.runner import Choices
 
 PLAN = build.Plan(
-    "train", "cpu", "linux/amd64", {"BASE": "debian:bookworm-slim@sha256:0", "LOCK": "train-cpu.txt"}, {"dev.pintune.lock": "l0"},
-    Path("/h"), Path("/d"), Path("/s"), ("HTTPS_PROXY",),
-)  # fmt: skip
+    "train",
+    "cpu",
+    "linux/amd64",
+    {"BASE": "debian:bookworm-slim@sha256:0", "LOCK": "train-cpu.txt"},
+    {"dev.pintune.lock": "l0"},
+    Path("/h"),
+    Path("/d"),
+    Path("/s"),
+    ("HTTPS_PROXY",),
+)
 GIVEN = (
     " --build-arg HTTPS_PROXY --label dev.pintune.lock=l0"
     " --secret id=pip.conf,src=/s/pip.conf --secret id=uv.toml,src=/s/uv.toml --secret id=certificates,src=/s/certificates"
@@ -41,7 +48,8 @@ def test_the_release_command() -> None:
     assert engine.shown(build.argv(plan)) == (
         "docker buildx build --no-cache --sbom=false --output type=docker,dest=/r/train.tar,rewrite-timestamp=true --provenance=false"
         " --platform linux/amd64 --file images/Dockerfile --target train --tag pintune/train:cpu"
-        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg LOCK=train-cpu.txt --build-arg SOURCE_DATE_EPOCH=1700000000" + GIVEN
+        " --build-arg BASE=debian:bookworm-slim@sha256:0 --build-arg LOCK=train-cpu.txt --build-arg SOURCE_DATE_EPOCH=1700000000"
+        + GIVEN
     )
 
 
@@ -74,9 +82,13 @@ def test_the_base_is_pinned_unless_replaced() -> None:
 
 
 SPEC = Container(
-    "pintune/train:cpu", ("python", "-m", "pipeline", "train"), (Mount(Path("/d"), "/pintune/data"), Mount(Path("/r"), "/pintune/runs", True)),
-    {"PINTUNE_RUNNER": "docker"}, 501, 20,
-)  # fmt: skip
+    "pintune/train:cpu",
+    ("python", "-m", "pipeline", "train"),
+    (Mount(Path("/d"), "/pintune/data"), Mount(Path("/r"), "/pintune/runs", True)),
+    {"PINTUNE_RUNNER": "docker"},
+    501,
+    20,
+)
 
 
 def test_the_run_command() -> None:
@@ -87,7 +99,9 @@ def test_the_run_command() -> None:
     )
 
 
-@pytest.mark.parametrize(("gpu", "words"), [("nvidia", ["--gpus", "all"]), ("cdi", ["--device", "nvidia.com/gpu=all"]), ("", [])])
+@pytest.mark.parametrize(
+    ("gpu", "words"), [("nvidia", ["--gpus", "all"]), ("cdi", ["--device", "nvidia.com/gpu=all"]), ("", [])]
+)
 def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
     spec = dataclasses.replace(SPEC, gpu=gpu)
     line = container.argv(spec)
@@ -96,8 +110,10 @@ def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
     assert container.settings(spec).get("shm_size") == (2**30 if gpu else None)
     asked = container.settings(spec)["device_requests"]
     assert [(each["Driver"], each["Count"], each["DeviceIDs"], each["Capabilities"]) for each in asked] == {
-        "nvidia": [("", -1, [], [["gpu"]])], "cdi": [("cdi", 0, ["nvidia.com/gpu=all"], [])], "": [],
-    }[gpu]  # fmt: skip
+        "nvidia": [("", -1, [], [["gpu"]])],
+        "cdi": [("cdi", 0, ["nvidia.com/gpu=all"], [])],
+        "": [],
+    }[gpu]
 
 
 def test_a_proxys_password_is_in_no_command() -> None:
@@ -128,8 +144,12 @@ def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
 def test_the_sdk_is_asked_for_the_same() -> None:
     asked = container.settings(SPEC)
     assert (asked["user"], asked["cap_drop"], asked["security_opt"], asked["read_only"], asked["network_mode"]) == (
-        "501:20", ["ALL"], ["no-new-privileges"], True, "none",
-    )  # fmt: skip
+        "501:20",
+        ["ALL"],
+        ["no-new-privileges"],
+        True,
+        "none",
+    )
     assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in asked["mounts"]] == [
         ("/d", "/pintune/data", True),
         ("/r", "/pintune/runs", False),
@@ -138,13 +158,22 @@ def test_the_sdk_is_asked_for_the_same() -> None:
 
 def test_only_fetch_has_a_network_and_no_step_writes_everywhere() -> None:
     assert [name for name, step in runner.STEPS.items() if step.network] == ["fetch"]
-    assert [name for name, step in runner.STEPS.items() if step.computes] == ["train", "evaluate", "export", "ask", "reproduce"]
+    assert [name for name, step in runner.STEPS.items() if step.computes] == [
+        "train",
+        "evaluate",
+        "export",
+        "ask",
+        "reproduce",
+    ]
     assert runner.STEPS["train"].writes == runner.STEPS["export"].writes == ("runs",)
 
 
 def test_the_environments_commands() -> None:
     make, install = venv.argv("train", "cpu")
-    assert re.fullmatch(r"uv venv --quiet --python-preference system --python 3\.11 \S+/\.pintune/venv/train-cpu-[0-9a-f]{12}", engine.shown(make))
+    assert re.fullmatch(
+        r"uv venv --quiet --python-preference system --python 3\.11 \S+/\.pintune/venv/train-cpu-[0-9a-f]{12}",
+        engine.shown(make),
+    )
     assert re.fullmatch(
         r"uv pip install --python \S+/bin/python --require-hashes --only-binary :all: --compile-bytecode -r images/locks/train-cpu\.txt",
         engine.shown(install),
@@ -161,7 +190,9 @@ def test_the_environments_commands() -> None:
         ("here", {"PINTUNE_IMAGE": "train"}, False, "here"),
     ],
 )
-def test_the_first_runner_that_fits_is_taken(wanted: str, environment: dict[str, str], answers: bool, chosen: str) -> None:
+def test_the_first_runner_that_fits_is_taken(
+    wanted: str, environment: dict[str, str], answers: bool, chosen: str
+) -> None:
     name, why = runner.choose(wanted, environment, lambda: answers)
     assert name == chosen
     assert why
@@ -233,9 +264,7 @@ def test_nodes_need_an_engine() -> None:
 def test_an_interrupt_reaches_a_process_as_sigterm(tmp_path: Path, answer: str, status: int | None) -> None:
     """Ctrl-C and SIGTERM are a KeyboardInterrupt here; a training answers with 75, having saved."""
     begun = tmp_path / "begun"
-    code = (
-        f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {answer}); pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
-    )
+    code = f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {answer}); pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
 
     def interrupt() -> None:
         while not begun.exists():

@@ -25,7 +25,11 @@ def test_the_workflows_pass_actionlint() -> None:
 
 
 def test_every_action_is_pinned_by_commit() -> None:
-    used = [use for path in (ROOT / ".github" / "workflows").glob("*.yml") for use in re.findall(r"uses: (.*)", path.read_text())]
+    used = [
+        use
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for use in re.findall(r"uses: (.*)", path.read_text())
+    ]
     assert used
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", use) for use in used)
 

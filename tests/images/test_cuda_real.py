@@ -20,12 +20,18 @@ def test_torch_is_what_the_matrix_says(engine_there: None, invoke: Invoke, flavo
     done = invoke("build", "--runner", "docker", "--flavor", flavor)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     words = ["docker", "run", "--rm", "--interactive", "--network", "none", f"pintune/train:{flavor}", "python", "-"]
-    ran = subprocess.run(words, input=(ROOT / "tests" / "inside" / "cuda.py").read_text(), capture_output=True, text=True)
+    ran = subprocess.run(
+        words, input=(ROOT / "tests" / "inside" / "cuda.py").read_text(), capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stderr
     told, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
     assert (told["cuda"], told["available"]) == (known.cuda, False)
-    assert [f"sm_{gpu.joined(each)}" for each in known.cubins] == [each for each in told["architectures"] if each.startswith("sm_")]
-    assert [f"compute_{gpu.joined(each)}" for each in known.ptx] == [each for each in told["architectures"] if each.startswith("compute_")]
+    assert [f"sm_{gpu.joined(each)}" for each in known.cubins] == [
+        each for each in told["architectures"] if each.startswith("sm_")
+    ]
+    assert [f"compute_{gpu.joined(each)}" for each in known.ptx] == [
+        each for each in told["architectures"] if each.startswith("compute_")
+    ]
 
 
 def test_the_webui_imports_and_serves(engine_there: None, invoke: Invoke) -> None:
@@ -34,14 +40,31 @@ def test_the_webui_imports_and_serves(engine_there: None, invoke: Invoke) -> Non
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     name = "pintune/webui:cu130"
     imported = subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", name, "python", "-c", "import torchvision, torchaudio, llamafactory.train.tuner"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            name,
+            "python",
+            "-c",
+            "import torchvision, torchaudio, llamafactory.train.tuner",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert imported.returncode == 0, imported.stderr
     made = engine.client().containers.run(
-        name, detach=True, read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"], network_mode="none",
-        tmpfs={"/tmp": "exec,mode=1777", "/pintune/runs": "uid=1000"}, healthcheck={"interval": 5 * 10**9},
-    )  # fmt: skip
+        name,
+        detach=True,
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        network_mode="none",
+        tmpfs={"/tmp": "exec,mode=1777", "/pintune/runs": "uid=1000"},
+        healthcheck={"interval": 5 * 10**9},
+    )
     try:
         for _ in range(60):
             made.reload()

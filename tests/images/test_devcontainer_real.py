@@ -32,7 +32,11 @@ def opened(committed: Path) -> Iterator[Path]:
     done = _cli("up", folder=committed)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["outcome"], told["remoteUser"], told["remoteWorkspaceFolder"]) == ("success", "pintune", "/workspaces/pintune")
+    assert (told["outcome"], told["remoteUser"], told["remoteWorkspaceFolder"]) == (
+        "success",
+        "pintune",
+        "/workspaces/pintune",
+    )
     assert "runner  " in done.stderr  # postCreateCommand ran doctor
     yield committed
     engine.client().containers.get(told["containerId"]).remove(force=True)
@@ -51,7 +55,9 @@ def test_build_train_export_inside(opened: Path) -> None:
 
 def test_inside_and_outside_train_the_same_adapter(opened: Path, image: str) -> None:
     """The dev image has the train image's very wheels."""
-    inside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["training"]["adapter_sha256"]
+    inside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["training"][
+        "adapter_sha256"
+    ]
     call = invoke_in(opened)
     done = call("build", "train", "--runner", "docker", *SMALL)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -47,7 +47,9 @@ def test_the_data_file_is_the_last_that_was_set(root: Path) -> None:
     (root / "mine.toml").write_text('[data]\nsource = "a.json"\n')
     assert given.data_file("mine.toml", ()) == Path("a.json")
     assert given.data_file("mine.toml", ("data.source=tatqa",)) is None
-    assert given.data_file("quickstart", ("lora.r=8", "data.source=x.json", "data.source = 'b c.jsonl'")) == Path("b c.jsonl")
+    assert given.data_file("quickstart", ("lora.r=8", "data.source=x.json", "data.source = 'b c.jsonl'")) == Path(
+        "b c.jsonl"
+    )
     assert given.data_file("quickstart", ()) is None
     (root / "mine.toml").write_text("[data\n")
     assert given.data_file("mine.toml", ()) is None
@@ -65,7 +67,9 @@ def test_only_what_reads_the_data_file_gets_it(
         runner.run(choices, runner_, step)
         line = capsys.readouterr().out
         assert f"'data.source={whole}'" in line
-        assert (f"source={whole},target={whole},readonly" in line) == (runner_ == "docker" and step in ("missing", "fetch"))
+        assert (f"source={whole},target={whole},readonly" in line) == (
+            runner_ == "docker" and step in ("missing", "fetch")
+        )
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

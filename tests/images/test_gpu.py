@@ -26,7 +26,15 @@ NONE = gpu.Seen()
 
 @pytest.mark.parametrize(
     ("seen", "flavor"),
-    [(T4, "cu128"), (V100, "cu128"), (A100, "cu128"), (H100, "cu130"), (L4, "cu130"), (NONE, "cpu"), (gpu.visible(MIXED, "1"), "cu130")],
+    [
+        (T4, "cu128"),
+        (V100, "cu128"),
+        (A100, "cu128"),
+        (H100, "cu130"),
+        (L4, "cu130"),
+        (NONE, "cpu"),
+        (gpu.visible(MIXED, "1"), "cu130"),
+    ],
 )
 def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> None:
     name, why = gpu.pick(KNOWN, seen)
@@ -76,7 +84,9 @@ def test_a_flavor_that_does_not_fit_names_one_that_does(flavor: str, seen: gpu.S
         (("9.0",), ("9.0",), "8.9", False),  # but not backwards
     ],
 )
-def test_architectures_go_by_major_version_and_ptx(cubins: tuple[str, ...], ptx: tuple[str, ...], capability: str, runs: bool) -> None:
+def test_architectures_go_by_major_version_and_ptx(
+    cubins: tuple[str, ...], ptx: tuple[str, ...], capability: str, runs: bool
+) -> None:
     flavor = dataclasses.replace(KNOWN.flavor("cu128"), cubins=cubins, ptx=ptx)
     assert (gpu.misfit(flavor, gpu.parse(f"X, {capability}, 1, 999.0")) == "") is runs
 
@@ -112,8 +122,20 @@ def test_lines_that_say_nothing_are_trouble(text: str) -> None:
         (subprocess.TimeoutExpired("nvidia-smi", 30), None, "does not answer"),
         (None, subprocess.CompletedProcess([], 6, "No devices were found\n", ""), ""),
         (None, subprocess.CompletedProcess([], -9, "", ""), "it said nothing"),
-        (None, subprocess.CompletedProcess([], 15, "NVIDIA H100, 9.0, 81559, 580.95.05\n", "Unable to determine the device handle\n"), "Unable"),
-        (None, subprocess.CompletedProcess([], 9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", ""), "couldn't"),
+        (
+            None,
+            subprocess.CompletedProcess(
+                [], 15, "NVIDIA H100, 9.0, 81559, 580.95.05\n", "Unable to determine the device handle\n"
+            ),
+            "Unable",
+        ),
+        (
+            None,
+            subprocess.CompletedProcess(
+                [], 9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", ""
+            ),
+            "couldn't",
+        ),
     ],
 )
 def test_a_driver_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, raised: Any, returned: Any, trouble: str) -> None:
@@ -136,7 +158,9 @@ def test_doctor_says_which_flavor_fits_and_why_the_others_do_not() -> None:
     said = _said(A100, "cu128")
     assert said["driver"].found == "550.127.05"
     assert said["GPU"].found == "NVIDIA A100-SXM4-80GB, compute capability 8.0, 80 GiB"
-    assert said["flavor cu128"] == doctor.Finding("ok", "flavor cu128", "fits: NVIDIA A100-SXM4-80GB, driver 550.127.05")
+    assert said["flavor cu128"] == doctor.Finding(
+        "ok", "flavor cu128", "fits: NVIDIA A100-SXM4-80GB, driver 550.127.05"
+    )
     assert said["flavor cu130"].found == "not here: driver 550.127.05 is older than 580.65.06, which CUDA 13.0 needs"
     assert {finding.severity for finding in said.values()} == {"ok"}
 
@@ -151,12 +175,21 @@ def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
 
 GIB = 2**30
 ESTIMATE: dict[str, Any] = {"precision": "auto", "fsdp": False} | {
-    precision: {"weights": size * GIB, "adapter": 0, "optimizer": 0, "activations": 4 * GIB, "runtime": 0, "total": (size + 4) * GIB}
+    precision: {
+        "weights": size * GIB,
+        "adapter": 0,
+        "optimizer": 0,
+        "activations": 4 * GIB,
+        "runtime": 0,
+        "total": (size + 4) * GIB,
+    }
     for precision, size in (("fp16", 14), ("fp32", 28))
 }
 
 
-@pytest.mark.parametrize(("seen", "flavor", "severity"), [(H100, "cu130", "ok"), (T4, "cu128", "wrong"), (L4, "cu130", "ok")])
+@pytest.mark.parametrize(
+    ("seen", "flavor", "severity"), [(H100, "cu130", "ok"), (T4, "cu128", "wrong"), (L4, "cu130", "ok")]
+)
 def test_a_recipe_is_held_against_the_gpus_memory(seen: gpu.Seen, flavor: str, severity: str) -> None:
     found = doctor.need("recipe big", ESTIMATE, KNOWN.flavor(flavor), seen)
     assert found.severity == severity

@@ -59,9 +59,13 @@ def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
     settings = Settings("https://a/", ("https://b/", "https://c/"), ("https://l/",), ("a",), tmp_path)
     told = tomllib.loads(hostpip.uv_toml(settings, ["/wheelhouse"], "cpu"))
     assert told == {
-        "index-url": "https://a/", "extra-index-url": ["https://b/", "https://c/"], "index-strategy": "unsafe-best-match",
-        "find-links": ["https://l/", "/wheelhouse"], "allow-insecure-host": ["a"], "pip": {"torch-backend": "cpu"},
-    }  # fmt: skip
+        "index-url": "https://a/",
+        "extra-index-url": ["https://b/", "https://c/"],
+        "index-strategy": "unsafe-best-match",
+        "find-links": ["https://l/", "/wheelhouse"],
+        "allow-insecure-host": ["a"],
+        "pip": {"torch-backend": "cpu"},
+    }
     assert hostpip.pip_conf(settings, "/run/ca") == (
         "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\nfind-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
     )
@@ -70,7 +74,11 @@ def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
 def test_pytorchs_own_index_is_asked_only_where_nothing_else_is_told() -> None:
     assert hostpip.torch_backend(Settings(), [], "cpu") == "cpu"
     assert hostpip.torch_backend(Settings(), ["torch-2.13.0-cp311.whl"], "cpu") == ""
-    for told in (Settings(index="https://a/"), Settings(extra_indexes=("https://a/",)), Settings(links=("https://a/",))):
+    for told in (
+        Settings(index="https://a/"),
+        Settings(extra_indexes=("https://a/",)),
+        Settings(links=("https://a/",)),
+    ):
         assert hostpip.torch_backend(told, [], "cpu") == ""
 
 
@@ -94,12 +102,22 @@ def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
     _wheel(tmp_path / "a", "foo_bar-1.0.1-py3-none-any.whl", b"another version")
     indexed = _wheel(tmp_path / "files", "qux-2.0-py3-none-any.whl", b"indexed")
     (tmp_path / "simple" / "qux").mkdir(parents=True)
-    (tmp_path / "simple" / "qux" / "index.html").write_text(f'<a href="../../files/qux-2.0-py3-none-any.whl#sha256={indexed}">qux</a>')
-    pins = [Pin("foo-bar", "1.0", frozenset({right})), Pin("baz", "1.0", frozenset({"0" * 64})), Pin("qux", "2.0", frozenset({indexed}))]
+    (tmp_path / "simple" / "qux" / "index.html").write_text(
+        f'<a href="../../files/qux-2.0-py3-none-any.whl#sha256={indexed}">qux</a>'
+    )
+    pins = [
+        Pin("foo-bar", "1.0", frozenset({right})),
+        Pin("baz", "1.0", frozenset({"0" * 64})),
+        Pin("qux", "2.0", frozenset({indexed})),
+    ]
     house = tmp_path / "house"
     _wheel(house, "stale-1.0-py3-none-any.whl", b"from before")
     taken = wheelhouse.gather(pins, Settings(folders=(tmp_path / "a",), local_indexes=(tmp_path / "simple",)), house)
-    assert sorted(taken) == sorted(path.name for path in house.iterdir()) == ["Foo_Bar-1.0-py3-none-any.whl", "qux-2.0-py3-none-any.whl"]
+    assert (
+        sorted(taken)
+        == sorted(path.name for path in house.iterdir())
+        == ["Foo_Bar-1.0-py3-none-any.whl", "qux-2.0-py3-none-any.whl"]
+    )
     assert (house / "qux-2.0-py3-none-any.whl").read_bytes() == b"indexed"
 
 
@@ -113,7 +131,10 @@ def company_index(tmp_path: Path) -> Iterator[str]:
     with zipfile.ZipFile(folder / "onlyhere-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("onlyhere.py", "")
         wheel.writestr("onlyhere-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: onlyhere\nVersion: 1.0\n")
-        wheel.writestr("onlyhere-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            "onlyhere-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         wheel.writestr("onlyhere-1.0.dist-info/RECORD", "")
     (folder / "index.html").write_text('<a href="onlyhere-1.0-py3-none-any.whl">onlyhere-1.0-py3-none-any.whl</a>')
     wanted = "Basic " + base64.b64encode(b"me:token").decode()
@@ -143,13 +164,33 @@ def company_index(tmp_path: Path) -> Iterator[str]:
 def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: Path) -> None:
     settings = Settings(index=f"{company_index}/main/simple/", extra_indexes=(f"{company_index}/more/simple/",))
     environment = hostpip.uv_environment(settings, tmp_path, [])
-    words = [hostpip.uv(), "pip", "install", "--no-cache", "--target", str(tmp_path / "by-uv"), "--python", sys.executable, "onlyhere"]
+    words = [
+        hostpip.uv(),
+        "pip",
+        "install",
+        "--no-cache",
+        "--target",
+        str(tmp_path / "by-uv"),
+        "--python",
+        sys.executable,
+        "onlyhere",
+    ]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "by-uv" / "onlyhere.py").exists()
 
     conf = hostpip.private(tmp_path / "pip.conf", hostpip.pip_conf(settings, ""))
-    words = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "-d", str(tmp_path / "by-pip"), "onlyhere"]
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "-d",
+        str(tmp_path / "by-pip"),
+        "onlyhere",
+    ]
     plain = {key: value for key, value in environment.items() if not key.startswith("PIP_")}
     done = subprocess.run(words, env={**plain, "PIP_CONFIG_FILE": str(conf)}, capture_output=True, text=True)
     assert (tmp_path / "by-pip" / "onlyhere-1.0-py3-none-any.whl").exists(), done.stderr

@@ -52,12 +52,19 @@ def test_modules_are_compiled_to_the_same_bytes(tmp_path: Path) -> None:
         folder = tmp_path / str(run)
         folder.mkdir()
         for name in names:
-            (folder / f"{name}.py").write_text('"""Text."""\nKNOWN = frozenset({"x", "y"})\nSAME = ("x", "y", KNOWN, "x")\n')
+            (folder / f"{name}.py").write_text(
+                '"""Text."""\nKNOWN = frozenset({"x", "y"})\nSAME = ("x", "y", KNOWN, "x")\n'
+            )
         (folder / "broken.py").write_text("def (")
         subprocess.run([sys.executable, "-B", str(LAYERS / "compile.py"), str(folder)], check=True, capture_output=True)
         (made_here,) = (folder / "__pycache__").glob("a.*.pyc")
         made.append(made_here.read_bytes().replace(str(folder).encode(), b"F" * len(str(folder))))
         assert not list((folder / "__pycache__").glob("broken*"))
-        loaded = subprocess.run([sys.executable, "-c", "import a; print(a.__cached__, a.SAME[3])"], cwd=folder, capture_output=True, text=True)
+        loaded = subprocess.run(
+            [sys.executable, "-c", "import a; print(a.__cached__, a.SAME[3])"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
         assert loaded.stdout.split()[1:] == ["x"]
     assert made[0] == made[1]

@@ -23,18 +23,25 @@ def test_every_lock_is_there_and_of_this_matrix(row: lock.Row) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "flavor"), [(each.name, flavor) for each in matrix.load().images.values() if each.extends for flavor in each.flavors]
+    ("image", "flavor"),
+    [(each.name, flavor) for each in matrix.load().images.values() if each.extends for flavor in each.flavors],
 )
 def test_what_extends_an_image_has_its_very_versions(image: str, flavor: str) -> None:
     """The tests run on what trains, and dev shares train's layers."""
     known = matrix.load()
-    under, over = ({pin.name: pin.version for pin in lock.read(lock.row(name, flavor))} for name in (known.images[image].extends, image))
+    under, over = (
+        {pin.name: pin.version for pin in lock.read(lock.row(name, flavor))}
+        for name in (known.images[image].extends, image)
+    )
     assert under.items() <= over.items()
 
 
 @pytest.mark.parametrize("path", sorted((matrix.ROOT / "images" / "locks").iterdir()), ids=lambda path: path.name)
 def test_no_lock_names_an_address_or_a_path(path: Path) -> None:
-    assert not re.search(r"https?:|file:|--(extra-)?index|--find-links|/", path.read_text(encoding="utf-8").replace("images/matrix.toml", ""))
+    assert not re.search(
+        r"https?:|file:|--(extra-)?index|--find-links|/",
+        path.read_text(encoding="utf-8").replace("images/matrix.toml", ""),
+    )
 
 
 def _file(tmp_path: Path, text: str) -> Path:
@@ -59,7 +66,9 @@ def _file(tmp_path: Path, text: str) -> Path:
         ("[base]", "[base", "TOML", "matrix.toml"),
     ],
 )
-def test_a_broken_matrix_is_refused_where_it_is_broken(tmp_path: Path, old: str, new: str, wanted: str, where: str) -> None:
+def test_a_broken_matrix_is_refused_where_it_is_broken(
+    tmp_path: Path, old: str, new: str, wanted: str, where: str
+) -> None:
     assert old in TEXT
     with pytest.raises(Stop) as stopped:
         matrix.load(_file(tmp_path, TEXT.replace(old, new, 1)))
@@ -83,7 +92,8 @@ BODY = "six==1.17.0 \\\n    --hash=sha256:" + "a" * 64 + "\n"
 def _lock(tmp_path: Path, body: str = BODY, requirements: tuple[str, ...] = REQUIREMENTS) -> Path:
     path = tmp_path / "train-cpu.txt"
     path.write_text(
-        f"{lock._HEADER}\n# requirements: {lock.asked_for(lock.Row(path, requirements))}\n# body: {lock._hashed(body)}\n{body}", encoding="utf-8"
+        f"{lock._HEADER}\n# requirements: {lock.asked_for(lock.Row(path, requirements))}\n# body: {lock._hashed(body)}\n{body}",
+        encoding="utf-8",
     )
     return path
 
@@ -113,7 +123,11 @@ def test_a_lock_of_another_matrix_is_refused(tmp_path: Path) -> None:
 
 def test_a_lock_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _lock(tmp_path)
-    monkeypatch.setattr(matrix, "load", lambda: matrix.Matrix(matrix.Base("b@sha256:0", "linux/amd64", "3.12", "bookworm", "d"), (), {}, {}))
+    monkeypatch.setattr(
+        matrix,
+        "load",
+        lambda: matrix.Matrix(matrix.Base("b@sha256:0", "linux/amd64", "3.12", "bookworm", "d"), (), {}, {}),
+    )
     with pytest.raises(Stop, match="other requirements"):
         lock.read(lock.Row(path, REQUIREMENTS))
 
@@ -121,7 +135,10 @@ def test_a_lock_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_a_lock_over_another_than_it_was_made_over_is_refused(tmp_path: Path) -> None:
     (tmp_path / "under.txt").write_text("a")
     over = lock.Row(tmp_path / "over.txt", REQUIREMENTS, extends=tmp_path / "under.txt")
-    over.path.write_text(f"{lock._HEADER}\n# requirements: {lock.asked_for(over)}\n# body: {lock._hashed(BODY)}\n{BODY}", encoding="utf-8")
+    over.path.write_text(
+        f"{lock._HEADER}\n# requirements: {lock.asked_for(over)}\n# body: {lock._hashed(BODY)}\n{BODY}",
+        encoding="utf-8",
+    )
     assert lock.read(over)
     (tmp_path / "under.txt").write_text("b")
     with pytest.raises(Stop, match="other requirements"):

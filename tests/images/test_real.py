@@ -20,7 +20,14 @@ from tests.marks import AUTHORITY, QUICKSTART_ADAPTER, TOKEN, Invoke, marked_set
 
 pytestmark = pytest.mark.docker
 
-SMALL = ("--set", "data.train_contexts=6", "--set", "data.evaluation_contexts=2", "--set", "training.checkpoint_steps=2")
+SMALL = (
+    "--set",
+    "data.train_contexts=6",
+    "--set",
+    "data.evaluation_contexts=2",
+    "--set",
+    "training.checkpoint_steps=2",
+)
 
 
 def _docker(*words: str) -> subprocess.CompletedProcess[str]:
@@ -28,12 +35,31 @@ def _docker(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_image_imports_without_network_as_a_user(image: str) -> None:
-    done = _docker("run", "--rm", "--network", "none", image, "python", "-c", "import torch, transformers, peft, os; print(os.getuid())")
+    done = _docker(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        image,
+        "python",
+        "-c",
+        "import torch, transformers, peft, os; print(os.getuid())",
+    )
     assert (done.returncode, done.stdout.strip()) == (0, "1000"), done.stderr
 
 
 def test_it_runs_as_any_user_on_a_read_only_root(image: str) -> None:
-    words = ("--user", "4321:4321", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    words = (
+        "--user",
+        "4321:4321",
+        "--read-only",
+        "--tmpfs",
+        "/tmp",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+    )
     done = _docker("run", "--rm", "--network", "none", *words, image, "python", "-m", "pipeline", "missing")
     assert (done.returncode, done.stdout) == (0, "fetch\nformat\n"), done.stderr
 
@@ -53,7 +79,13 @@ def _bytes_of(image: str) -> Iterator[bytes]:
 def _addresses() -> list[bytes]:
     """What this machine's own pip settings say, and the marks that the build was given."""
     settings = hostpip.read()
-    own = [settings.index, *settings.extra_indexes, *settings.links, *map(str, settings.folders), *map(str, settings.local_indexes)]
+    own = [
+        settings.index,
+        *settings.extra_indexes,
+        *settings.links,
+        *map(str, settings.folders),
+        *map(str, settings.local_indexes),
+    ]
     return [text.encode() for text in (TOKEN, AUTHORITY, *own) if text]
 
 
@@ -70,10 +102,16 @@ def test_the_search_finds_what_is_there(image: str) -> None:
     assert any(b"sys.exit(main())" in part for part in _bytes_of(image))
 
 
-def test_a_fresh_build_of_the_tools_keeps_nothing_either(image: str, checkout: Path, tmp_path: Path, invoke: Invoke) -> None:
+def test_a_fresh_build_of_the_tools_keeps_nothing_either(
+    image: str, checkout: Path, tmp_path: Path, invoke: Invoke
+) -> None:
     """The stage that reads pip.conf, rebuilt now: a cached layer could have been made without the marks."""
     settings = marked_settings(tmp_path)
-    line = next(line for line in invoke("--dry", "build", "--runner", "docker", **settings).stdout.splitlines() if line.startswith("docker buildx"))
+    line = next(
+        line
+        for line in invoke("--dry", "build", "--runner", "docker", **settings).stdout.splitlines()
+        if line.startswith("docker buildx")
+    )
     words = shlex.split(line)
     words[words.index("--target") + 1] = "tools"
     words[words.index("--tag") + 1] = "pintune/test-tools"
@@ -126,7 +164,9 @@ def test_the_whole_way_by_both_runners_gives_one_adapter(image: str, invoke: Inv
     assert listed.count("merged") == 2
 
 
-def test_files_of_the_caller_reach_the_container(image: str, invoke: Invoke, checkout: Path, tmp_path: Path, raw_context: dict[str, Any]) -> None:
+def test_files_of_the_caller_reach_the_container(
+    image: str, invoke: Invoke, checkout: Path, tmp_path: Path, raw_context: dict[str, Any]
+) -> None:
     """A recipe of one's own, and a context to ask about, from anywhere on the host."""
     (tmp_path / "mine.toml").write_text((checkout / "pipeline/recipes/quickstart.toml").read_text())
     (tmp_path / "context.json").write_text(json.dumps(raw_context))
@@ -169,7 +209,9 @@ def test_data_of_ones_own_comes_into_the_container(image: str, invoke: Invoke, c
     for parent in (tmp_path, *tmp_path.parents):
         if parent.is_relative_to(checkout.parent.parent.parent):
             parent.chmod(0o755)
-    done = invoke("data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}", "--set", "data.target=equation")
+    done = invoke(
+        "data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}", "--set", "data.target=equation"
+    )
     assert done.returncode == 0, done.stderr
     assert "12 contexts of mine.json, 1 of them held out" in done.stdout
     assert re.search(r"^questions +66 +6$", done.stdout, re.MULTILINE)
@@ -211,7 +253,17 @@ def test_a_killed_container_is_said_and_resumes_to_the_same_adapter(image: str, 
 
 def test_a_disk_that_is_full_is_said(image: str) -> None:
     done = _docker(
-        "run", "--rm", "--network", "none", "--tmpfs", "/pintune/data:size=64k,uid=1000,gid=1000", image, "python", "-m", "pipeline", "fetch"
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--tmpfs",
+        "/pintune/data:size=64k,uid=1000,gid=1000",
+        image,
+        "python",
+        "-m",
+        "pipeline",
+        "fetch",
     )
     assert done.returncode == 1
     assert "disk space" in done.stderr
@@ -237,7 +289,9 @@ def test_training_can_neither_write_elsewhere_nor_reach_a_network(image: str, ch
         container.hand_over(checkout / name)
         mounts.append(container.Mount(checkout / name, f"/pintune/{name}", writable=name == "runs"))
     uid, gid = container.user()
-    status, text = container.run(container.Container(image, ("python", "-c", code), tuple(mounts), {}, uid, gid), capture=True)
+    status, text = container.run(
+        container.Container(image, ("python", "-c", code), tuple(mounts), {}, uid, gid), capture=True
+    )
     assert (status, text.strip()) == (0, f"[] {uid} True")
 
 
@@ -255,9 +309,22 @@ def test_the_quickstart_learns_forty_points(image: str, invoke: Invoke, checkout
 @pytest.mark.slow
 def test_real_tatqa_through_the_container(image: str, invoke: Invoke, checkout: Path, mirror: Path) -> None:
     """A few dozen contexts of dev, scored on the test_gold contexts that fit; the manifest says which files they were."""
-    chosen = {"source": "tatqa", "train": "dev", "evaluation": "test_gold", "train_contexts": 36, "evaluation_contexts": 8}
+    chosen = {
+        "source": "tatqa",
+        "train": "dev",
+        "evaluation": "test_gold",
+        "train_contexts": 36,
+        "evaluation_contexts": 8,
+    }
     words = [word for key, value in chosen.items() for word in ("--set", f"data.{key}={value}")]
-    limits = ("--set", "training.max_length=640", "--set", "training.batch_contexts=1", "--set", "training.learning_rate=1e-3")
+    limits = (
+        "--set",
+        "training.max_length=640",
+        "--set",
+        "training.batch_contexts=1",
+        "--set",
+        "training.learning_rate=1e-3",
+    )
     done = invoke("train", "--runner", "docker", *words, *limits, "evaluate", "export", "ask", "--context", "5")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     print(done.stdout[-3000:])
@@ -265,4 +332,7 @@ def test_real_tatqa_through_the_container(image: str, invoke: Invoke, checkout: 
     assert scores["split"] == "tatqa/test_gold"
     assert scores["questions"] >= 24
     assert scores["tuned"]["all"]["em"] > scores["base"]["all"]["em"]
-    assert _manifest(checkout)["inputs"]["data"]["train"]["raw_sha256"] == "8da095a819af6db3c14877c6df2d4d29960e41d1a63dd1fa853507bd2a616af5"
+    assert (
+        _manifest(checkout)["inputs"]["data"]["train"]["raw_sha256"]
+        == "8da095a819af6db3c14877c6df2d4d29960e41d1a63dd1fa853507bd2a616af5"
+    )

@@ -18,9 +18,17 @@ from images import build, engine, lock, matrix, oci, registry, release, sbom, wh
 from images.errors import Stop
 
 RECORD = {
-    "image": "train", "flavor": "cpu", "version": "0.1.0", "revision": "a" * 40, "digest": "sha256:" + "b" * 64, "base": "debian@sha256:0",
-    "snapshot": "", "lock_sha256": "c" * 64, "source": "d" * 64, "source_date_epoch": 1700000000,
-}  # fmt: skip
+    "image": "train",
+    "flavor": "cpu",
+    "version": "0.1.0",
+    "revision": "a" * 40,
+    "digest": "sha256:" + "b" * 64,
+    "base": "debian@sha256:0",
+    "snapshot": "",
+    "lock_sha256": "c" * 64,
+    "source": "d" * 64,
+    "source_date_epoch": 1700000000,
+}
 
 
 def _layer(files: dict[str, tuple[bytes, int, int]]) -> bytes:
@@ -43,7 +51,10 @@ def _archive(path: Path, layers: list[bytes], env: str = "A=1") -> Path:
         blobs[f"blobs/sha256/{name}"] = data
         return {"digest": f"sha256:{name}", "size": len(data)}
 
-    history = [{"created_by": "ENV A", "empty_layer": True}, *({"created_by": f"RUN  step {n}"} for n in range(len(layers)))]
+    history = [
+        {"created_by": "ENV A", "empty_layer": True},
+        *({"created_by": f"RUN  step {n}"} for n in range(len(layers))),
+    ]
     config = {"config": {"Env": [env]}, "history": history, "rootfs": {"diff_ids": []}}
     manifest = {"config": blob(json.dumps(config).encode()), "layers": [blob(layer) for layer in layers]}
     index = {"manifests": [blob(json.dumps(manifest).encode())]}
@@ -59,7 +70,9 @@ SAME = _layer({"etc/base": (b"1", 0o644, 0)})
 
 
 def test_what_differs_is_named_by_layer_and_file(tmp_path: Path) -> None:
-    one = _archive(tmp_path / "1.tar", [SAME, _layer({"a": (b"x", 0o644, 5), "b": (b"y", 0o644, 5), "only": (b"", 0o644, 5)})])
+    one = _archive(
+        tmp_path / "1.tar", [SAME, _layer({"a": (b"x", 0o644, 5), "b": (b"y", 0o644, 5), "only": (b"", 0o644, 5)})]
+    )
     two = _archive(tmp_path / "2.tar", [SAME, _layer({"a": (b"z", 0o644, 5), "b": (b"y", 0o600, 6)})], env="A=2")
     assert oci.digest(one) != oci.digest(two)
     found = oci.differences(one, two)
@@ -75,7 +88,9 @@ def test_the_same_files_in_another_order_are_said_so(tmp_path: Path) -> None:
     files = {"a": (b"x", 0o644, 5), "b": (b"y", 0o644, 5)}
     one = _archive(tmp_path / "1.tar", [_layer(files)])
     two = _archive(tmp_path / "2.tar", [_layer(dict(reversed(files.items())))])
-    assert oci.differences(one, two) == ["layer 1 (RUN step 0): the same files, in another order or compressed otherwise"]
+    assert oci.differences(one, two) == [
+        "layer 1 (RUN step 0): the same files, in another order or compressed otherwise"
+    ]
     assert oci.differences(one, one) == []
 
 
@@ -135,7 +150,11 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return registry.RECORD
 
 
-GOOD = {build.LOCK_LABEL: RECORD["lock_sha256"], build.SOURCE_LABEL: RECORD["source"], "org.opencontainers.image.revision": RECORD["revision"]}
+GOOD = {
+    build.LOCK_LABEL: RECORD["lock_sha256"],
+    build.SOURCE_LABEL: RECORD["source"],
+    "org.opencontainers.image.revision": RECORD["revision"],
+}
 
 
 def test_a_pull_takes_the_recorded_digest_and_names_it(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +175,9 @@ def test_a_pull_takes_the_recorded_digest_and_names_it(record: Path, monkeypatch
         (engine.Pulled((str(RECORD["digest"]),), {}), "the label dev.pintune.lock"),
     ],
 )
-def test_a_pull_of_anything_else_is_refused_and_not_named(record: Path, monkeypatch: pytest.MonkeyPatch, pulled: engine.Pulled, said: str) -> None:
+def test_a_pull_of_anything_else_is_refused_and_not_named(
+    record: Path, monkeypatch: pytest.MonkeyPatch, pulled: engine.Pulled, said: str
+) -> None:
     monkeypatch.setattr(engine, "pull", lambda source: pulled)
     monkeypatch.setattr(engine, "name", lambda *names: pytest.fail("named"))
     with pytest.raises(Stop, match=said):
@@ -169,7 +190,9 @@ def test_a_push_of_another_digest_than_recorded_is_refused(record: Path) -> None
         registry.push("train", "cpu", "r.example/p", dry=False)
 
 
-def test_a_push_that_the_registry_holds_otherwise_is_refused_and_not_recorded(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_that_the_registry_holds_otherwise_is_refused_and_not_recorded(
+    record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record.unlink()
     monkeypatch.setattr(engine, "load", lambda archive: None)
     monkeypatch.setattr(engine, "registry_digest", lambda where: "")

@@ -64,7 +64,9 @@ def test_two_release_builds_give_one_digest(verified: str, committed: Path) -> N
 
 def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> None:
     """A file that git was told to overlook lay in the checkout: see `calls`."""
-    ran = subprocess.run(["docker", "run", "--rm", "pintune/train:cpu", "ls", "/opt/pintune/pipeline"], capture_output=True, text=True)
+    ran = subprocess.run(
+        ["docker", "run", "--rm", "pintune/train:cpu", "ls", "/opt/pintune/pipeline"], capture_output=True, text=True
+    )
     assert "recipe.py" in ran.stdout
     assert "overlooked.txt" not in ran.stdout
     assert (committed / "pipeline" / "overlooked.txt").exists()
@@ -73,7 +75,9 @@ def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> Non
 def test_nothing_in_a_release_says_where_the_wheels_came_from(verified: str) -> None:
     """An index and a local folder give the same files: uv would write uv_cache.json, with the time, for the latter alone."""
     look = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info; find /opt -name uv_cache.json -o -name direct_url.json"
-    ran = subprocess.run(["docker", "run", "--rm", "pintune/train:cpu", "sh", "-c", look], capture_output=True, text=True)
+    ran = subprocess.run(
+        ["docker", "run", "--rm", "pintune/train:cpu", "sh", "-c", look], capture_output=True, text=True
+    )
     assert [Path(line).name for line in ran.stdout.splitlines()] == ["torch-2.13.0+cpu.dist-info"]
 
 
@@ -91,7 +95,11 @@ def test_the_labels_say_what_is_in_it(verified: str, committed: Path) -> None:
     labels = engine.client().images.get("pintune/train:cpu").labels
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=committed, capture_output=True, text=True).stdout.strip()
     assert labels["org.opencontainers.image.revision"] == head
-    assert (labels["dev.pintune.torch"], labels["dev.pintune.cuda"], labels["dev.pintune.flavor"]) == ("2.13.0+cpu", "none", "cpu")
+    assert (labels["dev.pintune.torch"], labels["dev.pintune.cuda"], labels["dev.pintune.flavor"]) == (
+        "2.13.0+cpu",
+        "none",
+        "cpu",
+    )
     assert labels["org.opencontainers.image.base.digest"].startswith("sha256:")
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
 
@@ -104,7 +112,9 @@ def test_the_bill_lists_wheels_and_debian_packages(verified: str, committed: Pat
 
 def test_push_and_pull_by_digest(verified: str, calls: Invoke, committed: Path, registry: str) -> None:
     digest = json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text())["digest"]
-    place = f"{registry}/pintune-{uuid.uuid4().hex[:12]}"  # a registry outlives a test run, and a version is pushed once
+    place = (
+        f"{registry}/pintune-{uuid.uuid4().hex[:12]}"  # a registry outlives a test run, and a version is pushed once
+    )
     pushed = calls("push", "--flavor", "cpu", "--registry", place)
     assert pushed.returncode == 0, pushed.stderr
     assert f"{place}/train:cpu-0.1.0@{digest}" in pushed.stdout
@@ -144,11 +154,20 @@ def tampered() -> Iterator[str]:
     server.server_close()
 
 
-def test_other_bytes_than_the_digest_says_are_refused(verified: str, calls: Invoke, committed: Path, tampered: str) -> None:
+def test_other_bytes_than_the_digest_says_are_refused(
+    verified: str, calls: Invoke, committed: Path, tampered: str
+) -> None:
     file = committed / "images" / "released.json"
-    before, known = file.read_text() if file.exists() else "", json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text())
+    before, known = (
+        file.read_text() if file.exists() else "",
+        json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text()),
+    )
     try:
-        file.write_text(json.dumps({"train:cpu-0.1.0": {**known, "digest": "sha256:" + "5" * 64, "registry": f"{tampered}/pintune"}}))
+        file.write_text(
+            json.dumps(
+                {"train:cpu-0.1.0": {**known, "digest": "sha256:" + "5" * 64, "registry": f"{tampered}/pintune"}}
+            )
+        )
         done = calls("pull", "--flavor", "cpu")
         assert done.returncode == 1
         assert "wanted: the image 127.0.0.1:" in done.stderr
@@ -159,12 +178,16 @@ def test_other_bytes_than_the_digest_says_are_refused(verified: str, calls: Invo
 
 def test_a_registry_that_is_not_there_is_said(verified: str, calls: Invoke) -> None:
     done = calls("push", "--flavor", "cpu", "--registry", "127.0.0.1:1/pintune")
-    assert (done.returncode, "wanted: a push to 127.0.0.1:1/pintune/train:cpu-0.1.0" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "wanted: a push to 127.0.0.1:1/pintune/train:cpu-0.1.0" in done.stderr) == (1, True), (
+        done.stderr
+    )
 
 
 def test_a_base_pinned_by_digest_is_taken_from_a_registry(calls: Invoke, registry: str) -> None:
     manifest = urllib.request.Request(f"http://{registry}/v2/debian/manifests/bookworm-slim", method="HEAD")
-    manifest.add_header("Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
+    manifest.add_header(
+        "Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    )
     with urllib.request.urlopen(manifest, timeout=10) as answer:
         base = f"{registry}/debian:bookworm-slim@{answer.headers['Docker-Content-Digest']}"
     done = calls("build", "--flavor", "cpu", PINTUNE_BASE_IMAGE=base)
@@ -173,7 +196,9 @@ def test_a_base_pinned_by_digest_is_taken_from_a_registry(calls: Invoke, registr
     assert f"{labels['org.opencontainers.image.base.name']}@{labels['org.opencontainers.image.base.digest']}" == base
 
 
-def test_without_any_network_from_what_was_carried_over(calls: Invoke, committed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_any_network_from_what_was_carried_over(
+    calls: Invoke, committed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     carried = tmp_path_factory.mktemp("carried") / "wheelhouse"
     gathered = calls("wheelhouse", "--flavor", "cpu", "--to", str(carried))
     assert gathered.returncode == 0, gathered.stdout[-2000:] + gathered.stderr[-2000:]
@@ -219,7 +244,10 @@ def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
 
     spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
     spec = container.Container(
-        **{**spec.__dict__, "command": ("sh", "-c", "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could")}
+        **{
+            **spec.__dict__,
+            "command": ("sh", "-c", "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could"),
+        }
     )
     assert container.run(spec, capture=True) == (0, "it could\n")
 
@@ -227,7 +255,9 @@ def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
 def test_an_engine_without_buildx_is_said(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
     """A docker command that knows no buildx, in front of the real one."""
     docker = tmp_path / "docker"
-    docker.write_text('#!/bin/sh\n[ "$1" = buildx ] && { echo "docker: unknown command: docker buildx" >&2; exit 1; }\nexec /usr/bin/env -i true\n')
+    docker.write_text(
+        '#!/bin/sh\n[ "$1" = buildx ] && { echo "docker: unknown command: docker buildx" >&2; exit 1; }\nexec /usr/bin/env -i true\n'
+    )
     docker.chmod(0o755)
     done = calls("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, "wanted: docker buildx" in done.stderr) == (1, True), done.stderr

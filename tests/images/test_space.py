@@ -32,8 +32,12 @@ def test_an_image_is_not_begun_where_the_engines_disk_is_full(monkeypatch: pytes
     build._need_space(8 * 2**30)
 
 
-@pytest.mark.parametrize(("free", "cuda", "more"), [(25, True, "5.0"), (25, False, None), (31, True, None), (9.9, False, "0.1")])
-def test_doctor_says_when_the_disk_is_too_small(monkeypatch: pytest.MonkeyPatch, free: float, cuda: bool, more: str | None) -> None:
+@pytest.mark.parametrize(
+    ("free", "cuda", "more"), [(25, True, "5.0"), (25, False, None), (31, True, None), (9.9, False, "0.1")]
+)
+def test_doctor_says_when_the_disk_is_too_small(
+    monkeypatch: pytest.MonkeyPatch, free: float, cuda: bool, more: str | None
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(int(free * 2**30)))
     found = doctor._disk(cuda)
     assert found.found.startswith(f"{free:.1f} GiB free")

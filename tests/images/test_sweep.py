@@ -16,14 +16,23 @@ from images.errors import Stop
     ("overrides", "points"),
     [
         (["lora.r=8,16"], [("lora.r=8",), ("lora.r=16",)]),
-        (["lora.r=8, 16", "training.seed=1,2"], [("lora.r=8", "training.seed=1"), ("lora.r=8", "training.seed=2"),
-                                                 ("lora.r=16", "training.seed=1"), ("lora.r=16", "training.seed=2")]),
-        (["lora.targets=['q_proj','v_proj'],['all-linear']", "lora.r=4"], [("lora.targets=['q_proj','v_proj']", "lora.r=4"),
-                                                                         ("lora.targets=['all-linear']", "lora.r=4")]),
+        (
+            ["lora.r=8, 16", "training.seed=1,2"],
+            [
+                ("lora.r=8", "training.seed=1"),
+                ("lora.r=8", "training.seed=2"),
+                ("lora.r=16", "training.seed=1"),
+                ("lora.r=16", "training.seed=2"),
+            ],
+        ),
+        (
+            ["lora.targets=['q_proj','v_proj'],['all-linear']", "lora.r=4"],
+            [("lora.targets=['q_proj','v_proj']", "lora.r=4"), ("lora.targets=['all-linear']", "lora.r=4")],
+        ),
         (["lora.r=8,8,16"], [("lora.r=8",), ("lora.r=16",)]),
         (['data.source="a,b.json",sample'], [('data.source="a,b.json"',), ("data.source=sample",)]),
     ],
-)  # fmt: skip
+)
 def test_the_grid_is_every_combination(overrides: list[str], points: list[tuple[str, ...]]) -> None:
     assert sweep.grid(overrides) == points
 
@@ -57,7 +66,12 @@ def test_runs_show_where_their_recipes_differ(tmp_path: Path) -> None:
     unfinished.mkdir()
     (unfinished / "unfinished.json").write_text(json.dumps({"recipe": base}))
     differing = [row[-1] for row in runs.rows(tmp_path)]
-    assert differing == ["lora.r=8 lora.targets=all-linear", "lora.r=16 lora.targets=q_proj,v_proj", "lora.r=8 lora.targets=all-linear", ""]
+    assert differing == [
+        "lora.r=8 lora.targets=all-linear",
+        "lora.r=16 lora.targets=q_proj,v_proj",
+        "lora.r=8 lora.targets=all-linear",
+        "",
+    ]
 
 
 def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:

@@ -23,7 +23,16 @@ from tests.steps import RECIPE
 
 pytestmark = pytest.mark.docker
 
-TINY = ("--recipe", "tiny.toml", "--set", "training.batch_contexts=2", "--set", "training.epochs=10", "--set", "training.checkpoint_steps=1")
+TINY = (
+    "--recipe",
+    "tiny.toml",
+    "--set",
+    "training.batch_contexts=2",
+    "--set",
+    "training.epochs=10",
+    "--set",
+    "training.checkpoint_steps=1",
+)
 
 
 def _docker(*words: str) -> str:
@@ -68,9 +77,18 @@ def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
 
 def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
     words = ("train", "--runner", "docker", *TINY)
-    known = {key: value for key, value in os.environ.items() if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")}
+    known = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")
+    }
     verb = subprocess.Popen(
-        [sys.executable, "-m", "invoke", *words], cwd=checkout, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "invoke", *words],
+        cwd=checkout,
+        env=known,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     _until(lambda: list(checkout.glob("runs/tiny/*/unfinished.json")))
     _until(lambda: (_unfinished(checkout) / "checkpoints" / "checkpoint-1").exists())
@@ -84,7 +102,9 @@ def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke:
     assert _training(_latest(checkout))["adapter_sha256"] == _training(alone)["adapter_sha256"]
 
 
-def test_two_containers_make_the_steps_of_one_and_end_together(alone: Path, image: str, invoke: Invoke, checkout: Path) -> None:
+def test_two_containers_make_the_steps_of_one_and_end_together(
+    alone: Path, image: str, invoke: Invoke, checkout: Path
+) -> None:
     words = ("train", "--runner", "docker", *TINY, "--nodes", "2", "--gpus-per-node", "1")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         dying = pool.submit(invoke, *words)
@@ -114,8 +134,20 @@ def test_two_containers_make_the_steps_of_one_and_end_together(alone: Path, imag
     assert _losses(run) == pytest.approx(_losses(alone), rel=1e-4)
 
 
-def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(alone: Path, invoke: Invoke, checkout: Path) -> None:
-    words = ("sweep", "--runner", "docker", "--recipe", "tiny.toml", "--set", "training.epochs=1", "--set", "data.evaluation_contexts=1")
+def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(
+    alone: Path, invoke: Invoke, checkout: Path
+) -> None:
+    words = (
+        "sweep",
+        "--runner",
+        "docker",
+        "--recipe",
+        "tiny.toml",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "data.evaluation_contexts=1",
+    )
     first = invoke(*words, "--set", "lora.r=2,4")
     assert first.returncode == 0, first.stdout + first.stderr
     before = sorted(checkout.glob("runs/tiny/*/manifest.json"))

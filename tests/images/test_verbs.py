@@ -41,7 +41,9 @@ def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
     for verb in verbs:
         text = call("--help", verb).stdout
         for flag in re.findall(r"^  (?:-\w(?:[ =]\w+)?, )?--[\w-]+.*$", text, re.MULTILINE):
-            assert len(flag.split("   ")) > 1 or re.search(rf"{re.escape(flag)}\n? +\S", text), f"{verb}: {flag} has no help"
+            assert len(flag.split("   ")) > 1 or re.search(rf"{re.escape(flag)}\n? +\S", text), (
+                f"{verb}: {flag} has no help"
+            )
 
 
 def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path) -> None:
@@ -50,13 +52,20 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
     builds = [line for line in done.stdout.splitlines() if line.startswith("docker buildx build")]
     starts = [line for line in done.stdout.splitlines() if line.startswith("docker run")]
     assert len(builds) == 1
-    assert [re.search(r"-m pipeline (\w+)", line).group(1) for line in starts] == ["fetch", "format", "train", "evaluate"]  # type: ignore[union-attr]
+    assert [re.search(r"-m pipeline (\w+)", line).group(1) for line in starts] == [
+        "fetch",
+        "format",
+        "train",
+        "evaluate",
+    ]  # type: ignore[union-attr]
     assert all("--set lora.r=8" in line for line in starts)
     assert ["--network none" in line for line in starts] == [False, True, True, True]
     assert not [name for name in ("data", "models", "runs") if (bare / name).exists()]
 
 
-@pytest.mark.parametrize("words", [("build", "--runner", "venv", "train", "export"), ("train", "--runner", "venv", "export")])
+@pytest.mark.parametrize(
+    "words", [("build", "--runner", "venv", "train", "export"), ("train", "--runner", "venv", "export")]
+)
 def test_a_flag_given_to_one_verb_holds_for_those_after_it(call: Invoke, words: tuple[str, ...]) -> None:
     done = call("--dry", *words)
     assert "docker" not in done.stdout.replace("--runner", "")
@@ -64,11 +73,25 @@ def test_a_flag_given_to_one_verb_holds_for_those_after_it(call: Invoke, words: 
 
 
 def test_a_sweep_trains_each_point_in_as_many_processes_as_asked(call: Invoke) -> None:
-    done = call("--dry", "sweep", "--runner", "docker", "--flavor", "cpu", "--set", "lora.r=2,4", "--nodes", "2", "--gpus-per-node", "3")
+    done = call(
+        "--dry",
+        "sweep",
+        "--runner",
+        "docker",
+        "--flavor",
+        "cpu",
+        "--set",
+        "lora.r=2,4",
+        "--nodes",
+        "2",
+        "--gpus-per-node",
+        "3",
+    )
     assert done.returncode == 0, done.stderr
     starts = [line for line in done.stdout.splitlines() if line.startswith("docker run") and "pipeline train" in line]
     assert [
-        ("--processes 3" in line, f"--node {number % 2}" in line, f"lora.r={2 + 2 * (number // 2)}" in line) for number, line in enumerate(starts)
+        ("--processes 3" in line, f"--node {number % 2}" in line, f"lora.r={2 + 2 * (number // 2)}" in line)
+        for number, line in enumerate(starts)
     ] == [(True, True, True)] * 4
 
 
@@ -87,7 +110,11 @@ def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
         (("train",), NO_ENGINE, "invoke build"),
         (("build", "--flavor", "cu99"), NO_ENGINE, "a flavor: cpu"),
         (("build", "--image", "serve", "--flavor", "cpu"), NO_ENGINE, "a Docker engine for the image serve"),
-        (("build", "--image", "serve", "--flavor", "cpu", "--runner", "docker", "--dry"), {}, "a flavor of the image serve: cu130"),
+        (
+            ("build", "--image", "serve", "--flavor", "cpu", "--runner", "docker", "--dry"),
+            {},
+            "a flavor of the image serve: cu130",
+        ),
         (("build", "--image", "trian", "--runner", "docker", "--dry"), {}, "an image: train, dev, webui, serve"),
         (("build", "--release"), NO_ENGINE, "start Docker"),
         (("--dry", "build", "--image", "test", "--flavor", "cpu", "--runner", "docker"), {}, "a lock only"),
@@ -107,7 +134,9 @@ def test_the_environment_sets_recipe_flavor_and_runner(call: Invoke) -> None:
         (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
     ],
 )
-def test_what_cannot_be_ends_in_one_message_and_status_1(call: Invoke, words: tuple[str, ...], environment: dict[str, str], said: str) -> None:
+def test_what_cannot_be_ends_in_one_message_and_status_1(
+    call: Invoke, words: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
     done = call(*words, **environment)
     assert done.returncode == 1
     assert said in done.stderr
@@ -120,7 +149,11 @@ def test_a_lock_that_does_not_match_the_matrix_stops_the_build(call: Invoke, bar
     text = file.read_text()
     try:
         file.write_text(text.replace("peft==0.21.0", "peft==0.20.0"))
-        for words in (("build", "--runner", "venv"), ("--dry", "build", "--runner", "docker"), ("train", "--runner", "venv")):
+        for words in (
+            ("build", "--runner", "venv"),
+            ("--dry", "build", "--runner", "docker"),
+            ("train", "--runner", "venv"),
+        ):
             done = call(*words)
             assert (done.returncode, "invoke lock" in done.stderr) == (1, True), done.stderr
     finally:
@@ -130,7 +163,9 @@ def test_a_lock_that_does_not_match_the_matrix_stops_the_build(call: Invoke, bar
 def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path) -> None:
     known = matrix.load()
     requirements = known.requirements("train", "cpu")
-    sealed = matrix.digest(("3.99", known.base.platform, *requirements))  # the lock of that Python, so that the build gets to it
+    sealed = matrix.digest(
+        ("3.99", known.base.platform, *requirements)
+    )  # the lock of that Python, so that the build gets to it
     changes = {
         bare / "images" / "matrix.toml": ('python = "3.11"', 'python = "3.99"'),
         bare / "images" / "locks" / "train-cpu.txt": (lock.asked_for(lock.row("train", "cpu")), sealed),
@@ -168,7 +203,12 @@ MACHINES = {
     "H100, driver 580": ("NVIDIA H100 80GB HBM3, 9.0, 81559, 580.95.05", 0, "cu130", "ok"),
     "no GPU": ("No devices were found", 6, "cpu", "note"),
     "driver 470": ('Field "compute_cap" is not a valid field to query.', 2, "cpu", "ok"),
-    "broken driver": ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", 9, "cpu", "wrong"),
+    "broken driver": (
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+        9,
+        "cpu",
+        "wrong",
+    ),
 }
 
 
@@ -188,7 +228,9 @@ def test_doctor_picks_the_flavor_of_the_machine(call: Invoke, tmp_path: Path, ma
     assert found["GPU"]["severity"] == severity
     fits = machine not in ("driver 470", "broken driver")
     wrong = {what for what, each in found.items() if each["severity"] == "wrong"}
-    assert bool(wrong - {"disk"}) is not fits  # how much is free on the disk is this machine's, whatever its GPU is said to be
+    assert (
+        bool(wrong - {"disk"}) is not fits
+    )  # how much is free on the disk is this machine's, whatever its GPU is said to be
     assert done.returncode == bool(wrong) and bool(told["wrong"]) is bool(wrong)
     assert f"flavor {flavor}" in found
     if machine == "driver 470":
@@ -211,16 +253,25 @@ def test_doctor_reports_what_it_was_asked_for_wrongly(call: Invoke) -> None:
 
 
 def test_a_gpu_that_is_asked_for_and_missing_stops_the_run(call: Invoke) -> None:
-    for words in (("train", "--flavor", "cu130", "--runner", "venv"), ("evaluate", "--flavor", "cu128", "--runner", "venv")):
+    for words in (
+        ("train", "--flavor", "cu130", "--runner", "venv"),
+        ("evaluate", "--flavor", "cu128", "--runner", "venv"),
+    ):
         done = call(*words)
-        assert (done.returncode, "no NVIDIA GPU is seen" in done.stderr, "next: --flavor cpu" in done.stderr) == (1, True, True), done.stderr
+        assert (done.returncode, "no NVIDIA GPU is seen" in done.stderr, "next: --flavor cpu" in done.stderr) == (
+            1,
+            True,
+            True,
+        ), done.stderr
 
 
 def test_an_image_that_this_one_is_not_is_refused_inside(call: Invoke) -> None:
     inside = {"PINTUNE_IMAGE": "dev", "PINTUNE_FLAVOR": "cpu"}
     good = lock.sha256(matrix.lock_file("dev", "cpu"))
     done = call("build", PINTUNE_LOCK=good, **inside)
-    assert (done.returncode, "this is the image dev cpu that the matrix asks for" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "this is the image dev cpu that the matrix asks for" in done.stdout) == (0, True), (
+        done.stderr
+    )
     for words in (("build",), ("train",)):
         done = call(*words, PINTUNE_LOCK="0" * 64, **inside)
         assert (done.returncode, "invoke build --image dev --flavor cpu" in done.stderr) == (1, True), done.stderr
@@ -240,7 +291,9 @@ def test_doctor_reports_a_wrong_lock_as_wrong(call: Invoke, bare: Path) -> None:
 
 
 def test_findings_line_up() -> None:
-    lines = doctor.table([doctor.Finding("ok", "a", "x"), doctor.Finding("note", "long name", "y", "do z")]).splitlines()
+    lines = doctor.table(
+        [doctor.Finding("ok", "a", "x"), doctor.Finding("note", "long name", "y", "do z")]
+    ).splitlines()
     assert lines == ["ok     a          x", "note   long name  y  -> do z"]
 
 
@@ -249,12 +302,39 @@ def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
     whole, half, lost = (tmp_path / "runs" / "quickstart" / f"2026010{i}-000000-abc" for i in (1, 2, 3))
     for folder in (whole, half, lost):
         folder.mkdir(parents=True)
-    (whole / "manifest.json").write_text(json.dumps({"training": {"last_loss": 0.5, "seconds": 61.2, "adapter_sha256": "f" * 64}}))
+    (whole / "manifest.json").write_text(
+        json.dumps({"training": {"last_loss": 0.5, "seconds": 61.2, "adapter_sha256": "f" * 64}})
+    )
     score = {"em": 0.5, "f1": 0.625, "scale": 1.0}
-    (whole / "evaluation.json").write_text(json.dumps({"questions": 72, "base": {"all": {**score, "em": 0.0}}, "tuned": {"all": score}}))
+    (whole / "evaluation.json").write_text(
+        json.dumps({"questions": 72, "base": {"all": {**score, "em": 0.0}}, "tuned": {"all": score}})
+    )
     (half / "unfinished.json").write_text("{}")
     head, *rows = runs.table(tmp_path).splitlines()
-    assert head.split() == ["run", "questions", "EM", "base", "tuned", "F1", "loss", "time", "adapter", "state", "recipe"]
-    assert rows[0].split() == ["quickstart/20260101-000000-abc", "72", "0.0", "50.0", "62.5", "0.500", "61", "s", "f" * 12, "trained"]
+    assert head.split() == [
+        "run",
+        "questions",
+        "EM",
+        "base",
+        "tuned",
+        "F1",
+        "loss",
+        "time",
+        "adapter",
+        "state",
+        "recipe",
+    ]
+    assert rows[0].split() == [
+        "quickstart/20260101-000000-abc",
+        "72",
+        "0.0",
+        "50.0",
+        "62.5",
+        "0.500",
+        "61",
+        "s",
+        "f" * 12,
+        "trained",
+    ]
     assert rows[1].endswith("unfinished: invoke train --resume")
     assert rows[2].endswith("no manifest: delete it")

@@ -11,14 +11,20 @@ import triton
 
 with tempfile.TemporaryDirectory() as scratch:
     source = Path(scratch) / "launcher.c"
-    source.write_text("#include <Python.h>\nint main(void) { return 0; }\n")  # what Triton compiles at run time starts like this
+    source.write_text(
+        "#include <Python.h>\nint main(void) { return 0; }\n"
+    )  # what Triton compiles at run time starts like this
     include = sysconfig.get_paths()["include"]
     subprocess.run(["gcc", "-shared", "-fPIC", f"-I{include}", str(source), "-o", f"{scratch}/launcher.so"], check=True)
 
-print(json.dumps({
-    "torch": torch.__version__,
-    "triton": triton.__version__,
-    "cuda": torch.version.cuda,
-    "architectures": torch._C._cuda_getArchFlags().split(),
-    "available": torch.cuda.is_available(),
-}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "torch": torch.__version__,
+            "triton": triton.__version__,
+            "cuda": torch.version.cuda,
+            "architectures": torch._C._cuda_getArchFlags().split(),
+            "available": torch.cuda.is_available(),
+        }
+    )
+)

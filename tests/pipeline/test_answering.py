@@ -30,11 +30,27 @@ def rows() -> list[dict[str, Any]]:
 
 
 def _model(kind: str, vocabulary: int) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+        Phi3Config,
+        Phi3ForCausalLM,
+    )
 
     torch.manual_seed(3)
-    shape = {"vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "max_position_embeddings": 4096, "pad_token_id": 1, "initializer_range": 0.3}  # fmt: skip
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 1,
+        "initializer_range": 0.3,
+    }
     made = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape)),
         "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, sliding_window=None)),
@@ -47,15 +63,22 @@ def _model(kind: str, vocabulary: int) -> Any:
 def _one_by_one(model: Any, talker: chat.Chat, rows: list[dict[str, Any]]) -> list[str]:
     texts = []
     for ids in talker.prompts(rows):
-        written = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
-                                 max_new_tokens=NEW, eos_token_id=list(talker.ends))[0, len(ids) :]  # fmt: skip
+        written = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=NEW,
+            eos_token_id=list(talker.ends),
+        )[0, len(ids) :]
         kept = [token for token in written.tolist() if token not in talker.ends]
         texts.append(talker.tokenizer.decode(kept, skip_special_tokens=True).strip())
     return texts
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "mistral, sliding window", "phi3"])
-def test_shared_and_separate_questions_are_answered_alike(kind: str, talker: chat.Chat, rows: list[dict[str, Any]]) -> None:
+def test_shared_and_separate_questions_are_answered_alike(
+    kind: str, talker: chat.Chat, rows: list[dict[str, Any]]
+) -> None:
     model = _model(kind, len(talker.tokenizer))
     wanted = _one_by_one(model, talker, rows)
     assert len(set(wanted)) > len(rows) / 2  # no model that always says the same
@@ -63,7 +86,9 @@ def test_shared_and_separate_questions_are_answered_alike(kind: str, talker: cha
         assert answering.answers(model, talker, rows, NEW, batch) == wanted
 
 
-def test_an_answer_ends_where_the_model_ends_it(tiny_model: Path, talker: chat.Chat, rows: list[dict[str, Any]]) -> None:
+def test_an_answer_ends_where_the_model_ends_it(
+    tiny_model: Path, talker: chat.Chat, rows: list[dict[str, Any]]
+) -> None:
     """With every second token an end, answers are of many lengths, and some are empty."""
     import dataclasses
 
@@ -85,7 +110,9 @@ def test_what_does_not_fit_is_not_asked_and_each_batch_is_kept(talker: chat.Chat
     assert answering.answers(model, talker, [], NEW, 4) == []
 
 
-def test_each_context_is_read_once(talker: chat.Chat, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_context_is_read_once(
+    talker: chat.Chat, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = _model("llama", len(talker.tokenizer))
     read = 0
     forward = model.model.forward
@@ -99,7 +126,8 @@ def test_each_context_is_read_once(talker: chat.Chat, rows: list[dict[str, Any]]
     answering.answers(model, talker, rows, 1, 24)
     prompts = talker.prompts(rows)
     contexts = [
-        [ids for row, ids in zip(rows, prompts, strict=True) if row["context"] == name] for name in dict.fromkeys(row["context"] for row in rows)
+        [ids for row, ids in zip(rows, prompts, strict=True) if row["context"] == name]
+        for name in dict.fromkeys(row["context"] for row in rows)
     ]
     packed = []
     for each in contexts:

@@ -35,9 +35,13 @@ def _loss_and_gradients(tiny_model: Path, batch: dict[str, torch.Tensor]) -> tup
     return float(loss.detach() / tokens), [weight.grad for weight in model.parameters() if weight.grad is not None]
 
 
-def test_shared_and_separate_questions_have_one_loss_and_gradient(tiny_model: Path, talker: chat.Chat, rows: list[dict[str, Any]]) -> None:
+def test_shared_and_separate_questions_have_one_loss_and_gradient(
+    tiny_model: Path, talker: chat.Chat, rows: list[dict[str, Any]]
+) -> None:
     contexts, _ = batches.encode(talker, rows, 4096)
-    shared, separate = (_loss_and_gradients(tiny_model, batches.collate(contexts, packing, 1)) for packing in ("shared", "none"))
+    shared, separate = (
+        _loss_and_gradients(tiny_model, batches.collate(contexts, packing, 1)) for packing in ("shared", "none")
+    )
     assert shared[0] == pytest.approx(separate[0], rel=1e-6)
     for one, other in zip(shared[1], separate[1], strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
@@ -50,7 +54,9 @@ def test_a_question_does_not_see_its_siblings(tiny_model: Path, talker: chat.Cha
     pair = batches.Encoded(context.prefix, context.questions[:2])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     first = batches.Encoded(context.prefix, context.questions[:1])
-    both, one, other = (float(answer_loss(model, batches.collate([each], "shared", 1))[0].detach()) for each in (pair, first, alone))
+    both, one, other = (
+        float(answer_loss(model, batches.collate([each], "shared", 1))[0].detach()) for each in (pair, first, alone)
+    )
     assert both == pytest.approx(one + other, rel=1e-5)
 
 
@@ -67,7 +73,9 @@ def test_the_loss_is_transformers_own(tiny_model: Path, talker: chat.Chat, rows:
 
 
 @pytest.mark.parametrize("packing", ["shared", "none"])
-def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(talker: chat.Chat, rows: list[dict[str, Any]], packing: str) -> None:
+def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
+    talker: chat.Chat, rows: list[dict[str, Any]], packing: str
+) -> None:
     contexts, left_out = batches.encode(talker, rows, 4096)
     assert left_out == 0
     labels = batches.collate(contexts, packing, 1)["labels"]

@@ -42,11 +42,25 @@ def _pieces(vocabulary: list[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *vocabulary]
-    core = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    core = Tokenizer(
+        models.BPE(
+            vocab={word: i for i, word in enumerate(words)},
+            merges=[],
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
     core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    core.add_special_tokens([AddedToken("<s>", special=True, normalized=False), AddedToken("</s>", special=True, normalized=False)])
-    made = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", clean_up_tokenization_spaces=False)
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    core.add_special_tokens(
+        [AddedToken("<s>", special=True, normalized=False), AddedToken("</s>", special=True, normalized=False)]
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", clean_up_tokenization_spaces=False
+    )
     made.chat_template = MISTRAL
     return made
 
@@ -63,7 +77,9 @@ def test_mistral_has_one_bos_no_system_role_and_the_rules_in_the_users_turn(rows
     (answer,) = talker.answers(rows[:1])
     assert answer[-1] == tokenizer.eos_token_id
     # prompt and answer apart are the ids of the whole conversation, as the template writes it
-    whole = tokenizer.apply_chat_template([*talker.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False)
+    whole = tokenizer.apply_chat_template(
+        [*talker.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False
+    )
     assert [*ids, *answer] == tokenizer(whole, add_special_tokens=False).input_ids
 
 
@@ -72,7 +88,11 @@ def test_phi_ends_an_answer_with_its_own_token(tiny: Any, rows: list[dict[str, A
 
     phi = copy.deepcopy(tiny)
     phi.add_special_tokens(
-        {"additional_special_tokens": [AddedToken(f"<|{name}|>", special=True) for name in ("end", "system", "user", "assistant")]}
+        {
+            "additional_special_tokens": [
+                AddedToken(f"<|{name}|>", special=True) for name in ("end", "system", "user", "assistant")
+            ]
+        }
     )
     phi.chat_template = PHI
     end = phi.convert_tokens_to_ids("<|end|>")

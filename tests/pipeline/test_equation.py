@@ -106,7 +106,9 @@ def _readings(text: str) -> list[equation.Equation]:
 NUMBERS = st.decimals(0, 10**6, places=2).map(lambda number: equation.Number(str(number)))
 TREES = st.recursive(
     NUMBERS,
-    lambda inner: st.one_of(inner.map(equation.Negative), st.builds(equation.Operation, st.sampled_from("+-*/"), inner, inner)),
+    lambda inner: st.one_of(
+        inner.map(equation.Negative), st.builds(equation.Operation, st.sampled_from("+-*/"), inner, inner)
+    ),
     max_leaves=8,
 )
 

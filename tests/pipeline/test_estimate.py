@@ -13,9 +13,15 @@ from pipeline.errors import Stop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMOLLM2 = {
-    "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "vocab_size": 49152, "intermediate_size": 1536,
-    "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
-}  # fmt: skip
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "vocab_size": 49152,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}
 
 
 def _config(where: Path, source: str, values: dict[str, Any]) -> None:
@@ -29,8 +35,18 @@ def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
     import transformers
     from peft import LoraConfig, get_peft_model
 
-    common = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}  # fmt: skip
+    common = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "intermediate_size": 80,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": False,
+    }
     config = getattr(transformers, f"{kind}Config")(**common)
     model = getattr(transformers, f"{kind}ForCausalLM")(config)
     count = sum(each.numel() for each in model.parameters())
@@ -67,7 +83,12 @@ def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    kinds: list[Any] = [{"hidden_size": 576}, {**SMOLLM2, "num_attention_heads": 0}, {**SMOLLM2, "vocab_size": "many"}, []]
+    kinds: list[Any] = [
+        {"hidden_size": 576},
+        {**SMOLLM2, "num_attention_heads": 0},
+        {**SMOLLM2, "vocab_size": "many"},
+        [],
+    ]
     for broken in kinds:
         _config(tmp_path, "smollm2-135m-instruct", broken)
         with pytest.raises(Stop, match=r"config\.json"):
@@ -96,7 +117,10 @@ def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: 
         return int(made["fp16"]["activations"])
 
     assert activations("training.gradient_checkpointing=true") < activations() / 3
-    assert activations("training.batch_contexts=64", "training.row_tokens=4096") < activations("training.batch_contexts=64") / 8
+    assert (
+        activations("training.batch_contexts=64", "training.row_tokens=4096")
+        < activations("training.batch_contexts=64") / 8
+    )
 
 
 def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +151,9 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
         base = random_model(kind, num_hidden_layers=layers, **shape).to(torch.bfloat16)
         norms.put_safe_norms(base)
         give_answer_loss(base)
-        adapted = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)).train()
+        adapted = get_peft_model(
+            base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)
+        ).train()
         own = {weight.untyped_storage().data_ptr() for weight in adapted.parameters()}
         held: dict[int, torch.UntypedStorage] = {}
 
@@ -137,7 +163,10 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
                 held[storage.data_ptr()] = storage
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16),
+        ):
             adapted(**batch)
         return sum(storage.nbytes() for storage in held.values())
 

@@ -17,7 +17,9 @@ class _Killed(BaseException):
     pass
 
 
-def test_a_killed_evaluation_goes_on_and_comes_to_the_same(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_evaluation_goes_on_and_comes_to_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pipeline import answering
 
     assert step("train") == step("evaluate") == 0
@@ -49,7 +51,9 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(place: Path, monkeypa
     assert not list(run.glob(".*"))
 
 
-def test_answers_of_another_adapter_are_not_taken_for_this_ones(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_answers_of_another_adapter_are_not_taken_for_this_ones(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train") == 0
     (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
     assert step("evaluate") == 0
@@ -58,7 +62,9 @@ def test_answers_of_another_adapter_are_not_taken_for_this_ones(place: Path, cap
 
 def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("--set", "data.target=equation", "--set", "evaluation.max_new_tokens=60")
-    assert step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
+    assert (
+        step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
+    )
     assert manifest()["recipe"]["data"]["target"] == "equation"
     printed = capsys.readouterr().out
     assert "EM tuned - base: " in printed and "p = " in printed
@@ -74,7 +80,14 @@ def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytes
 def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{"instruction": "Say it back", "input": f"word {i % 7}", "output": f"word {i % 7}"} for i in range(40)]
     Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    settings = ("--set", "data.source=mine.jsonl", "--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
+    settings = (
+        "--set",
+        "data.source=mine.jsonl",
+        "--set",
+        "data.train_contexts=0",
+        "--set",
+        "data.evaluation_contexts=0",
+    )
     for name in ("fetch", "format", "train", "evaluate", "export"):
         assert step(name, *settings) == 0
     evaluation = json.loads((latest() / "evaluation.json").read_text())
@@ -88,7 +101,9 @@ def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.Capture
 def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline import evaluate
 
-    def answered(recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any) -> dict[str, str]:
+    def answered(
+        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+    ) -> dict[str, str]:
         return {row["uid"]: "9" * 400 if i == 3 else row["output"] for i, row in enumerate(rows)}
 
     assert step("train") == 0
@@ -103,11 +118,23 @@ def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monke
     assert "report.html" in manifest()["outputs"]
 
 
-def test_odd_characters_and_texts_like_dates_stay_what_they_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_odd_characters_and_texts_like_dates_stay_what_they_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     odd = "two\u2028lines\u2029of\u0085text"
-    lines = [{"instruction": "Say it", "input": f"{odd} {i}", "output": odd if i == 19 else f"2019-12-{i + 1:02}"} for i in range(20)]
+    lines = [
+        {"instruction": "Say it", "input": f"{odd} {i}", "output": odd if i == 19 else f"2019-12-{i + 1:02}"}
+        for i in range(20)
+    ]
     Path("odd.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
-    settings = ("--set", "data.source=odd.jsonl", "--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
+    settings = (
+        "--set",
+        "data.source=odd.jsonl",
+        "--set",
+        "data.train_contexts=0",
+        "--set",
+        "data.evaluation_contexts=0",
+    )
     for name in ("fetch", "format", "train", "evaluate"):
         assert step(name, *settings) == 0
     read = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().split("\n")[:-1]]
@@ -137,15 +164,21 @@ def test_another_file_of_the_same_name_is_not_evaluated_on(place: Path, capsys: 
     every = ("--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
     for name in ("fetch", "format", "train"):
         assert step(name, "--set", "data.source=a/mine.jsonl", *every) == 0
-    assert step("fetch", "--set", "data.source=b/mine.jsonl") == step("format", "--set", "data.source=b/mine.jsonl") == 0
+    assert (
+        step("fetch", "--set", "data.source=b/mine.jsonl") == step("format", "--set", "data.source=b/mine.jsonl") == 0
+    )
     capsys.readouterr()
     assert step("evaluate") == 1
     assert "that of b/mine.jsonl, which has its name" in capsys.readouterr().err
 
 
-def test_a_context_that_is_too_long_is_cut_to_be_asked_about(place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_context_that_is_too_long_is_cut_to_be_asked_about(
+    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train") == step("export") == 0
-    raw_context["paragraphs"] += [{"uid": f"n{i}", "order": 10 + i, "text": f"A note of no use, number {i}."} for i in range(150)]
+    raw_context["paragraphs"] += [
+        {"uid": f"n{i}", "order": 10 + i, "text": f"A note of no use, number {i}."} for i in range(150)
+    ]
     Path("big.json").write_text(json.dumps(raw_context))
     capsys.readouterr()
     assert step("ask", "--file", "big.json") == 0

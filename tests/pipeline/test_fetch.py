@@ -15,7 +15,9 @@ from pipeline.recipe import load
 TATQA = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "model.source=tiny"]
 
 
-def test_the_real_files_come_from_a_mirror_by_git_blob_id(workplace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_files_come_from_a_mirror_by_git_blob_id(
+    workplace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline.rows import format_splits
 
     monkeypatch.setenv("PINTUNE_MIRROR", str(mirror))
@@ -33,7 +35,9 @@ def test_the_real_files_come_from_a_mirror_by_git_blob_id(workplace: Path, mirro
         format_splits(recipe, print)
 
 
-def test_a_file_that_differs_is_refused_and_the_old_one_stays(workplace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_differs_is_refused_and_the_old_one_stays(
+    workplace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "mirror"
     other.mkdir()
     for split in ("dev", "test_gold"):
@@ -95,7 +99,9 @@ def test_an_unknown_source_names_the_known(workplace: Path, override: str, wante
         fetch.fetch(load("quickstart", [override]), print)
 
 
-def test_a_mirror_that_is_not_there_is_no_reason_to_use_the_network(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_is_not_there_is_no_reason_to_use_the_network(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PINTUNE_MIRROR", "/no/such/folder")
     with pytest.raises(Stop, match="PINTUNE_MIRROR=/no/such/folder"):
         fetch.fetch(load("quickstart"), print)

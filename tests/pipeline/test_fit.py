@@ -9,8 +9,19 @@ import pytest
 from pipeline.tatqa import fit, schema
 from pipeline.tatqa.schema import Context, Question
 
-ROWS = (("", "2019", "2018"), ("Sales", "10", "20"), ("Costs", "4", "5"), ("Other", "44.1", "56.7"), ("Total", "58", "82"))
-NOTES = ((1, "In millions."), (2, "A long tale of weather."), (3, "Leeds is where it began."), (4, "More weather, and costs."))
+ROWS = (
+    ("", "2019", "2018"),
+    ("Sales", "10", "20"),
+    ("Costs", "4", "5"),
+    ("Other", "44.1", "56.7"),
+    ("Total", "58", "82"),
+)
+NOTES = (
+    (1, "In millions."),
+    (2, "A long tale of weather."),
+    (3, "Leeds is where it began."),
+    (4, "More weather, and costs."),
+)
 SUM = Question("q1", "What is the change in Other?", -12.6, "arithmetic", "table", "million", "44.1-56.7", ("1",))
 SPAN = Question("q2", "Where did it begin?", ["Leeds"], "span", "text", "", "Leeds", ())
 CONTEXT = Context("c", ROWS, NOTES, (SUM, SPAN))
@@ -25,7 +36,10 @@ def test_to_train_the_notes_that_no_question_refers_to_go_first_then_rows_that_n
     for least in range(1, whole):
         cut = fit.cut(CONTEXT, lambda shorter, most=whole - least: _size(shorter) <= most, training=True)  # type: ignore[misc]
         assert cut is not None
-        assert (cut.notes, cut.rows) == (min(least, 2), min(max(0, least - 2), 3))  # heading row, Other, notes 1 and 3 stay
+        assert (cut.notes, cut.rows) == (
+            min(least, 2),
+            min(max(0, least - 2), 3),
+        )  # heading row, Other, notes 1 and 3 stay
         assert ROWS[0] in cut.context.rows and ROWS[3] in cut.context.rows
         assert NOTES[0] in cut.context.notes and NOTES[2] in cut.context.notes
     first = fit.cut(CONTEXT, lambda shorter: _size(shorter) < whole, training=True)
@@ -35,9 +49,17 @@ def test_to_train_the_notes_that_no_question_refers_to_go_first_then_rows_that_n
 
 def test_to_evaluate_nothing_is_known_of_the_answers() -> None:
     """Other answers, evidence and derivations, and the same is cut."""
-    blind = Context("c", ROWS, NOTES, tuple(Question(each.uid, each.text, "9", "count", "table", "", "x ## y", ("4",)) for each in (SUM, SPAN)))
+    blind = Context(
+        "c",
+        ROWS,
+        NOTES,
+        tuple(Question(each.uid, each.text, "9", "count", "table", "", "x ## y", ("4",)) for each in (SUM, SPAN)),
+    )
     for most in range(1, _size(CONTEXT)):
-        one, other = (fit.cut(each, lambda shorter: _size(shorter) <= most, training=False) for each in (CONTEXT, blind))  # noqa: B023 - called at once
+        one, other = (
+            fit.cut(each, lambda shorter, most=most: _size(shorter) <= most, training=False)
+            for each in (CONTEXT, blind)
+        )
         assert one is not None and other is not None
         assert (one.context.rows, one.context.notes) == (other.context.rows, other.context.notes)
         assert ROWS[0] in one.context.rows
@@ -65,7 +87,13 @@ def test_no_real_answer_loses_what_it_stands_on(mirror: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted", "held"), [("$ (1,234)", ["1234"], True), ("in Leeds  today", ["leeds today"], True), ("12", ["3"], False), ("x", [""], False)]
+    ("text", "wanted", "held"),
+    [
+        ("$ (1,234)", ["1234"], True),
+        ("in Leeds  today", ["leeds today"], True),
+        ("12", ["3"], False),
+        ("x", [""], False),
+    ],
 )
 def test_what_stands_in_a_cell(text: str, wanted: list[str], held: bool) -> None:
     assert fit.holds(text, wanted) is held

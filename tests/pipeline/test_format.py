@@ -17,9 +17,11 @@ from pipeline.tatqa.schema import Context, Question
 from pipeline.tatqa.text import plain
 
 CONTEXT = Context(
-    "c", (("", "2019", "2018"), ("Other", "44.1", "56.7")), ((1, "Sales by contract type (in millions)."), (2, "A second note.")),
+    "c",
+    (("", "2019", "2018"), ("Other", "44.1", "56.7")),
+    ((1, "Sales by contract type (in millions)."), (2, "A second note.")),
     (Question("q", "What is the change in Other?", -12.6, "arithmetic", "table-text", "million", "44.1-56.7", ("1",)),),
-)  # fmt: skip
+)
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
 
 
@@ -30,8 +32,13 @@ def test_the_seed_projects_row() -> None:
         "instruction": "根据表格和文字回答问题",
         "input": "表格：\n | 2019 | 2018\nOther | 44.1 | 56.7\n文字：\nSales by contract type (in millions).\nA second note.\n问题：What is the change in Other?",
         "output": "-12.6 百万美元",
-        "uid": "q", "context": "c", "answer": "-12.6", "answer_type": "arithmetic", "answer_from": "table-text", "scale": "million",
-    }  # fmt: skip
+        "uid": "q",
+        "context": "c",
+        "answer": "-12.6",
+        "answer_type": "arithmetic",
+        "answer_from": "table-text",
+        "scale": "million",
+    }
 
 
 def test_its_english_twin() -> None:
@@ -50,7 +57,9 @@ def test_an_equation_in_both_languages() -> None:
     assert row.plain_because == ""
 
 
-@pytest.mark.parametrize("style", [Style(language, way, "answer") for language in ("zh", "en") for way in table.RENDERINGS])
+@pytest.mark.parametrize(
+    "style", [Style(language, way, "answer") for language in ("zh", "en") for way in table.RENDERINGS]
+)
 def test_questions_of_a_context_begin_alike(style: Style) -> None:
     one, other = (format.render_input(CONTEXT, text, style) for text in ("First?", "Second?"))
     shared = format.render_context(CONTEXT, style)

@@ -55,7 +55,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self._answer(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model is restricted"})
         elif path == f"/api/models/{PHI.repository}/tree/{PHI.commit}":
             listed = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": git_blob_id(file), **self._lfs(file)}
+                {
+                    "type": "file",
+                    "path": file.name,
+                    "size": file.stat().st_size,
+                    "oid": git_blob_id(file),
+                    **self._lfs(file),
+                }
                 for file in self._files()
             ]
             self._answer(200, json.dumps(listed).encode(), {"Content-Type": "application/json"})
@@ -72,7 +78,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
         return sorted(Hub.folder.iterdir())
 
     def _lfs(self, file: Path) -> dict[str, Any]:
-        return {"lfs": {"oid": sha256(file), "size": file.stat().st_size, "pointerSize": 130}} if file.suffix == ".safetensors" else {}
+        return (
+            {"lfs": {"oid": sha256(file), "size": file.stat().st_size, "pointerSize": 130}}
+            if file.suffix == ".safetensors"
+            else {}
+        )
 
 
 @pytest.fixture
@@ -93,9 +103,20 @@ def hub(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def _fetch(hub: str, **environment: str) -> subprocess.CompletedProcess[str]:
     words = ["fetch", "--recipe", "phi-4-mini-reasoning", "--set", "data.source=sample"]
-    inherited = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}  # steps in this process have set it
-    known = {**inherited, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub, "HF_HOME": "hf", "NO_PROXY": "127.0.0.1", **environment}
-    return subprocess.run([sys.executable, "-m", "pipeline", *words], env=known, capture_output=True, text=True, timeout=120)
+    inherited = {
+        key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"
+    }  # steps in this process have set it
+    known = {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "HF_ENDPOINT": hub,
+        "HF_HOME": "hf",
+        "NO_PROXY": "127.0.0.1",
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words], env=known, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_model_is_fetched_at_its_commit_and_every_file_checked(hub: str) -> None:
@@ -106,7 +127,10 @@ def test_a_model_is_fetched_at_its_commit_and_every_file_checked(hub: str) -> No
     assert (target / "model.safetensors").read_bytes() == (Hub.folder / "model.safetensors").read_bytes()
     assert not (target / "modeling_phi3.py").exists()
     assert not list(Path("models").glob(".*"))
-    assert json.loads((target / "pintune.json").read_text())["source"] == "microsoft/Phi-4-mini-reasoning@0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"
+    assert (
+        json.loads((target / "pintune.json").read_text())["source"]
+        == "microsoft/Phi-4-mini-reasoning@0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"
+    )
     asked = len(Hub.asked)
     assert "every file as fetched" in _fetch(hub).stdout
     assert len(Hub.asked) == asked  # what is there is not asked for again
@@ -143,7 +167,9 @@ def test_without_a_network_the_ways_out_are_named(hub: str) -> None:
 # ---- random weights
 
 
-@pytest.mark.parametrize(("source", "parameters"), [("phi-4-mini-reasoning", 3.836e9), ("mistral-7b-instruct", 7.242e9)])
+@pytest.mark.parametrize(
+    ("source", "parameters"), [("phi-4-mini-reasoning", 3.836e9), ("mistral-7b-instruct", 7.242e9)]
+)
 def test_the_shapes_have_the_published_numbers_of_parameters(source: str, parameters: float) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -155,16 +181,22 @@ def test_the_shapes_have_the_published_numbers_of_parameters(source: str, parame
     assert sum(each.numel() for each in model.parameters()) == pytest.approx(parameters, rel=1e-3)
     assert estimate.Shape(config.to_dict()).parameters == sum(each.numel() for each in model.parameters())
     targets = load(source).lora.targets
-    assert set(targets) <= {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    assert set(targets) <= {
+        name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)
+    }
 
 
-def test_a_narrow_one_trains_and_a_wrong_width_is_refused(workplace: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_narrow_one_trains_and_a_wrong_width_is_refused(
+    workplace: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import shutil
 
     from tests.steps import RECIPE
 
     shutil.copytree(tiny_model, f"models/{fetch._TOKENIZER}")
-    (workplace / "tiny.toml").write_text(RECIPE.replace('source = "tiny"', 'source = "mistral-7b-instruct"\nrandom = true\nwidth = 512'))
+    (workplace / "tiny.toml").write_text(
+        RECIPE.replace('source = "tiny"', 'source = "mistral-7b-instruct"\nrandom = true\nwidth = 512')
+    )
     shrunk = {**architectures.ARCHITECTURES["mistral-7b-instruct"], "num_hidden_layers": 2, "vocab_size": 300}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(architectures.ARCHITECTURES, "mistral-7b-instruct", shrunk)
@@ -180,7 +212,12 @@ def test_a_narrow_one_trains_and_a_wrong_width_is_refused(workplace: Path, tiny_
         assert step("fetch") == 0
         assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == first  # the same every time
         config = json.loads((folder / "config.json").read_text())
-        assert (config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"]) == (512, 4, 1, 1792)
+        assert (
+            config["hidden_size"],
+            config["num_attention_heads"],
+            config["num_key_value_heads"],
+            config["intermediate_size"],
+        ) == (512, 4, 1, 1792)
         assert step("fetch", "--set", "model.width=500") == 1
         assert "a multiple of 512" in capsys.readouterr().err
     with pytest.raises(Stop, match=r"model\.random for one of"):

@@ -18,7 +18,9 @@ def _own(kind: str) -> Any:
     from transformers.models.mistral.modeling_mistral import MistralRMSNorm
     from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
-    norm = {"llama": LlamaRMSNorm, "mistral": MistralRMSNorm, "phi3": Phi3RMSNorm, "torch": torch.nn.RMSNorm}[kind](FEATURES, eps=1e-5)
+    norm = {"llama": LlamaRMSNorm, "mistral": MistralRMSNorm, "phi3": Phi3RMSNorm, "torch": torch.nn.RMSNorm}[kind](
+        FEATURES, eps=1e-5
+    )
     with torch.no_grad():
         norm.weight.copy_(torch.randn(FEATURES))
     return norm

@@ -61,8 +61,14 @@ def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, seen: S
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
             if before := seen.table(split, context):
                 found.add((before[1], context.uid))
-            figures[context.uid] = {"".join(cell.split()) for row in context.rows for cell in row if any(char.isdigit() for char in cell)}
+            figures[context.uid] = {
+                "".join(cell.split()) for row in context.rows for cell in row if any(char.isdigit() for char in cell)
+            }
     large = {uid: each for uid, each in figures.items() if len(each) >= overlap.LEAST}
-    alike = {(a, b) for a, b in itertools.combinations(large, 2) if len(large[a] & large[b]) >= overlap.ALIKE * len(large[a] | large[b])}
+    alike = {
+        (a, b)
+        for a, b in itertools.combinations(large, 2)
+        if len(large[a] & large[b]) >= overlap.ALIKE * len(large[a] | large[b])
+    }
     assert found == alike
     assert len(found) == 2

@@ -100,7 +100,9 @@ def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
     model = random_model("phi3, longrope")
     short = [context for context in CONTEXTS if len(context.prefix) < 50]
     seen: list[int] = []
-    model.model.rotary_emb.register_forward_pre_hook(lambda module, given, more: seen.append(int(more["position_ids"].max())), with_kwargs=True)
+    model.model.rotary_emb.register_forward_pre_hook(
+        lambda module, given, more: seen.append(int(more["position_ids"].max())), with_kwargs=True
+    )
     one_row = batches.collate(short, "shared", 1, 1000)
     assert one_row["input_ids"].shape == (1, sum(context.packed_length for context in short))
     assert one_row["input_ids"].shape[1] > 64
@@ -109,15 +111,28 @@ def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
     assert torch.equal(model.model.rotary_emb.inv_freq, model.model.rotary_emb.original_inv_freq)
     assert loss == pytest.approx(float(answer_loss(model, batches.collate(short, "none", 1))[0].detach()), rel=1e-6)
     long = [*short, CONTEXTS[4]]
-    losses = [float(answer_loss(model, batches.collate(long, packing, 1, 1000))[0].detach()) for packing in ("shared", "none")]
+    losses = [
+        float(answer_loss(model, batches.collate(long, packing, 1, 1000))[0].detach()) for packing in ("shared", "none")
+    ]
     assert not torch.equal(model.model.rotary_emb.inv_freq, model.model.rotary_emb.original_inv_freq)
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
-@given(some.lists(some.tuples(some.integers(0, 40), some.lists(some.tuples(some.integers(1, 9), some.integers(1, 5)), min_size=1, max_size=6)),
-                  min_size=1, max_size=12), some.integers(54, 200))  # fmt: skip
-def test_every_question_lies_in_one_row_that_is_not_too_full(shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int) -> None:
+@given(
+    some.lists(
+        some.tuples(
+            some.integers(0, 40),
+            some.lists(some.tuples(some.integers(1, 9), some.integers(1, 5)), min_size=1, max_size=6),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    some.integers(54, 200),
+)
+def test_every_question_lies_in_one_row_that_is_not_too_full(
+    shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int
+) -> None:
     contexts = [random_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
     rows = batches.pack(contexts, row_tokens)
     filled = [sum(each.packed_length for each in row) for row in rows]
@@ -173,7 +188,13 @@ def test_packing_and_accumulation_change_no_step_of_a_run(place: Path) -> None:
         ("shared", 2, 1, 8000),
         ("shared", 2, 1, 2000),
     ):
-        chosen = {"packing": f'"{packing}"', "batch_contexts": batch, "accumulation": accumulation, "row_tokens": row, "learning_rate": 1e-3}
+        chosen = {
+            "packing": f'"{packing}"',
+            "batch_contexts": batch,
+            "accumulation": accumulation,
+            "row_tokens": row,
+            "learning_rate": 1e-3,
+        }
         words = [word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")]
         (place / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
         (place / "runs").rename(place / f"runs-{len(curves)}")

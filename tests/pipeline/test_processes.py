@@ -24,14 +24,27 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     """Five contexts in twos, and one held out: the last step of an epoch, and the measure, leave one process with nothing. Then told to stop, and
     resumed."""
-    words = ("--set", "data.train_contexts=6", "--set", "training.batch_contexts=2", "--set", "training.epochs=3",
-             "--set", "training.heldout_contexts=1", "--set", "training.heldout_steps=4")  # fmt: skip
+    words = (
+        "--set",
+        "data.train_contexts=6",
+        "--set",
+        "training.batch_contexts=2",
+        "--set",
+        "training.epochs=3",
+        "--set",
+        "training.heldout_contexts=1",
+        "--set",
+        "training.heldout_steps=4",
+    )
     assert step("train", *words) == 0
     wanted, alone = _curve(), manifest()["training"]
     os.rename("runs", "runs-whole")
     together = ("--processes", "2")
     process = begin(*words, *together)
-    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3], process)
+    until(
+        lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3],
+        process,
+    )
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
@@ -67,9 +80,20 @@ SPREAD = ("--processes", "2", "--set", "training.fsdp=true")
 def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
     """Rows of 2000 tokens, of which the two processes have unlike numbers, two batches a step, with checkpointing; held-out loss and the best
     adapter; killed, and resumed; told to stop, and resumed."""
-    chosen = {"batch_contexts": 3, "epochs": 6, "row_tokens": 2000, "accumulation": 2, "gradient_checkpointing": "true", "heldout_contexts": 3,
-              "heldout_steps": 2}  # fmt: skip
-    words = ("--set", "data.train_contexts=8", *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")))
+    chosen = {
+        "batch_contexts": 3,
+        "epochs": 6,
+        "row_tokens": 2000,
+        "accumulation": 2,
+        "gradient_checkpointing": "true",
+        "heldout_contexts": 3,
+        "heldout_steps": 2,
+    }
+    words = (
+        "--set",
+        "data.train_contexts=8",
+        *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")),
+    )
     assert step("train", *words) == 0
     wanted, alone = _curve(), manifest()["training"]
     os.rename("runs", "runs-alone")
@@ -104,12 +128,21 @@ def _curve() -> list[dict[str, float]]:
 
 
 def _need_same_curve(wanted: list[dict[str, float]]) -> None:
-    assert [key for line, other in zip(_curve(), wanted, strict=True) for key in line if line[key] != pytest.approx(other[key], rel=1e-4)] == []
+    assert [
+        key
+        for line, other in zip(_curve(), wanted, strict=True)
+        for key in line
+        if line[key] != pytest.approx(other[key], rel=1e-4)
+    ] == []
 
 
 # the files of one of two machines, what is changed in one of them (nothing: it is deleted), and what is said
 OTHERS = [
-    ("models/tiny/config.json", None, ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"]),
+    (
+        "models/tiny/config.json",
+        None,
+        ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"],
+    ),
     (
         "models/tiny/generation_config.json",
         ("{", '{"top_k": 7,'),
@@ -133,7 +166,9 @@ sys.exit(main(["train", "--recipe", "tiny.toml", "--set", "training.batch_contex
 
 
 @pytest.mark.parametrize(("file", "change", "said"), OTHERS)
-def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(place: Path, file: str, change: tuple[str, str] | None, said: list[str]) -> None:
+def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(
+    place: Path, file: str, change: tuple[str, str] | None, said: list[str]
+) -> None:
     """As torchrun on several machines has it, each with a disk of its own."""
     recipe = Path("tiny.toml")
     recipe.write_text(recipe.read_text().replace("[training]", '[training]\nprecision = "auto"'))
@@ -149,7 +184,9 @@ def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(place: Path, 
         assert change[0] in changed.read_text()
         changed.write_text(changed.read_text().replace(*change))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "look.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 1
     assert [done.stderr.count(words) for words in said] == [1] * len(said), done.stderr
     assert not list(Path("runs").glob("*/[0-9]*"))
@@ -174,8 +211,20 @@ def _said(tmp_path: Path, script: str) -> list[str]:
     """What two processes print of a model that is spread over them, one's lines after the other's."""
     path = tmp_path / "look.py"
     path.write_text(SPREAD_MODEL + script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", str(tmp_path), "--redirects", "1",
-               str(path), str(ROOT)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--log-dir",
+        str(tmp_path),
+        "--redirects",
+        "1",
+        str(path),
+        str(ROOT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return [line for file in sorted(tmp_path.rglob("stdout.log")) for line in file.read_text().splitlines()]

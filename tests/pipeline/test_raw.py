@@ -17,18 +17,34 @@ from pipeline.errors import Stop
 from pipeline.tatqa import raw, schema
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(values=st.lists(VALUES, max_size=6), indent=st.sampled_from([None, 0, 3]), ascii_=st.booleans(), mark=st.booleans(), chunk=st.integers(1, 9))
-def test_a_list_comes_out_as_it_is_whatever_the_chunks(values: list[Any], indent: int | None, ascii_: bool, mark: bool, chunk: int) -> None:
+@given(
+    values=st.lists(VALUES, max_size=6),
+    indent=st.sampled_from([None, 0, 3]),
+    ascii_=st.booleans(),
+    mark=st.booleans(),
+    chunk=st.integers(1, 9),
+)
+def test_a_list_comes_out_as_it_is_whatever_the_chunks(
+    values: list[Any], indent: int | None, ascii_: bool, mark: bool, chunk: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         file = Path(folder) / "raw.json"
-        file.write_text(("\ufeff" if mark else "") + json.dumps(values, indent=indent, ensure_ascii=ascii_), encoding="utf-8")
+        file.write_text(
+            ("\ufeff" if mark else "") + json.dumps(values, indent=indent, ensure_ascii=ascii_), encoding="utf-8"
+        )
         patch.setattr(raw, "_CHUNK", chunk)
         assert list(raw.elements(file)) == values
 
@@ -88,12 +104,32 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, raw_context: dict[st
 
 def _anything(draw: random.Random) -> Any:
     return draw.choice(
-        [None, True, 0, -1, 10**400, 1e308, "", "x", "\ud800", "\x00", [], {}, [[]], [None], {"a": {}}, "9" * 10_000, [["a"], ["b", "c"]]]
+        [
+            None,
+            True,
+            0,
+            -1,
+            10**400,
+            1e308,
+            "",
+            "x",
+            "\ud800",
+            "\x00",
+            [],
+            {},
+            [[]],
+            [None],
+            {"a": {}},
+            "9" * 10_000,
+            [["a"], ["b", "c"]],
+        ]
     )
 
 
 def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    children = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    children = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     return [at, *(place for key, child in children for place in _places(child, (*at, key)))] if at or children else [at]
 
 
@@ -115,7 +151,9 @@ def _change(contexts: Any, draw: random.Random) -> None:
         holder[draw.choice(["extra", "answer", "facts", "mappings", "uid"])] = _anything(draw)
 
 
-def test_a_file_changed_anywhere_loads_or_is_refused_with_its_place(tmp_path: Path, raw_context: dict[str, Any]) -> None:
+def test_a_file_changed_anywhere_loads_or_is_refused_with_its_place(
+    tmp_path: Path, raw_context: dict[str, Any]
+) -> None:
     draw = random.Random(4)
     whole = json.dumps([raw_context])
     refused = 0

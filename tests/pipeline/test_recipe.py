@@ -17,8 +17,15 @@ def test_every_shipped_recipe_loads_and_survives_a_manifest(name: str) -> None:
 
 
 def test_override_beats_file_beats_default() -> None:
-    loaded = recipe.load("quickstart", ["lora.r=32", "data.source=tatqa", "lora.targets=['q_proj']", "training.epochs=2"])
-    assert (loaded.lora.r, loaded.data.source, loaded.lora.targets, loaded.training.epochs) == (32, "tatqa", ("q_proj",), 2.0)
+    loaded = recipe.load(
+        "quickstart", ["lora.r=32", "data.source=tatqa", "lora.targets=['q_proj']", "training.epochs=2"]
+    )
+    assert (loaded.lora.r, loaded.data.source, loaded.lora.targets, loaded.training.epochs) == (
+        32,
+        "tatqa",
+        ("q_proj",),
+        2.0,
+    )
     assert loaded.data.language == "en"
     assert loaded.lora.alpha == recipe.Lora().alpha
 
@@ -27,7 +34,12 @@ def test_override_beats_file_beats_default() -> None:
     ("body", "wanted", "found", "todo"),
     [
         ("[lora]\nrank = 8", "a known key", "lora.rank", ""),
-        ("[training]\nlearning_rat = 1e-3", "a known key", "training.learning_rat", "did you mean training.learning_rate?"),
+        (
+            "[training]\nlearning_rat = 1e-3",
+            "a known key",
+            "training.learning_rat",
+            "did you mean training.learning_rate?",
+        ),
         ("[lorra]\nr = 8", "a known section", "[lorra]", "did you mean lora?"),
         ("[lora]\nr = '8'", "lora.r as a whole number", "'8'", ""),
         ("[lora]\nr = true", "lora.r as a whole number", "True", ""),

@@ -43,7 +43,9 @@ def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The report of a run whose tuned model answers five questions of six as the gold does, and whose base model one of six."""
     from pipeline import evaluate
 
-    def answered(recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any) -> dict[str, str]:
+    def answered(
+        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+    ) -> dict[str, str]:
         wrong = "type: arithmetic\nequation: 1 /\nscale: <script>alert(1)</script>"
         return {row["uid"]: row["output"] if (i % 6 != 1) == (name == "tuned") else wrong for i, row in enumerate(rows)}
 
@@ -89,7 +91,15 @@ def test_the_page_holds_all_and_loads_nothing(page: Path) -> None:
     evaluation = json.loads((page.parent / "evaluation.json").read_text())
     for who in ("base", "tuned"):
         assert f"{100 * evaluation[who]['all']['em']:.1f} {who}" in text
-    for heading in ("Scores", "By answer type and source", "Loss", "Data", "From wrong to right: 20", "From right to wrong: 4", "Still wrong: 0"):
+    for heading in (
+        "Scores",
+        "By answer type and source",
+        "Loss",
+        "Data",
+        "From wrong to right: 20",
+        "From right to wrong: 4",
+        "Still wrong: 0",
+    ):
         assert f"<h2>{heading}</h2>" in text
     assert read.tags["svg"] == 4  # scores, loss, lengths of two splits
     assert text.count("<details") == 24
@@ -119,15 +129,31 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
         lacking("Chromium (Debian: apt-get install chromium)")
     shots = ROOT / ".pintune" / "test-artefacts"
     shots.mkdir(parents=True, exist_ok=True)
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--disable-quic", "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    quiet = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     for name, size in (("report.png", "1100,3000"), ("report-narrow.png", "420,3000")):
         shot = shots / name
         shot.unlink(missing_ok=True)
         subprocess.run(
-            [str(browser), *quiet, f"--screenshot={shot}", f"--window-size={size}", page.as_uri()], check=True, capture_output=True, timeout=120
+            [str(browser), *quiet, f"--screenshot={shot}", f"--window-size={size}", page.as_uri()],
+            check=True,
+            capture_output=True,
+            timeout=120,
         )
         drawn = [row for row in _rows(shot) if len(set(row[1:])) > 4]
         assert len(drawn) > 1000  # text, bars and lines, most of the way down
-    shown = subprocess.run([str(browser), *quiet, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=120).stdout
+    shown = subprocess.run(
+        [str(browser), *quiet, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=120
+    ).stdout
     assert len(re.findall("<details", shown)) == 24

@@ -16,7 +16,12 @@ SMALL = ("--set", "data.train_contexts=2", "--set", "data.evaluation_contexts=1"
 
 
 def _run() -> Path:
-    assert step("train", *SMALL) == step("evaluate", "--set", "evaluation.max_new_tokens=3") == step("export", "--set", "export.dtype=float32") == 0
+    assert (
+        step("train", *SMALL)
+        == step("evaluate", "--set", "evaluation.max_new_tokens=3")
+        == step("export", "--set", "export.dtype=float32")
+        == 0
+    )
     return latest()
 
 
@@ -32,7 +37,13 @@ def test_a_run_is_made_again_to_the_last_hash(place: Path, capsys: pytest.Captur
     (place / "tiny.toml").write_text("[model]\nsource = 'other'\n")  # the recipe is the manifest's
     assert _again(run) == 0
     out = capsys.readouterr().out
-    for name in ("adapter/adapter_model.safetensors", "merged/model.safetensors", "predictions.json", "metrics.jsonl", "evaluation.json"):
+    for name in (
+        "adapter/adapter_model.safetensors",
+        "merged/model.safetensors",
+        "predictions.json",
+        "metrics.jsonl",
+        "evaluation.json",
+    ):
         assert f"{name} " in out
     assert "DIFFERS" not in out
     assert "environment: the same" in out

@@ -53,9 +53,14 @@ def test_killed_again_and_again_it_ends_with_the_same_adapter(place: Path, whole
     assert not list(latest().rglob(".*"))
 
 
-def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(
+    place: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     process = begin("--set", "training.checkpoint_steps=1000")  # what is saved is saved for the signal
-    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2], process)
+    until(
+        lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 2],
+        process,
+    )
     assert step("train", "--resume") == 1
     assert "one that another process is training" in capsys.readouterr().err
     process.send_signal(signal.SIGTERM)
@@ -70,7 +75,9 @@ def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(place: Path, wh
     assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
 
 
-def test_killed_between_manifest_and_mark_the_run_counts_as_finished(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_between_manifest_and_mark_the_run_counts_as_finished(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train", "--set", "data.train_contexts=1") == 0
     run = latest()
     (run / "unfinished.json").write_text(json.dumps({"recipe": manifest(run)["recipe"], "inputs": {}}))
@@ -103,7 +110,9 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
         made = resume.aside(checkpoints) / f"checkpoint-{number}"
         made.mkdir(parents=True)
         (made / "adapter_model.safetensors").write_bytes(b"weights" * number)
-        assert resume.newest_checkpoint(tmp_path)[0] == (checkpoints / f"checkpoint-{number - 1}" if number > 8 else None)
+        assert resume.newest_checkpoint(tmp_path)[0] == (
+            checkpoints / f"checkpoint-{number - 1}" if number > 8 else None
+        )
         resume.place(checkpoints, number, 3)
     assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-9"]
     (checkpoints / "checkpoint-11" / "adapter_model.safetensors").write_bytes(b"other")
@@ -123,7 +132,14 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
     """With epochs in halves an epoch is left, and with a learning rate that stays another step would show."""
     from pipeline.training import sharding
 
-    words = ("--set", "training.epochs=1.5", "--set", 'training.scheduler="constant_with_warmup"', "--set", "data.train_contexts=4")
+    words = (
+        "--set",
+        "training.epochs=1.5",
+        "--set",
+        'training.scheduler="constant_with_warmup"',
+        "--set",
+        "data.train_contexts=4",
+    )
     assert step("train", *words) == 0
     wanted, curve = manifest()["training"], losses()
     assert wanted["steps"] == len(curve) == 6
@@ -138,7 +154,9 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
     assert step("train", "--resume", *words) == 0
     made = manifest()["training"]
     assert (made["steps"], made["tokens"]) == (6, wanted["tokens"])
-    assert made["seconds"] >= json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]  # of all starts
+    assert (
+        made["seconds"] >= json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    )  # of all starts
     assert losses() == curve
     assert manifest()["training"]["adapter_sha256"] == wanted["adapter_sha256"]
 
@@ -163,7 +181,9 @@ def _killed_at(step_: int, monkeypatch: pytest.MonkeyPatch, *words: str) -> None
         step("train", *words)
 
 
-def test_a_resume_in_another_environment_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_in_another_environment_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--set", "data.train_contexts=3")
     for name, value in (("LOCK", "aaaa"), ("REVISION", "first")):
         monkeypatch.setenv(f"PINTUNE_{name}", value)
@@ -178,7 +198,9 @@ def test_a_resume_in_another_environment_is_refused(place: Path, monkeypatch: py
     assert "precision: fp32 on cpu then, bf16 on cpu now" in capsys.readouterr().err
 
 
-def test_other_code_goes_on_and_says_so(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_code_goes_on_and_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PINTUNE_REVISION", "first")
     _killed_at(6, monkeypatch)
     (run,) = Path("runs/tiny").glob("[0-9]*")
@@ -223,7 +245,10 @@ def test_scaled_losses_resume_with_their_scale(place: Path, monkeypatch: pytest.
 
     def scaled(accelerator: Any, *given: Any, **more: Any) -> None:
         begun(accelerator, *given, **more)
-        accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=3)
+        accelerator.native_amp, accelerator.scaler = (
+            True,
+            torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=3),
+        )
 
     monkeypatch.setattr(accelerate.Accelerator, "__init__", scaled)
     monkeypatch.setattr(model, "precision", lambda recipe: ("fp16", "as if a GPU were there"))

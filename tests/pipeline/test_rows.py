@@ -41,7 +41,11 @@ def test_formatting_follows_raw_files_tokenizer_and_settings(workplace: Path) ->
         other = load("quickstart", ["model.source=tiny", "training.max_length=2048", setting])
         assert folders.formatted(other) != folders.formatted(recipe)
         assert rows.unformatted(other) == ["train", "heldout"]
-    for file in (folders.raw_split(recipe, "train"), Path("models/tiny/tokenizer.json"), folders.formatted_split(recipe, "heldout")):
+    for file in (
+        folders.raw_split(recipe, "train"),
+        Path("models/tiny/tokenizer.json"),
+        folders.formatted_split(recipe, "heldout"),
+    ):
         before = file.read_bytes()
         file.write_bytes(before + b"\n")
         assert rows.unformatted(recipe)
@@ -55,7 +59,12 @@ def test_the_report_counts_what_is_there(workplace: Path) -> None:
     written = [json.loads(line) for line in folders.formatted_split(recipe, "train").read_text().splitlines()]
     train = splits["train"]
     assert (train["contexts"], train["questions"]) == (64, 384) == (64, len(written))
-    assert sum(train["answer_types"].values()) == sum(train["scales"].values()) == sum(train["answer_sources"].values()) == 384
+    assert (
+        sum(train["answer_types"].values())
+        == sum(train["scales"].values())
+        == sum(train["answer_sources"].values())
+        == 384
+    )
     lengths = sorted(length for length, count in train["prompt_tokens_histogram"].items() for _ in range(count))
     assert len(lengths) == 384
     assert train["plain_answers"]["count"] == 0
@@ -80,7 +89,9 @@ def test_a_context_that_does_not_fit_is_cut_and_counted(workplace: Path) -> None
     cut = splits["train"]["cut"]
     assert cut["contexts"] and cut["notes"] + cut["rows"] >= cut["contexts"]
     assert f"{cut['contexts']} ({cut['notes']} notes, {cut['rows']} rows)" in said
-    over = sum(count for length, count in splits["train"]["prompt_tokens_histogram"].items() if int(length) > longest - 60)
+    over = sum(
+        count for length, count in splits["train"]["prompt_tokens_histogram"].items() if int(length) > longest - 60
+    )
     assert over <= splits["train"]["too_long"]["count"] < 100  # where most notes and rows are needed
     written = [json.loads(line) for line in folders.formatted_split(recipe, "train").read_text().splitlines()]
     for row in written:
@@ -105,7 +116,9 @@ def test_twice_is_found_within_and_between_splits(workplace: Path) -> None:
     splits, said = _formatted(recipe)
     assert splits["train"]["same_questions"]["count"] == 1
     assert splits["train"]["same_questions"]["listed"][0]["question"] == train[1]["questions"][1]["uid"]
-    assert splits["heldout"]["leaks"]["listed"] == [{"context": heldout[0]["table"]["uid"], "also_in": f"train {train[0]['table']['uid']}"}]
+    assert splits["heldout"]["leaks"]["listed"] == [
+        {"context": heldout[0]["table"]["uid"], "also_in": f"train {train[0]['table']['uid']}"}
+    ]
     assert "also in the other split" in said
 
 
@@ -162,7 +175,9 @@ def test_rows_of_a_callers_own(workplace: Path) -> None:
     ],
     ids=lambda value: repr(value)[:36],
 )
-def test_a_file_that_is_no_data_is_refused_and_what_was_there_stays(workplace: Path, name: str, body: bytes, said: str) -> None:
+def test_a_file_that_is_no_data_is_refused_and_what_was_there_stays(
+    workplace: Path, name: str, body: bytes, said: str
+) -> None:
     good = [{"instruction": "a", "input": str(i), "output": "b"} for i in range(3)]
     (workplace / "mine.jsonl").write_text("\n".join(map(json.dumps, good)))
     _ready("data.source=mine.jsonl")
@@ -208,10 +223,14 @@ def _folder(workplace: Path) -> str:
     return "folder.json"
 
 
-def test_another_file_of_the_same_name_takes_the_place_of_the_first_and_only_a_known_one_may_be_gone(workplace: Path) -> None:
+def test_another_file_of_the_same_name_takes_the_place_of_the_first_and_only_a_known_one_may_be_gone(
+    workplace: Path,
+) -> None:
     for folder in ("a", "b"):
         (workplace / folder).mkdir()
-        (workplace / folder / "mine.jsonl").write_text("\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3)))
+        (workplace / folder / "mine.jsonl").write_text(
+            "\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3))
+        )
     first = _ready("data.source=a/mine.jsonl")
     second = load("quickstart", ["model.source=tiny", "data.source=b/mine.jsonl"])
     assert fetch.missing(second) == ["b/mine.jsonl as it is now"]
@@ -257,7 +276,9 @@ def test_targets_that_are_not_read_as_gold_are_listed(workplace: Path) -> None:
 
 
 def test_no_questions_in_a_split_is_said(workplace: Path) -> None:
-    (workplace / "mine.json").write_text(json.dumps([{**each, "questions": []} for each in sample.contexts("heldout")[:2]]))
+    (workplace / "mine.json").write_text(
+        json.dumps([{**each, "questions": []} for each in sample.contexts("heldout")[:2]])
+    )
     recipe = _ready("data.source=mine.json")
     _formatted(recipe)
     with pytest.raises(Stop, match="none in this split"):
@@ -273,7 +294,9 @@ def test_llama_factory_is_told_of_every_file(workplace: Path) -> None:
     for entry in info.values():
         lines = [json.loads(line) for line in (folder / entry["file_name"]).read_text().splitlines()]
         assert all(column in lines[0] for column in entry["columns"].values())
-    alpaca, chat = (json.loads((folder / name).read_text().splitlines()[0]) for name in ("train.jsonl", "train-sharegpt.jsonl"))
+    alpaca, chat = (
+        json.loads((folder / name).read_text().splitlines()[0]) for name in ("train.jsonl", "train-sharegpt.jsonl")
+    )
     assert chat["conversations"] == [
         {"from": "human", "value": f"{alpaca['instruction']}\n{alpaca['input']}"},
         {"from": "gpt", "value": alpaca["output"]},
@@ -282,7 +305,9 @@ def test_llama_factory_is_told_of_every_file(workplace: Path) -> None:
 
 def test_the_real_files_are_formatted_whole(workplace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PINTUNE_MIRROR", str(mirror))
-    splits, said = _formatted(_ready("data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=16384"))
+    splits, said = _formatted(
+        _ready("data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=16384")
+    )
     assert [(each["contexts"], each["questions"]) for each in splits.values()] == [(278, 1668), (277, 1663)]
     assert splits["dev"]["scales"] == {"none": 794, "thousand": 345, "million": 254, "percent": 268, "billion": 7}
     assert splits["test_gold"]["answer_types"] == {"arithmetic": 699, "span": 714, "multi-span": 210, "count": 40}

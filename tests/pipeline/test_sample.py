@@ -15,7 +15,9 @@ ALL = [*TRAIN, *HELDOUT]
 
 def test_the_same_bytes_on_every_machine() -> None:
     text = json.dumps([sample.contexts(split) for split in ("train", "heldout")])
-    assert hashlib.sha256(text.encode()).hexdigest() == "9194247ab5e080cc63a2f7dbccf583550b73e543b91c79544b71ec36f819bf84"
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "9194247ab5e080cc63a2f7dbccf583550b73e543b91c79544b71ec36f819bf84"
+    )
 
 
 def test_it_has_sixty_contexts_of_six_questions_and_more_held_out() -> None:

@@ -53,7 +53,9 @@ def _broken(raw: Raw, path: str, value: object) -> Raw:
         ("questions", {}, "questions", "a list of questions"),
     ],
 )
-def test_a_broken_context_is_refused_where_it_is_broken(raw_context: Raw, path: str, value: object, field: str, wanted: str) -> None:
+def test_a_broken_context_is_refused_where_it_is_broken(
+    raw_context: Raw, path: str, value: object, field: str, wanted: str
+) -> None:
     with pytest.raises(Stop) as stopped:
         schema.parse([_broken(raw_context, path, value)], "mine.json")
     assert f"field '{field}'" in stopped.value.where

@@ -28,7 +28,11 @@ def test_the_gold_answer_scores_full_marks(value: float, scale: str) -> None:
     assert score(value, "arithmetic", scale, value, scale) == Score(1.0, 1.0, 1.0)
 
 
-@given(items=st.lists(st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=8), min_size=1, max_size=5))
+@given(
+    items=st.lists(
+        st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=8), min_size=1, max_size=5
+    )
+)
 def test_spans_in_any_order_score_alike(items: list[str]) -> None:
     assert score(items, "multi-span", "", items[::-1], "") == Score(1.0, 1.0, 1.0)
 
@@ -39,7 +43,9 @@ def test_no_prediction_ends_in_a_traceback(prediction: object, scale: str) -> No
     assert all(0 <= part <= 1 for part in (found.em, found.f1, found.scale))
 
 
-@pytest.mark.parametrize(("prediction", "scale"), [("1", None), (["1", 2], ""), ([None], ""), ({"a": 1}, ""), (True, "")])
+@pytest.mark.parametrize(
+    ("prediction", "scale"), [("1", None), (["1", 2], ""), ([None], ""), ({"a": 1}, ""), (True, "")]
+)
 def test_where_the_authors_code_would_crash_the_question_is_named(prediction: object, scale: object) -> None:
     question = Question("the-uid", "?", 1, "arithmetic", "table", "", "", ())
     with pytest.raises(Stop, match="the-uid"):

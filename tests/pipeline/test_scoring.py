@@ -33,7 +33,13 @@ def test_the_authors_sample_to_ten_digits(mirror: Path, capsys: pytest.CaptureFi
     assert main(["score", "--predictions", str(SAMPLE), "--gold", str(gold)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["all", "1668", "45.92", "58.88", "90.95"]
-    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == ["all", "span", "multi-span", "arithmetic", "count"]
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == [
+        "all",
+        "span",
+        "multi-span",
+        "arithmetic",
+        "count",
+    ]
     by_source: dict[str, int] = {}
     for line in lines[1:]:
         if line.startswith("  "):
@@ -76,7 +82,9 @@ def _uid(gold: Path, number: int = 0) -> str:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_prediction_file_that_is_none_is_refused(tmp_path: Path, gold: Path, body: bytes, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prediction_file_that_is_none_is_refused(
+    tmp_path: Path, gold: Path, body: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "predictions.json"
     file.write_bytes(body.replace(b"UID", _uid(gold).encode()))
     assert main(["score", "--predictions", str(file), "--gold", str(gold), "--json"]) == 1
@@ -98,9 +106,14 @@ def test_a_reader_that_has_read_enough_is_no_error(mirror: Path) -> None:
         assert (scoring_.stderr.read(), scoring_.wait()) == (b"", 141)
 
 
-def test_what_only_one_of_the_two_has_is_said_beside_the_scores(tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_only_one_of_the_two_has_is_said_beside_the_scores(
+    tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "predictions.json"
-    file.write_text("\ufeff" + json.dumps({_uid(gold): ["1", ""], "strange": ["1", ""], _uid(gold, 1): [], _uid(gold, 2): [[], None]}))
+    file.write_text(
+        "\ufeff"
+        + json.dumps({_uid(gold): ["1", ""], "strange": ["1", ""], _uid(gold, 1): [], _uid(gold, 2): [[], None]})
+    )
     with pytest.raises(Stop, match=_uid(gold, 1)):
         scoring.score_file(file, gold)
     file.write_text(json.dumps({_uid(gold): ["1", ""], "strange": ["1", ""], _uid(gold, 2): [[], None]}))
@@ -112,7 +125,9 @@ def test_what_only_one_of_the_two_has_is_said_beside_the_scores(tmp_path: Path, 
 
 
 ANSWERS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3), max_leaves=6
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=6,
 )
 
 

@@ -22,8 +22,17 @@ def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[st
     assert made["training"]["steps"] == 12
     assert made["environment"]["flavor"] == "cpu"
     assert made["environment"]["packages"]["torch"]
-    assert {"adapter/adapter_model.safetensors", "merged/model.safetensors", "merged/chat_template.jinja", "merged/generation_config.json",
-            "predictions.json", "predictions-base.json", "answers.jsonl", "evaluation.json", "metrics.jsonl"} <= made["outputs"].keys()  # fmt: skip
+    assert {
+        "adapter/adapter_model.safetensors",
+        "merged/model.safetensors",
+        "merged/chat_template.jinja",
+        "merged/generation_config.json",
+        "predictions.json",
+        "predictions-base.json",
+        "answers.jsonl",
+        "evaluation.json",
+        "metrics.jsonl",
+    } <= made["outputs"].keys()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 12
     predictions = json.loads((run / "predictions.json").read_text())
     assert len(predictions) == 12
@@ -75,7 +84,9 @@ def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
     return run
 
 
-def test_a_killed_run_resumes_to_the_same_adapter(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_run_resumes_to_the_same_adapter(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train") == 0
     whole, tokens = manifest()["training"]["adapter_sha256"], manifest()["training"]["tokens"]
     losses = [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
@@ -98,7 +109,9 @@ def test_a_killed_run_resumes_to_the_same_adapter(place: Path, monkeypatch: pyte
     assert manifest()["training"]["tokens"] == tokens
 
 
-def test_a_resume_with_another_recipe_lists_what_differs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_with_another_recipe_lists_what_differs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _killed(monkeypatch, at=5)
     assert step("train", "--resume", "--set", "lora.r=8") == 1
     assert "lora.r: 4 then, 8 now" in capsys.readouterr().err
@@ -128,7 +141,9 @@ def test_a_manifest_cut_off_is_refused(place: Path, capsys: pytest.CaptureFixtur
     assert "a manifest with recipe, inputs and outputs" in capsys.readouterr().err
 
 
-def test_a_failed_merge_leaves_the_merged_model_of_before(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_merge_leaves_the_merged_model_of_before(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pipeline import export
 
     assert step("train") == step("export") == 0
@@ -154,12 +169,16 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(place: Path, monkeypat
         (("fetch", "--set", "model.source=../x"), "the name of a folder under models/"),
     ],
 )
-def test_what_cannot_be_ends_in_one_message(place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_ends_in_one_message(
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
     if words[0] == "ask":
         assert step("train") == step("export") == 0
     before = sorted(Path("runs").rglob("*"))
     assert step(*words) == 1
-    assert [path for path in sorted(Path("runs").rglob("*")) if path.name != "tiny"] == [path for path in before if path.name != "tiny"]
+    assert [path for path in sorted(Path("runs").rglob("*")) if path.name != "tiny"] == [
+        path for path in before if path.name != "tiny"
+    ]
     printed = capsys.readouterr().err
     assert said in printed
     assert "Traceback" not in printed
@@ -183,7 +202,9 @@ def _spoil(pattern: str) -> None:
         ("runs/tiny/latest/merged/model.safetensors", "ask", "then invoke export"),
     ],
 )
-def test_a_file_cut_off_is_said_and_nothing_else_changes(place: Path, capsys: pytest.CaptureFixture[str], broken: str, name: str, said: str) -> None:
+def test_a_file_cut_off_is_said_and_nothing_else_changes(
+    place: Path, capsys: pytest.CaptureFixture[str], broken: str, name: str, said: str
+) -> None:
     assert step("train") == step("export") == 0
     _spoil(broken)
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
@@ -195,7 +216,9 @@ def test_a_file_cut_off_is_said_and_nothing_else_changes(place: Path, capsys: py
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
-def test_a_resume_on_other_data_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_on_other_data_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = _killed(monkeypatch, at=6)
     raw = Path("data/sample/raw/train.json")
     raw.write_text(raw.read_text().replace("2019", "2018"))

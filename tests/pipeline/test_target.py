@@ -22,12 +22,16 @@ FIGURES: dict[Decimal, str] = {}
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("split", ["dev", "test_gold"])
-def test_sums_come_back_from_their_equations(mirror: Path, split: str, language: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sums_come_back_from_their_equations(
+    mirror: Path, split: str, language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The round trip of every arithmetic question: derivation -> equation -> text -> answer -> the authors' score."""
     sums, plain = 0, []
     for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
         context = format.in_plain_characters(context, Counter())
-        for question, row in zip(context.questions, format.rows(context, Style(language, "pipe", "equation")), strict=True):
+        for question, row in zip(
+            context.questions, format.rows(context, Style(language, "pipe", "equation")), strict=True
+        ):
             if question.answer_type != "arithmetic":
                 continue
             sums += 1
@@ -38,7 +42,9 @@ def test_sums_come_back_from_their_equations(mirror: Path, split: str, language:
             found = score(question.answer, "arithmetic", question.scale, said.answer, said.scale)
             assert (found.em, found.scale) == (1, 1), question
     with capsys.disabled():
-        print(f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({100 * (1 - len(plain) / sums):.2f} %) come back from their equations")
+        print(
+            f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({100 * (1 - len(plain) / sums):.2f} %) come back from their equations"
+        )
         for uid, because in plain:
             print(f"  as a plain answer: {uid}: {because}")
     assert sums == {"dev": 718, "test_gold": 699}[split]
@@ -53,7 +59,9 @@ def test_every_real_target_scores_full_marks(mirror: Path, language: str, style:
     for split in ("dev", "test_gold"):
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
             context = format.in_plain_characters(context, Counter())
-            for question, row in zip(context.questions, format.rows(context, Style(language, "pipe", style)), strict=True):
+            for question, row in zip(
+                context.questions, format.rows(context, Style(language, "pipe", style)), strict=True
+            ):
                 said = target.read(row.fields["output"], language, row.fields["input"])
                 found = score(question.answer, question.answer_type, question.scale, said.answer, said.scale)
                 if (found.em, found.scale) != (1, 1) and question.answer != [""]:
@@ -66,7 +74,9 @@ def test_evidence_of_sums_stands_in_the_context_word_for_word(mirror: Path) -> N
         context = format.in_plain_characters(context, Counter())
         for question, row in zip(context.questions, format.rows(context, Style("en", "pipe", "equation")), strict=True):
             line = next((line for line in row.fields["output"].splitlines() if line.startswith("evidence: ")), "")
-            for item in line.removeprefix("evidence: ").split(" ; ") if line and question.answer_type == "arithmetic" else ():
+            for item in (
+                line.removeprefix("evidence: ").split(" ; ") if line and question.answer_type == "arithmetic" else ()
+            ):
                 assert " ".join(item.split()) in " ".join(row.fields["input"].split()), (question.uid, item)
 
 
@@ -82,7 +92,9 @@ def test_evidence_of_sums_stands_in_the_context_word_for_word(mirror: Path) -> N
         (150, "", "(100+200)/2", "(100 + 200) / 2"),
     ],
 )
-def test_a_derivation_becomes_an_equation_that_evaluates_straight_to_the_answer(answer: Answer, scale: str, derivation: str, wanted: str) -> None:
+def test_a_derivation_becomes_an_equation_that_evaluates_straight_to_the_answer(
+    answer: Answer, scale: str, derivation: str, wanted: str
+) -> None:
     assert target.gold_equation(answer, scale, derivation) == wanted
 
 
@@ -94,7 +106,10 @@ def test_a_derivation_that_does_not_give_the_answer_is_trained_on_as_a_plain_ans
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
-@given(number=st.one_of(st.integers(-(10**15), 10**15), st.floats(allow_nan=False, allow_infinity=False, width=32)), scale=st.sampled_from(SCALES))
+@given(
+    number=st.one_of(st.integers(-(10**15), 10**15), st.floats(allow_nan=False, allow_infinity=False, width=32)),
+    scale=st.sampled_from(SCALES),
+)
 def test_a_number_with_its_scale_comes_back(language: str, number: float, scale: str) -> None:
     text = target.write_answer(number, scale, language)
     said = target.read(text, language, "")
@@ -111,7 +126,10 @@ def test_a_number_with_its_scale_comes_back(language: str, number: float, scale:
         ("type: count\nevidence: a ; b ; c\nscale: none", Said("3", "")),
         ("type: arithmetic\nevidence: 4 ; 2\nequation: (4 - 2) / 2 * 100\nscale: percent", Said("100", "percent")),
         ("evidence: 4\nequation: 4 - 2\nscale: million", Said("2", "million")),
-        ("type: arithmetic\nequation: 4 -\nscale: million", Said("", "million", "the equation: a number was expected, found 'the end'")),
+        (
+            "type: arithmetic\nequation: 4 -\nscale: million",
+            Said("", "million", "the equation: a number was expected, found 'the end'"),
+        ),
         ("type: arithmetic\nequation: 4 / 0\nscale: million", Said("", "million", "the equation: a division by zero")),
         ("type: arithmetic\nevidence: 4\nscale: million", Said("", "million", "no equation")),
         ("type: span\nscale: none", Said("", "", "no evidence")),

@@ -45,15 +45,29 @@ def test_a_model_that_does_not_see_a_whole_question_is_refused(place: Path, caps
     """Our masks know no sliding window: training would quietly see more than the model does later."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    for name, said in (("sliding_window", "sliding window of 300 tokens"), ("max_position_embeddings", "positions of 300 tokens")):
-        config = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4,
-                  "num_key_value_heads": 2, "pad_token_id": 1, "sliding_window": None, name: 300}  # fmt: skip
+    for name, said in (
+        ("sliding_window", "sliding window of 300 tokens"),
+        ("max_position_embeddings", "positions of 300 tokens"),
+    ):
+        config = {
+            "vocab_size": 300,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "pad_token_id": 1,
+            "sliding_window": None,
+            name: 300,
+        }
         MistralForCausalLM(MistralConfig(**config)).save_pretrained("models/tiny")
         assert step("train") == 1
         assert said in capsys.readouterr().err
 
 
-def test_a_linear_layer_that_is_not_there_is_answered_with_those_that_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_linear_layer_that_is_not_there_is_answered_with_those_that_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train", "--set", "lora.targets=['qkv_proj']") == 1
     assert "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj" in capsys.readouterr().err
     assert step("train", "--set", "lora.r=0") == 1
@@ -64,7 +78,9 @@ def test_a_linear_layer_that_is_not_there_is_answered_with_those_that_are(place:
     assert "among down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in capsys.readouterr().err
 
 
-def test_an_adapter_that_would_not_fit_is_refused_before_the_first_step(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_adapter_that_would_not_fit_is_refused_before_the_first_step(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train", "--set", "lora.r=100000000") == 1
     said = capsys.readouterr().err
     assert "GiB of memory before the first step (weights 0.0, adapter " in said
@@ -72,7 +88,9 @@ def test_an_adapter_that_would_not_fit_is_refused_before_the_first_step(place: P
     assert not list(Path("runs/tiny").glob("[0-9]*"))
 
 
-def test_memory_that_runs_out_is_said(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     from pipeline.training import trainer
@@ -94,7 +112,9 @@ def test_a_nan_in_the_data_is_refused_where_it_stands(place: Path, capsys: pytes
     assert "NaN" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_leaves_its_lines(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_its_lines(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train", "--set", "training.learning_rate=1e30") == 1
     said = capsys.readouterr().err
     assert "next: lower training.learning_rate\n" in said
@@ -106,8 +126,20 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_its_lines(place: Path,
 # ---- contexts held out
 
 
-HELD_OUT = ("--set", "training.heldout_contexts=2", "--set", "training.heldout_steps=2", "--set", "training.early_stopping=2",
-            "--set", "training.learning_rate=0.1", "--set", "training.epochs=8", "--set", "training.checkpoint_steps=3")  # fmt: skip
+HELD_OUT = (
+    "--set",
+    "training.heldout_contexts=2",
+    "--set",
+    "training.heldout_steps=2",
+    "--set",
+    "training.early_stopping=2",
+    "--set",
+    "training.learning_rate=0.1",
+    "--set",
+    "training.epochs=8",
+    "--set",
+    "training.checkpoint_steps=3",
+)
 
 
 def _held_out(run: Path) -> list[tuple[int, float]]:
@@ -132,7 +164,14 @@ def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept
     whole = made["adapter_sha256"]
     os.rename("runs", "runs-whole")
     process = begin(*HELD_OUT)
-    until(lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("heldout") >= len(measured) - 1], process)
+    until(
+        lambda: [
+            path
+            for path in Path("runs/tiny").glob("*/metrics.jsonl")
+            if path.read_text().count("heldout") >= len(measured) - 1
+        ],
+        process,
+    )
     process.send_signal(signal.SIGKILL)
     process.communicate()
     [metrics] = Path("runs/tiny").glob("*/metrics.jsonl")
@@ -156,7 +195,9 @@ def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept
         (("training.early_stopping=2",), "training.heldout_contexts, on whose loss early stopping looks"),
     ],
 )
-def test_what_cannot_be_held_out_is_refused(place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_held_out_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
     assert step("train", *(word for each in words for word in ("--set", each))) == 1
     assert said in capsys.readouterr().err
 

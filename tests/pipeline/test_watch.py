@@ -59,7 +59,9 @@ def test_a_run_that_learns_nothing_is_stopped_with_advice(
     with pytest.raises(Stop, match=said):
         _go(watch, losses, norm)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(losses)
-    json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail)  # no NaN in it, which JSON has not
+    json.loads(
+        (tmp_path / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail
+    )  # no NaN in it, which JSON has not
 
 
 def test_what_passes_is_no_reason_to_stop(tmp_path: Path, begin: Callable[[bool], Watch]) -> None:
