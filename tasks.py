@@ -9,19 +9,21 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from images import call, checks, given, gpu, matrix
-from images import doctor as doctors
-from images import lock as locks
-from images import offline as offline_builds
-from images import registry as registries
-from images import release as releases
-from images import reproduce as reproductions
-from images import runner as runners
-from images import runs as all_runs
-from images import sweep as sweeps
-from images.call import FLAVOR, RUNNER, SHARED, TOGETHER
+from images import matrix
+from images.building import lock as locks
+from images.building import offline as offline_builds
+from images.building import registry as registries
+from images.building import release as releases
 from images.errors import Stop, plainly
-from images.runner import Choices
+from images.running import gpu, user_files
+from images.running import runner as runners
+from images.running.runner import Choices
+from images.verbs import checks, cli
+from images.verbs import doctor as doctors
+from images.verbs import reproduce as reproductions
+from images.verbs import runs as all_runs
+from images.verbs import sweep as sweeps
+from images.verbs.cli import FLAVOR, RUNNER, SHARED, TOGETHER
 
 IMAGE = "which image: train, dev, webui or serve (default: train)"
 REGISTRY = "registry and path, such as ghcr.io/OWNER/pintune (default: PINTUNE_REGISTRY"
@@ -50,11 +52,11 @@ def build(
 ) -> None:
     """Build what steps run in: the image, or without an engine the virtual environment."""
     with plainly():
-        choices = call.choices(c, flavor=flavor, runner=runner)
+        choices = cli.choices(c, flavor=flavor, runner=runner)
         carried = offline_builds.carried(offline, wheelhouse)
         if release or verify or offline:
             choices = runners.with_engine(choices)
-        chosen = call.runner(choices)
+        chosen = cli.runner(choices)
         released = (
             releases.build_release(image, choices.flavor, choices.dry, carried, verify) if release or verify else None
         )
@@ -66,7 +68,7 @@ def build(
 def wheelhouse(c: Context, image: str = "train", flavor: str = "", to: str = "wheelhouse") -> None:
     """Gather what a build without network needs into one folder (uses the network)."""
     with plainly():
-        choices = call.choices(c, flavor=flavor)
+        choices = cli.choices(c, flavor=flavor)
         print(offline_builds.gather(image, choices.flavor, Path(to).resolve(), choices.dry), flush=True)
 
 
@@ -74,7 +76,7 @@ def wheelhouse(c: Context, image: str = "train", flavor: str = "", to: str = "wh
 def push(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
     """Push the newest release build and record its digest."""
     with plainly():
-        choices = call.choices(c, flavor=flavor)
+        choices = cli.choices(c, flavor=flavor)
         print(registries.push(image, choices.flavor, registry, choices.dry), flush=True)
 
 
@@ -82,7 +84,7 @@ def push(c: Context, image: str = "train", flavor: str = "", registry: str = "")
 def pull(c: Context, image: str = "train", flavor: str = "", registry: str = "") -> None:
     """Pull the image that was released as this version, by digest."""
     with plainly():
-        choices = call.choices(c, flavor=flavor)
+        choices = cli.choices(c, flavor=flavor)
         print(registries.pull(image, choices.flavor, registry, choices.dry), flush=True)
 
 
@@ -94,61 +96,61 @@ def lock(c: Context, upgrade: bool = False) -> None:
             print(f"lock   {path.relative_to(matrix.ROOT)}", flush=True)
 
 
-@call.verb()
+@cli.verb()
 def fetch(choices: Choices) -> None:
     """Fetch the recipe's data and model, by hash (uses the network)."""
-    call.step(choices, "fetch")
+    cli.step(choices, "fetch")
 
 
-@call.verb()
+@cli.verb()
 def data(choices: Choices) -> None:
     """Format the raw data into instruction, input and output (fetches first what is missing)."""
-    call.step(choices, *dict.fromkeys((*runners.missing(choices, call.runner(choices)), "format")))
+    cli.step(choices, *dict.fromkeys((*runners.missing(choices, cli.runner(choices)), "format")))
 
 
-@call.verb(resume="go on with the newest unfinished run", **TOGETHER)
+@cli.verb(resume="go on with the newest unfinished run", **TOGETHER)
 def train(choices: Choices, resume: bool = False, nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train a LoRA adapter (fetches and formats first what is missing)."""
-    processes = call.processes(choices, nodes, gpus_per_node)
-    call.step(choices, *runners.missing(choices, call.runner(choices), computes=True))
-    call.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *processes), nodes=nodes)
+    processes = cli.processes(choices, nodes, gpus_per_node)
+    cli.step(choices, *runners.missing(choices, cli.runner(choices), computes=True))
+    cli.step(choices, "train", arguments=(*(("--resume",) if resume else ()), *processes), nodes=nodes)
 
 
-@call.verb()
+@cli.verb()
 def evaluate(choices: Choices) -> None:
     """Score base and tuned model on the held-out split."""
-    call.step(choices, "evaluate")
+    cli.step(choices, "evaluate")
 
 
-@call.verb(**TOGETHER)
+@cli.verb(**TOGETHER)
 def sweep(choices: Choices, nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train and evaluate every combination of what --set lists (lora.r=8,16,32), and rank them; goes on where it was."""
-    print(sweeps.sweep(choices, matrix.ROOT, call.processes(choices, nodes, gpus_per_node), nodes), flush=True)
+    print(sweeps.sweep(choices, matrix.ROOT, cli.processes(choices, nodes, gpus_per_node), nodes), flush=True)
 
 
-@call.verb(run="the run, as RECIPE/ID")
+@cli.verb(run="the run, as RECIPE/ID")
 def reproduce(choices: Choices, run: str) -> None:
     """Make a run again, in the environment of its manifest, and compare every output's hash."""
     reproductions.reproduce(choices, run, matrix.ROOT)
 
 
-@call.verb()
+@cli.verb()
 def export(choices: Choices) -> None:
     """Merge the adapter into the model, and check the merged one from disk."""
-    call.step(choices, "export")
+    cli.step(choices, "export")
 
 
-@call.verb(
+@cli.verb(
     context="number of the context in the evaluation split, from 0 (default 0)",
     file="a JSON file with one context in TAT-QA's schema, instead of --context",
     question="the question (default: the context's first)",
 )
 def ask(choices: Choices, context: int = 0, file: str = "", question: str = "") -> None:
     """Ask the newest merged model about one context."""
-    files = (given.file(file, "a JSON file with one context", "invoke ask --context 0"),) if file else ()
+    files = (user_files.file(file, "a JSON file with one context", "invoke ask --context 0"),) if file else ()
     about = ("--file", str(files[0])) if files else ("--context", str(context))
     arguments = (*about, *((f"--question={question}",) if question else ()))  # it may begin with a dash
-    call.step(choices, "ask", arguments=arguments, files=files)
+    cli.step(choices, "ask", arguments=arguments, files=files)
 
 
 @task(
@@ -165,11 +167,11 @@ def score(c: Context, predictions: str, gold: str = "", json: bool = False, runn
     with plainly():
         again = "invoke score PREDICTIONS --gold FILE"
         files = (
-            given.file(predictions, "a prediction file", again),
-            given.file(gold, "a gold file in TAT-QA's raw schema", again),
+            user_files.file(predictions, "a prediction file", again),
+            user_files.file(gold, "a gold file in TAT-QA's raw schema", again),
         )
         arguments = ("--predictions", str(files[0]), "--gold", str(files[1]), *(("--json",) if json else ()))
-        call.step(call.choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
+        cli.step(cli.choices(c, runner=runner), "score", arguments=arguments, files=files, aside=json)
 
 
 @task
@@ -186,9 +188,9 @@ def doctor(
     """Say what this machine has of what Pintune needs, and which flavor fits."""
     with plainly():
         try:
-            choices, found = call.choices(c, recipe, flavor, runner, set_), []
+            choices, found = cli.choices(c, recipe, flavor, runner, set_), []
         except Stop as stop:  # an unknown flavor, or a GPU that none fits: the rest is worth knowing all the same
-            choices = call.choices(c, flavor="cpu")
+            choices = cli.choices(c, flavor="cpu")
             found = [doctors.Finding("wrong", "flavor", f"{stop.wanted}: {stop.found}", stop.todo)]
         found += doctors.findings(choices, gpu.look())
         print(doctors.as_json(found, choices.flavor) if json else doctors.table(found))

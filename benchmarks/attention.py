@@ -43,24 +43,25 @@ def _measured() -> dict[str, Any]:
     with tatqa("lora.r=16") as recipe:
         import torch
 
-        from pipeline.training import batches, model
-        from pipeline.training.attention import attend_by_context
+        from pipeline.data import packing
+        from pipeline.models import load
+        from pipeline.models.attention import attend_by_context
         from pipeline.training.loop import prepared
 
         talker, contexts = encoded(recipe)
-        row = batches.pack(contexts[:8], ROW_TOKENS)[0]
-        batch = batches.lay_out([row], talker.tokenizer.pad_token_id)
-        kind, _ = model.precision(recipe)
+        row = packing.pack(contexts[:8], ROW_TOKENS)[0]
+        batch = packing.lay_out([row], talker.tokenizer.pad_token_id)
+        kind, _ = load.precision(recipe)
         adapted, _ = prepared(recipe, kind, contexts)
         base = adapted.get_base_model()
-        device = model.device()
+        device = load.device()
         batch = {name: each.to(device) for name, each in batch.items()}
 
         def once() -> tuple[float, float, float]:
             """Seconds, loss, and the gradient's norm."""
             adapted.zero_grad()
             started = time.monotonic()
-            with torch.autocast(device, model.DTYPES[kind], enabled=kind != "fp32"):
+            with torch.autocast(device, load.DTYPES[kind], enabled=kind != "fp32"):
                 loss, answers = adapted(**batch)
             (loss / answers).backward()
             norm = float(

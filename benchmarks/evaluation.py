@@ -34,13 +34,15 @@ def _measured() -> dict[str, Any]:
     with tatqa() as recipe:
         import torch
 
-        from pipeline import answering, chat, folders, rows
-        from pipeline.training import model
+        from pipeline import job
+        from pipeline.data import format as formatting
+        from pipeline.evaluation import generate
+        from pipeline.models import chat_template, load
 
-        asked = rows.read_rows(folders.formatted_split(recipe, "dev"), CONTEXTS)
-        folder = folders.model(recipe.model.source)
-        talker = chat.chat(chat.load_tokenizer(folder), folder)
-        base = model.load_base(folder, torch.float32)
+        asked = formatting.read_rows(job.formatted_split(recipe, "dev"), CONTEXTS)
+        folder = job.model(recipe.model.source)
+        talker = chat_template.chat(chat_template.load_tokenizer(folder), folder)
+        base = load.load_base(folder, torch.float32)
 
         def one_at_a_time() -> list[str]:
             texts = []
@@ -56,7 +58,7 @@ def _measured() -> dict[str, Any]:
             return texts
 
         def shared() -> list[str | None]:
-            return answering.answers(base, talker, asked, NEW_TOKENS, recipe.evaluation.batch_questions)
+            return generate.answers(base, talker, asked, NEW_TOKENS, recipe.evaluation.batch_questions)
 
         seconds: dict[str, list[float]] = {"shared": [], "one at a time": []}
         said: dict[str, Any] = {}

@@ -90,18 +90,20 @@ def _measured(folder: Path, copies: int) -> dict[str, Any]:
 def _one() -> None:
     """Format the copies in the working folder; prints seconds, bytes and counts."""
     os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
-    from pipeline import chat, folders, rows
+    from pipeline import job
+    from pipeline.data import format as formatting
+    from pipeline.models import chat_template
     from pipeline.recipe import load
 
     recipe = load("quickstart", ["data.source=copies.json", "data.target=equation", "training.max_length=2048"])
-    chat.load_tokenizer(folders.model(recipe.model.source))  # imports what loading one takes
+    chat_template.load_tokenizer(job.model(recipe.model.source))  # imports what loading one takes
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
-        rows.format_splits(recipe, lambda line: None)
+        formatting.format_splits(recipe, lambda line: None)
     seconds = time.monotonic() - started
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    counted = rows.report(recipe)["splits"].values()
+    counted = formatting.report(recipe)["splits"].values()
     print(
         json.dumps(
             {

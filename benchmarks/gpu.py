@@ -72,7 +72,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
     with tatqa(*chosen, name=name) as recipe:
         import torch
 
-        from pipeline.training import model
+        from pipeline.models import load
 
         cuda = _cuda()
         talker, contexts = encoded(recipe)
@@ -100,7 +100,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
     return {
         "model": name,
         "gpu": torch.cuda.get_device_name() if cuda else None,
-        "precision": model.precision(recipe)[0],
+        "precision": load.precision(recipe)[0],
         "width": width,
         "checkpointing": checkpointing,
         "contexts": len(contexts),
@@ -124,13 +124,13 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
 
 def _common(recipe: Any) -> dict[str, Any]:
     """What TrainingArguments and SFTConfig are both given."""
-    from pipeline.training import model
+    from pipeline.models import load
 
-    kind = model.precision(recipe)[0]
+    kind = load.precision(recipe)[0]
     return {
         "output_dir": "out",
         "seed": 42,
-        "use_cpu": model.device() == "cpu",
+        "use_cpu": load.device() == "cpu",
         "fp16": kind == "fp16",
         "bf16": False,
         "num_train_epochs": 2,
@@ -148,21 +148,21 @@ def _common(recipe: Any) -> dict[str, Any]:
 def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from transformers import TrainingArguments
 
-    from pipeline import folders
-    from pipeline.training import model
+    from pipeline import job
+    from pipeline.models import load
+    from pipeline.training.callbacks.metrics import Watch
     from pipeline.training.loop import prepared
     from pipeline.training.trainer import AnswerTrainer, Collator
-    from pipeline.training.watch import Watch
 
-    model.same_every_time()
+    load.same_every_time()
     return AnswerTrainer(
-        model=prepared(recipe, model.precision(recipe)[0], contexts)[0],
+        model=prepared(recipe, load.precision(recipe)[0], contexts)[0],
         train_dataset=contexts,
         args=TrainingArguments(
             per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)
         ),
         data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
-        watch=Watch(folders.runs("none"), continued=False),
+        watch=Watch(job.runs("none"), continued=False),
         settings=recipe.training,
     )
 
@@ -172,8 +172,8 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]  # not a dependency: the peer
 
-    from pipeline import folders
-    from pipeline.training import model
+    from pipeline import job
+    from pipeline.models import load
 
     rows = [
         {
@@ -184,14 +184,14 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
         for rest, answer in context.questions
     ]
     torch.use_deterministic_algorithms(False)  # what Pintune pays for and its peer does not
-    base = model.load_base(folders.base(recipe), model.DTYPES[model.precision(recipe)[0]])
+    base = load.load_base(job.base(recipe), load.DTYPES[load.precision(recipe)[0]])
     if _attention() != "sdpa":
         base.set_attn_implementation(_attention())
     # as many rows to a step as its contexts' questions fill
     tokens = sum(len(row["input_ids"]) for row in rows)
     filled = max(1, round(tokens / ROW_TOKENS * STEP_CONTEXTS / len(contexts)))
     return SFTTrainer(
-        model=model.new_adapter(base, recipe),
+        model=load.new_adapter(base, recipe),
         train_dataset=Dataset.from_list(rows),
         processing_class=talker.tokenizer,
         args=SFTConfig(

@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from images import engine, oci
+from images import engine
+from images.building import oci
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "image-sizes.json"

@@ -48,7 +48,8 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
 
     _same_everywhere()
     _quiet()
-    from pipeline import fetch, rows
+    from pipeline.data import fetch
+    from pipeline.data import format as formatting
     from pipeline.recipe import load
 
     mirror = str(Path(os.environ["PINTUNE_MIRROR"]).absolute())
@@ -63,16 +64,16 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
             ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings],
         )
         fetch.fetch(recipe, print)
-        rows.format_splits(recipe, print)
+        formatting.format_splits(recipe, print)
         yield recipe
 
 
 def encoded(recipe: Any) -> tuple[Any, list[Any]]:
     """The model's chat format, and dev's contexts as `batches.encode` gives them."""
-    from pipeline import folders
+    from pipeline import job
     from pipeline.training import loop
 
-    talker, contexts, _ = loop.encoded(recipe, folders.formatted_split(recipe, "dev"))
+    talker, contexts, _ = loop.encoded(recipe, job.formatted_split(recipe, "dev"))
     return talker, contexts
 
 

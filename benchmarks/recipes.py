@@ -17,8 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import architectures, estimate, folders
+from pipeline import job
+from pipeline.models import random_init
 from pipeline.recipe import load
+from pipeline.training import memory
 
 RATES = {"T4": 65e12, "A100": 312e12, "H100": 989e12}  # operations a second, dense fp16 with tensor cores
 PART = 0.4
@@ -45,9 +47,9 @@ def main() -> None:
 def _estimated(scratch: Path, name: str) -> dict[str, Any]:
     with contextlib.chdir(scratch):
         recipe = load(name, ["model.random=true"])
-        folders.base(recipe).mkdir(parents=True)
-        (folders.base(recipe) / "config.json").write_text(json.dumps(architectures.shape(name)))
-        made = estimate.estimate(recipe)
+        job.base(recipe).mkdir(parents=True)
+        (job.base(recipe) / "config.json").write_text(json.dumps(random_init.shape(name)))
+        made = memory.estimate(recipe)
     assert made is not None
     return made
 

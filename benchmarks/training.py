@@ -97,17 +97,17 @@ def _in_order(kind: Any) -> Any:
 
 
 def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
-    from pipeline import folders
+    from pipeline import job
+    from pipeline.training.callbacks.metrics import Watch
     from pipeline.training.loop import prepared
     from pipeline.training.trainer import AnswerTrainer, Collator
-    from pipeline.training.watch import Watch
 
     return _in_order(AnswerTrainer)(
         model=prepared(recipe, "fp32", contexts)[0],
         args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate),
         train_dataset=contexts,
         data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
-        watch=Watch(folders.runs("none"), continued=False),
+        watch=Watch(job.runs("none"), continued=False),
         settings=recipe.training,
     )
 
@@ -116,8 +116,8 @@ def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
     import torch
     from transformers import DataCollatorForSeq2Seq, Trainer
 
-    from pipeline import folders
-    from pipeline.training import model
+    from pipeline import job
+    from pipeline.models import load
 
     rows = []
     for context in contexts:
@@ -130,7 +130,7 @@ def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
                     "labels": [-100] * len(prompt) + answer,
                 }
             )
-    adapted = model.new_adapter(model.load_base(folders.base(recipe), torch.float32), recipe)
+    adapted = load.new_adapter(load.load_base(job.base(recipe), torch.float32), recipe)
     return _in_order(Trainer)(
         model=adapted,
         args=_arguments(BATCH_CONTEXTS * QUESTIONS, recipe.training.learning_rate),

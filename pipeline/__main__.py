@@ -81,25 +81,25 @@ def _recipe(given: argparse.Namespace) -> recipes.Recipe:
     """That of --recipe, or with --run of a run's manifest; overrides on top."""
     if not given.run:
         return recipes.load(given.recipe, given.set)
-    from pipeline import runs
+    from pipeline.runs import store
 
-    run, made = runs.named(given.run)
-    return recipes.resolve(run.parent.name, made["recipe"], given.set, str(run / runs.MANIFEST))
+    run, made = store.named(given.run)
+    return recipes.resolve(run.parent.name, made["recipe"], given.set, str(run / store.MANIFEST))
 
 
 def _together(given: argparse.Namespace, arguments: list[str] | None) -> int:
-    from pipeline.training import processes
+    from pipeline import distributed
 
-    return processes.start(
+    return distributed.start(
         given.processes, given.nodes, given.node, given.master, sys.argv[1:] if arguments is None else arguments
     )
 
 
 def _speaks(stop: Stop) -> bool:
     """Whether this process prints a message: of several that stop for the same reason the first does."""
-    from pipeline.training import processes
+    from pipeline import distributed
 
-    return processes.number() == 0 or isinstance(stop, OwnStop)
+    return distributed.number() == 0 or isinstance(stop, OwnStop)
 
 
 def _unforeseen(error: Exception, step: str) -> Stop:
@@ -196,11 +196,12 @@ def _say(line: str) -> None:
 
 def _lacking(recipe: recipes.Recipe) -> list[str]:
     """The steps that must run before train can."""
-    from pipeline import fetch, rows
+    from pipeline.data import fetch
+    from pipeline.data import format as formatting
 
     if fetch.missing(recipe):
         return ["fetch", "format"]
-    return ["format"] if rows.unformatted(recipe) else []
+    return ["format"] if formatting.unformatted(recipe) else []
 
 
 def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
@@ -210,24 +211,24 @@ def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _fetch(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import fetch
+    from pipeline.data import fetch
 
     fetch.fetch(recipe, _say)
 
 
 def _format(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing is forked here
-    from pipeline import rows
+    from pipeline.data import format as formatting
 
-    rows.format_splits(recipe, _say)
+    formatting.format_splits(recipe, _say)
 
 
 def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import start
-    from pipeline.training import processes
+    from pipeline import distributed
+    from pipeline.training.run import train
 
-    run, manifest = start.train(recipe, given.resume, processes.say)
-    if processes.number() > 0:
+    run, manifest = train(recipe, given.resume, distributed.say)
+    if distributed.number() > 0:
         return
     done = manifest["training"]
     _say(
@@ -238,7 +239,7 @@ def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _evaluate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import evaluate
+    from pipeline.evaluation import evaluate
 
     recipe, run, manifest = _of_run(recipe, given)
     results = evaluate.evaluate(recipe, run, manifest)
@@ -248,10 +249,10 @@ def _evaluate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import export
+    from pipeline.export import merge
 
     recipe, run, manifest = _of_run(recipe, given)
-    checked = export.export(recipe, run, manifest)
+    checked = merge.export(recipe, run, manifest)
     _say(
         f"export  {run / 'merged'}: {checked['dtype']}, logits within {checked['largest_logit_difference']:.4f} of base + adapter"
     )
@@ -259,7 +260,7 @@ def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import ask
+    from pipeline.serving import ask
     from pipeline.tatqa import target
 
     merged = ask.merged_model(recipe)
@@ -282,7 +283,7 @@ def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     import json
 
-    from pipeline import scoring
+    from pipeline.evaluation import scoring
 
     scored, note = scoring.score_file(Path(given.predictions), Path(given.gold))
     if note:
@@ -297,15 +298,15 @@ def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     import json
 
-    from pipeline import estimate
+    from pipeline.training import memory
 
-    _say(json.dumps(estimate.estimate(recipe)))
+    _say(json.dumps(memory.estimate(recipe)))
 
 
 def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     import json
 
-    from pipeline import manifest
+    from pipeline.runs import manifest
 
     lacking = _lacking(recipe)
     inputs = {} if lacking else manifest.inputs(recipe)
@@ -313,9 +314,10 @@ def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 
 def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import reproduce, runs
+    from pipeline import reproduce
+    from pipeline.runs import store
 
-    run, made = runs.named(given.run)
+    run, made = store.named(given.run)
     found = reproduce.reproduce(recipe, run, made, _say)
     if found is None:
         return
@@ -326,22 +328,25 @@ def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
 
 def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
     """The newest run, or the one of --run, and the recipe it was trained with, overrides of this call on top."""
-    from pipeline import fetch, folders, manifest, rows, runs
+    from pipeline import job
+    from pipeline.data import fetch
+    from pipeline.data import format as formatting
+    from pipeline.runs import manifest, store
 
-    run, made = runs.named(given.run) if given.run else runs.latest(recipe)
-    recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / runs.MANIFEST))
+    run, made = store.named(given.run) if given.run else store.latest(recipe)
+    recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / store.MANIFEST))
     for split in sources.splits(recipe):
         fetch.check_raw(recipe, split)
-    if stale := rows.unformatted(recipe):
+    if stale := formatting.unformatted(recipe):
         raise Stop(
             "formatted data",
             f"missing, or not as format left it: {', '.join(stale)}",
-            str(folders.formatted(recipe)),
+            str(job.formatted(recipe)),
             f"invoke data {recipes.shaping(recipe)}",
         )
     # the adapter fits the model that it was trained on; evaluation may well be on other data
     now = manifest.model_inputs(recipe)
-    manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / runs.MANIFEST)
+    manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / store.MANIFEST)
     return recipe, run, made
 
 

@@ -105,7 +105,7 @@ class Training:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     max_length: int = 2048
-    """Tokens of one question with its context and answer; a longer context is cut (pipeline/tatqa/fit.py says how) and counted."""
+    """Tokens of one question with its context and answer; a longer context is cut (pipeline/tatqa/truncate.py says how) and counted."""
     heldout_contexts: int = 0
     """Contexts from the end of the training split that are not trained on; the adapter with the lowest loss on them is the one kept. 0: none."""
     heldout_steps: int = 25

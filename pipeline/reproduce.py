@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline import evaluate, export, fetch, folders, manifest, rows, start
+from pipeline import distributed, job
+from pipeline.data import fetch
+from pipeline.data import format as formatting
 from pipeline.errors import PAUSED, Stop
+from pipeline.evaluation import evaluate
+from pipeline.export import merge
 from pipeline.files import sha256, write_json
 from pipeline.recipe import Recipe, resolve, shaping
+from pipeline.runs import manifest
 from pipeline.sources import splits
-from pipeline.training import processes
+from pipeline.training.run import train
 
 _TIMED = ("seconds",)  # keys of metrics.jsonl that no two runs share
 _UNLIKE = ("report.html",)  # names the run and when it was made
@@ -43,10 +48,10 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
     Raises:
         Stop: data or model are not what they were, or the run was trained by another number of processes.
     """
-    if (then := made["training"].get("processes", 1)) != processes.count():
+    if (then := made["training"].get("processes", 1)) != distributed.count():
         raise Stop(
             f"{then} processes, as {run.parent.name}/{run.name} had",
-            str(processes.count()),
+            str(distributed.count()),
             str(run / "manifest.json"),
             f"invoke reproduce {run.parent.name}/{run.name}, which starts as many",
         )
@@ -55,19 +60,19 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
         for name in ("evaluation", "export")
         if name in made
     }
-    processes.join()
-    processes.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
+    distributed.join()
+    distributed.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
     try:
-        again, now = start.train(recipe, False, say, newest=False)
+        again, now = train(recipe, False, say, newest=False)
     except Stop as stop:
         if stop.status != PAUSED:
             raise
         raise type(stop)(
             stop.wanted, stop.found, stop.where, f"invoke reproduce {run.parent.name}/{run.name}, which begins anew"
         ) from None
-    if processes.number() > 0:
+    if distributed.number() > 0:
         return None
-    for name, step in (("evaluation", evaluate.evaluate), ("export", export.export)):
+    for name, step in (("evaluation", evaluate.evaluate), ("export", merge.export)):
         if name in recipes:
             step(recipes[name], again, now)
             now = json.loads((again / "manifest.json").read_text(encoding="utf-8"))
@@ -89,11 +94,11 @@ def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[st
 
 def _need_inputs(recipe: Recipe, others: Iterable[Recipe], run: Path, made: dict[str, Any]) -> None:
     for each in others:
-        if stale := rows.unformatted(each):
+        if stale := formatting.unformatted(each):
             raise Stop(
                 "formatted data",
                 f"missing, or not as format left it: {', '.join(stale)}",
-                str(folders.formatted(each)),
+                str(job.formatted(each)),
                 f"invoke data {shaping(each)}",
             )
     for split in splits(recipe):

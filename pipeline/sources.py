@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import json_stream
+from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
 from pipeline.recipe import Recipe
-from pipeline.tatqa import plain_rows, raw
 
 # NExTplusplus/TAT-QA at this commit, CC BY 4.0; git blob ids of dataset_raw/tatqa_dataset_SPLIT.json
 TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
@@ -99,4 +100,4 @@ def count(path: Path) -> int:
     Raises:
         Stop: as `raw.elements` and `plain_rows.read`.
     """
-    return sum(1 for _ in (plain_rows.read(path, "") if path.suffix == ".jsonl" else raw.elements(path)))
+    return sum(1 for _ in (instruction_rows.read(path, "") if path.suffix == ".jsonl" else json_stream.elements(path)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.training.batches import Encoded
+from pipeline.data.packing import Encoded
 
 KINDS = ("llama", "mistral", "phi3", "phi3, longrope")
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import json_stream
 from pipeline.errors import Stop
-from pipeline.tatqa import raw
 
 SCALES = ("", "thousand", "million", "billion", "percent")
 ANSWER_TYPES = ("span", "multi-span", "arithmetic", "count")
@@ -67,7 +67,7 @@ def read(path: Path) -> Iterator[Context]:
     Raises:
         Stop: the file is missing or no JSON list, or a value is not what the schema says; names context, question and field.
     """
-    for number, item in enumerate(raw.elements(path)):
+    for number, item in enumerate(json_stream.elements(path)):
         yield _context(_Place(f"{path}, context {number}"), item)
 
 

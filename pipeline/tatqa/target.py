@@ -20,8 +20,8 @@ from decimal import Decimal
 from pipeline.tatqa import equation
 from pipeline.tatqa.equation import Unreadable
 from pipeline.tatqa.language import LANGUAGES, SEPARATOR
+from pipeline.tatqa.metric import score
 from pipeline.tatqa.schema import Answer
-from pipeline.tatqa.score import score
 
 TARGETS = ("answer", "equation")
 

@@ -15,18 +15,22 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from pipeline import chat, estimate, folders
+from pipeline import distributed, job
+from pipeline.data import packing
+from pipeline.data.format import read_rows
+from pipeline.data.packing import Encoded
 from pipeline.errors import Stop
 from pipeline.files import sha256
+from pipeline.models import chat_template, load
+from pipeline.models.attention import attend_by_context
+from pipeline.models.norms import put_safe_norms
 from pipeline.recipe import Recipe
-from pipeline.rows import read_rows
-from pipeline.training import batches, heldout, model, processes, resume, sharding
-from pipeline.training.attention import attend_by_context
-from pipeline.training.batches import Encoded
-from pipeline.training.norms import put_safe_norms
-from pipeline.training.pausing import Pausing
+from pipeline.training import checkpoint as checkpoints
+from pipeline.training import fsdp, memory
+from pipeline.training.callbacks import validation
+from pipeline.training.callbacks.metrics import Watch
+from pipeline.training.callbacks.preemption import Pausing
 from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
-from pipeline.training.watch import Watch
 
 
 def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -> dict[str, Any]:
@@ -42,30 +46,30 @@ def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -
 
 def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, pausing: Pausing) -> dict[str, Any]:
     settings = recipe.training
-    kind, why = model.precision(recipe)
+    kind, why = load.precision(recipe)
     _need_processes(recipe)
-    machine = model.machine_memory() // processes.here()
-    estimate.need_memory(recipe, kind, processes.least(model.memory()), processes.count(), processes.least(machine))
-    talker, contexts, left_out = processes.each(lambda: encoded(recipe, rows_file))
-    contexts, held_out = heldout.divide(contexts, settings.heldout_contexts)
+    machine = load.machine_memory() // distributed.here()
+    memory.need_memory(recipe, kind, distributed.least(load.memory()), distributed.count(), distributed.least(machine))
+    talker, contexts, left_out = distributed.each(lambda: encoded(recipe, rows_file))
+    contexts, held_out = validation.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
-    processes.say(
-        f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {model.device()}: {why}"
+    distributed.say(
+        f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {load.device()}: {why}"
     )
     if left_out:
-        processes.say(
+        distributed.say(
             f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens"
         )
 
-    model.same_every_time()
+    load.same_every_time()
     arguments = _arguments(recipe, kind, run)
     adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
     pad = talker.tokenizer.pad_token_id or 0
     watch = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16")
     collator = Collator(
-        settings.packing, pad, settings.row_tokens, processes.number(), processes.count(), even=settings.fsdp
+        settings.packing, pad, settings.row_tokens, distributed.number(), distributed.count(), even=settings.fsdp
     )
-    measured = heldout.HeldOut(held_out, settings, collator, run, watch) if held_out else None
+    measured = validation.HeldOut(held_out, settings, collator, run, watch) if held_out else None
     trainer = AnswerTrainer(
         model=adapted,
         args=arguments,
@@ -78,15 +82,15 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
-    with contextlib.closing(watch), processes.others_there():
+    with contextlib.closing(watch), distributed.others_there():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = watch.seconds_before + time.monotonic() - started
     pausing.need_done()
     if measured:
-        with processes.others_there():
+        with distributed.others_there():
             measured.take_best(adapted)
-    with processes.others_there(), resume.room_for(run, "the trained adapter"):
-        sharding.put_adapter(adapted, run / "adapter")
+    with distributed.others_there(), checkpoints.room_for(run, "the trained adapter"):
+        fsdp.put_adapter(adapted, run / "adapter")
         trainer.accelerator.wait_for_everyone()
     best = (
         {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]}
@@ -95,8 +99,8 @@ def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, 
     )
     return {
         "precision": kind,
-        "device": model.device(),
-        "processes": processes.count(),
+        "device": load.device(),
+        "processes": distributed.count(),
         "threads": torch.get_num_threads(),
         "safe_norms": norms,
         "contexts": len(contexts),
@@ -125,36 +129,36 @@ def prepared(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[An
     Raises:
         Stop: as `model.load_base`, `model.need_sight` and `model.new_adapter`.
     """
-    adapted, base, norms = processes.each(lambda: _adapted(recipe, kind, contexts))
+    adapted, base, norms = distributed.each(lambda: _adapted(recipe, kind, contexts))
     if recipe.training.fsdp:
-        sharding.shard(adapted, base, model.device())
+        fsdp.shard(adapted, base, load.device())
     return adapted, norms
 
 
-def encoded(recipe: Recipe, rows_file: Path) -> tuple[chat.Chat, list[Encoded], int]:
+def encoded(recipe: Recipe, rows_file: Path) -> tuple[chat_template.Chat, list[Encoded], int]:
     """The model's chat format, and what `batches.encode` makes of the rows to train on.
 
     Raises:
         Stop: as `batches.encode`.
     """
-    folder = folders.base(recipe)
-    talker = chat.chat(chat.load_tokenizer(folder), folder)
-    return talker, *batches.encode(talker, read_rows(rows_file, recipe.data.train_contexts), recipe.training.max_length)
+    folder = job.base(recipe)
+    talker = chat_template.chat(chat_template.load_tokenizer(folder), folder)
+    return talker, *packing.encode(talker, read_rows(rows_file, recipe.data.train_contexts), recipe.training.max_length)
 
 
 def _adapted(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[Any, Any, int]:
     """The model with an adapter, the model in it, and how many norms were replaced."""
     # what is spread over processes goes to the GPUs in parts
-    base = model.load_base(folders.base(recipe), model.DTYPES[kind], "cpu" if recipe.training.fsdp else None)
-    model.need_sight(base, contexts)
+    base = load.load_base(job.base(recipe), load.DTYPES[kind], "cpu" if recipe.training.fsdp else None)
+    load.need_sight(base, contexts)
     norms = put_safe_norms(base)
     attend_by_context(base)
     give_answer_loss(base)
-    return model.new_adapter(base, recipe), base, norms
+    return load.new_adapter(base, recipe), base, norms
 
 
 def _need_processes(recipe: Recipe) -> None:
-    settings, count = recipe.training, processes.count()
+    settings, count = recipe.training, distributed.count()
     if settings.fsdp and count == 1:
         raise Stop(
             "several processes to spread the model over, for training.fsdp",
@@ -197,7 +201,7 @@ def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
         data_seed=settings.seed,
         full_determinism=False,  # `model.same_every_time` does that, and does not wait for every kernel
         ddp_find_unused_parameters=False,
-        use_cpu=model.device() == "cpu",
+        use_cpu=load.device() == "cpu",
         fp16=kind == "fp16",
         bf16=kind == "bf16",
         gradient_checkpointing=settings.gradient_checkpointing,

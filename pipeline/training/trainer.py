@@ -12,12 +12,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from pipeline.data import packing
+from pipeline.data.packing import Encoded
 from pipeline.errors import Stop
-from pipeline.estimate import LOGITS_AT_ONCE
+from pipeline.models import attention
 from pipeline.recipe import Training
-from pipeline.training import attention, batches, resume, sharding
-from pipeline.training.batches import Encoded
-from pipeline.training.watch import Watch
+from pipeline.training import checkpoint as checkpoints
+from pipeline.training import fsdp
+from pipeline.training.callbacks.metrics import Watch
+from pipeline.training.memory import LOGITS_AT_ONCE
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]
@@ -40,7 +43,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Forward and backward pass of a batch; the loss, detached."""
         self.watch.saw(*inputs.pop("seen").tolist())
-        *before, last = batches.passes(inputs, self.row_tokens)
+        *before, last = packing.passes(inputs, self.row_tokens)
         with self.accelerator.no_sync(model):  # processes, which may have rows of another number, meet once a batch
             losses = [super(AnswerTrainer, self).training_step(model, each, num_items_in_batch) for each in before]
         return torch.stack([*losses, super().training_step(model, last, num_items_in_batch)]).sum()
@@ -81,39 +84,39 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             self.control.should_training_stop = True
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(resume.aside(Path(self.args.output_dir)))
+        return str(checkpoints.aside(Path(self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        sharding.load_adapter(self.model, Path(resume_from_checkpoint))
+        fsdp.load_adapter(self.model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        sharding.spread_moments(self.optimizer.optimizer)
+        fsdp.spread_moments(self.optimizer.optimizer)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the adapter, on the first process; all must call it."""
-        sharding.save_adapter(self.model, Path(output_dir or self.args.output_dir))
+        fsdp.save_adapter(self.model, Path(output_dir or self.args.output_dir))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        state, scheduler = sharding.whole(self.optimizer.state_dict()), self.lr_scheduler.state_dict()
+        state, scheduler = fsdp.whole(self.optimizer.state_dict()), self.lr_scheduler.state_dict()
         if self.args.should_save:
             torch.save(state, Path(output_dir, OPTIMIZER_NAME))
             torch.save(scheduler, Path(output_dir, SCHEDULER_NAME))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        checkpoints = Path(self.args.output_dir)
+        folder = Path(self.args.output_dir)
         if self.args.should_save:
-            resume.clear(checkpoints)
+            checkpoints.clear(folder)
         self.accelerator.wait_for_everyone()
         try:
-            with resume.room_for(checkpoints):
+            with checkpoints.room_for(folder):
                 super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                resume.place(checkpoints, self.state.global_step, self.checkpoints_kept)
+                checkpoints.place(folder, self.state.global_step, self.checkpoints_kept)
         except Stop:
             if self.args.should_save:
-                resume.clear(checkpoints)  # what has been written of it; those before it stay
+                checkpoints.clear(folder)  # what has been written of it; those before it stay
             raise
         self.accelerator.wait_for_everyone()
 
@@ -144,14 +147,14 @@ class Collator:
     def __call__(self, contexts: Sequence[Encoded]) -> dict[str, torch.Tensor]:
         shares = [self._share(contexts, process) for process in range(self.processes)]
         own = shares[self.process]
-        batch = batches.collate(own or contexts[:1], self.packing, self.pad, self.row_tokens)
+        batch = packing.collate(own or contexts[:1], self.packing, self.pad, self.row_tokens)
         if not own:  # more processes than contexts are left in the epoch: this one reads along, and learns nothing
-            batch["labels"].fill_(batches.IGNORED)
+            batch["labels"].fill_(packing.IGNORED)
         if self.even and self.row_tokens:
-            most = max(len(batches.pack(share or contexts[:1], self.row_tokens)) for share in shares)
+            most = max(len(packing.pack(share or contexts[:1], self.row_tokens)) for share in shares)
             rows = len(batch["labels"])
             batch = {name: torch.cat([each, *[each[:1]] * (most - rows)]) for name, each in batch.items()}
-            batch["labels"][rows:] = batches.IGNORED
+            batch["labels"][rows:] = packing.IGNORED
         tokens = sum(each.packed_length if self.packing == "shared" else each.separate_length for each in contexts)
         return {**batch, "seen": torch.tensor([tokens, sum(len(each.questions) for each in contexts)])}
 
@@ -181,7 +184,7 @@ def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.
     hidden = base.get_decoder()(
         **given, use_cache=False, **attention.keywords(base, inputs["position_ids"])
     ).last_hidden_state
-    answers = inputs["labels"] != batches.IGNORED
+    answers = inputs["labels"] != packing.IGNORED
     head = base.get_output_embeddings()
     found, wanted = hidden[answers], inputs["labels"][answers]
     most = max(1, LOGITS_AT_ONCE // head.weight.shape[0])

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from images import build, container, engine, matrix, process, runner, together, venv
-from images.container import Container, Mount
+from images import engine, matrix
+from images.building import build
 from images.errors import Stop
-from images.runner import Choices
+from images.running import cluster, container, process, runner, venv
+from images.running.container import Container, Mount
+from images.running.runner import Choices
 
 PLAN = build.Plan(
     "train",
@@ -229,8 +231,8 @@ def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypa
 
 
 def test_nodes_meet_on_a_network_without_a_way_out() -> None:
-    first, second = together.specs(dataclasses.replace(SPEC, terminal=True), 2, name="pintune-7")
-    assert together.network_argv([first, second]) == [["docker", "network", "create", "--internal", "pintune-7"]]
+    first, second = cluster.specs(dataclasses.replace(SPEC, terminal=True), 2, name="pintune-7")
+    assert cluster.network_argv([first, second]) == [["docker", "network", "create", "--internal", "pintune-7"]]
     for node, spec in enumerate((first, second)):
         line = engine.shown(container.argv(spec))
         assert f"--network pintune-7 {'--tty ' if node == 0 else ''}--name pintune-7-{node} --mount" in line
@@ -243,7 +245,7 @@ def test_nodes_meet_on_a_network_without_a_way_out() -> None:
 def test_each_node_gets_gpus_of_its_own(visible: str, wanted: list[tuple[str, str]]) -> None:
     told = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if visible else {}
     for how in ("nvidia", "cdi"):
-        nodes = together.specs(dataclasses.replace(SPEC, gpu=how, environment=told), 2, processes=2, name="pintune-7")
+        nodes = cluster.specs(dataclasses.replace(SPEC, gpu=how, environment=told), 2, processes=2, name="pintune-7")
         assert [node.gpus for node in nodes] == wanted
         for node in nodes:
             line, (asked,) = engine.shown(container.argv(node)), container.settings(node)["device_requests"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from images import devcontainer, hostpip, matrix
+from images import matrix, pip_config
+from images.verbs import devcontainer
 from tests.conftest import ROOT, lacking
 
 NODE = ROOT / "tests" / "node"
@@ -55,7 +56,7 @@ def test_what_pip_has_been_told_is_passed_on(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
     (tmp_path / "ca.pem").write_text("certificates")
-    devcontainer.pass_on(hostpip.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
+    devcontainer.pass_on(pip_config.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
     folder = tmp_path / ".pintune" / "devcontainer"
     told = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
     assert told["HTTPS_PROXY"] == "http://proxy.invalid:3128"

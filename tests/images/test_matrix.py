@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from images import lock, matrix
+from images import matrix
+from images.building import lock
 from images.errors import Stop
 
 TEXT = matrix.FILE.read_text(encoding="utf-8")

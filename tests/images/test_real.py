@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from images import engine, hostpip
+from images import engine, pip_config
 from tests.conftest import ROOT
 from tests.marks import AUTHORITY, QUICKSTART_ADAPTER, TOKEN, Invoke, marked_settings
 
@@ -78,7 +78,7 @@ def _bytes_of(image: str) -> Iterator[bytes]:
 
 def _addresses() -> list[bytes]:
     """What this machine's own pip settings say, and the marks that the build was given."""
-    settings = hostpip.read()
+    settings = pip_config.read()
     own = [
         settings.index,
         *settings.extra_indexes,
@@ -272,7 +272,7 @@ def test_a_disk_that_is_full_is_said(image: str) -> None:
 
 def test_training_can_neither_write_elsewhere_nor_reach_a_network(image: str, checkout: Path) -> None:
     """In a container with exactly the settings of a training step."""
-    from images import container
+    from images.running import container
 
     code = "; ".join(
         [

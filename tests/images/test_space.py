@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
-from images import build, doctor, engine, venv
+from images import engine
+from images.building import build
 from images.errors import Stop
+from images.running import venv
+from images.verbs import doctor
 
 
 class Usage(NamedTuple):

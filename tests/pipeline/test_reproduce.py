@@ -98,13 +98,13 @@ def test_reasons_are_what_is_another() -> None:
 
 def test_a_resume_takes_the_unfinished_run_of_its_own_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two that were killed, so that a sweep goes on with the right one."""
-    from pipeline import manifest as manifests
-    from pipeline import runs
     from pipeline.recipe import load
+    from pipeline.runs import manifest as manifests
+    from pipeline.runs import store
 
     for words in (["lora.r=2"], ["lora.r=8"]):
         recipe = load("tiny.toml", words)
-        runs.create(recipe, {"inputs": manifests.inputs(recipe)})
+        store.create(recipe, {"inputs": manifests.inputs(recipe)})
     assert step("train", "--resume", "--set", "lora.r=2") == 0
     assert manifest()["recipe"]["lora"]["r"] == 2
     assert step("train", "--resume") == 1

@@ -1,0 +1,132 @@
+"""Push and pull of release images, by digest. What was released is recorded in images/released.json, which is in git."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from images import engine, git, matrix
+from images.building import build, release
+from images.errors import Stop
+
+RECORD = matrix.ROOT / "images" / "released.json"
+
+
+def push(image: str, flavor: str, registry: str, dry: bool) -> str:
+    """Push the newest release build; records its digest, and returns the line that says so.
+
+    Raises:
+        Stop: no release build, another one recorded for this version, an engine that has another image by its name, a registry that refuses, or one that has another digest than was built.
+    """
+    matrix.load().image(image, flavor)
+    to, tag = f"{_address(registry)}/{image}", f"{flavor}-{git.version()}"
+    name = build.tag(image, flavor)
+    if dry:
+        return (
+            f"{engine.shown(['docker', 'tag', name, f'{to}:{tag}'])}\n{engine.shown(['docker', 'push', f'{to}:{tag}'])}"
+        )
+    made, known = release.record(image, flavor), _released().get(f"{image}:{tag}")
+    if known and known["digest"] != made["digest"]:
+        raise Stop(
+            f"the digest recorded for {image}:{tag}, {known['digest']}",
+            made["digest"],
+            str(RECORD.relative_to(matrix.ROOT)),
+            f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml",
+        )
+    there = engine.registry_digest(f"{to}:{tag}")
+    if there and there != made["digest"]:
+        raise Stop(
+            f"no other {image}:{tag} in the registry",
+            there,
+            f"{to}:{tag}",
+            "raise the version in pyproject.toml; nothing was pushed",
+        )
+    engine.load(release.archive(image, flavor))  # the engine may have an everyday image by that name
+    repacks = "this engine repacks images: turn on its containerd image store (daemon.json, features)"
+    if engine.image_id(name) != made["digest"]:
+        raise Stop(
+            f"the digest that was built, {made['digest']}",
+            str(engine.image_id(name)),
+            name,
+            f"{repacks}; nothing was pushed",
+        )
+    pushed = engine.push(name, to, tag)
+    if pushed != made["digest"]:
+        raise Stop(f"the digest that was built, {made['digest']}", pushed or "none", f"{to}:{tag}", repacks)
+    _write({**_released(), f"{image}:{tag}": {**made, "registry": _address(registry)}})
+    return f"push   {to}:{tag}@{pushed}, recorded in {RECORD.relative_to(matrix.ROOT)}: commit it"
+
+
+def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
+    """Pull the image that was released as this version, and give it the everyday name; returns the line that says so.
+
+    Raises:
+        Stop: none was released, a registry that refuses or has other bytes, or labels that do not say what was recorded.
+    """
+    tag = f"{flavor}-{git.version()}"
+    matrix.load().image(image, flavor)
+    known = _released().get(f"{image}:{tag}")
+    if not known:
+        raise Stop(
+            f"a digest of {image}:{tag}",
+            "none recorded",
+            str(RECORD.relative_to(matrix.ROOT)),
+            f"invoke build --image {image} --flavor {flavor}",
+        )
+    source = (
+        f"{_address(registry or os.environ.get('PINTUNE_REGISTRY', '') or known['registry'])}/{image}@{known['digest']}"
+    )
+    if dry:
+        return f"{engine.shown(['docker', 'pull', source])}\n{engine.shown(['docker', 'tag', source, build.tag(image, flavor)])}"
+    pulled = engine.pull(source)
+    if known["digest"] not in pulled.digests:
+        raise Stop(
+            f"the digest {known['digest']}",
+            ", ".join(pulled.digests) or "none",
+            source,
+            "ask who runs the registry; nothing was tagged",
+        )
+    wanted = {
+        build.LOCK_LABEL: known["lock_sha256"],
+        build.SOURCE_LABEL: known["source"],
+        "org.opencontainers.image.revision": known["revision"],
+    }
+    for label, value in wanted.items():
+        if pulled.labels.get(label) != value:
+            raise Stop(
+                f"the label {label}={value}",
+                repr(pulled.labels.get(label)),
+                source,
+                "ask who released it; nothing was tagged",
+            )
+    engine.name(source, build.tag(image, flavor))
+    stale = (
+        "" if known["source"] == build.source_hash(image, flavor) else "; this checkout has changed since: invoke build"
+    )
+    return f"pull   {build.tag(image, flavor)}: {known['digest']}{stale}"
+
+
+def _address(registry: str) -> str:
+    registry = registry or os.environ.get("PINTUNE_REGISTRY", "")
+    if not registry or "://" in registry:
+        raise Stop(
+            "a registry such as ghcr.io/OWNER/pintune",
+            repr(registry),
+            "--registry or PINTUNE_REGISTRY",
+            "name the registry, without https://",
+        )
+    return registry.rstrip("/")
+
+
+def _released() -> dict[str, Any]:
+    try:
+        return dict(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else {}
+    except ValueError as error:
+        raise Stop("a record of releases in JSON", str(error), str(RECORD), "git checkout it") from None
+
+
+def _write(released: dict[str, Any]) -> None:
+    aside = RECORD.with_suffix(".new")
+    aside.write_text(json.dumps(dict(sorted(released.items())), indent=2) + "\n", encoding="utf-8")
+    aside.replace(RECORD)

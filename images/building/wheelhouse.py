@@ -1,0 +1,112 @@
+"""A folder of the wheels that a lock asks for, out of the folders and indexes that lie on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+from images.building.lock import Pin
+from images.errors import Stop
+from images.pip_config import Settings
+
+
+def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[str]:
+    """Fill `wheelhouse` with the files that these pins ask for and a local folder or index has; returns their names.
+
+    Only a file whose hash is locked is taken. Others that lie in `wheelhouse` from before are removed.
+    """
+    wheelhouse.mkdir(parents=True, exist_ok=True)
+    taken = []
+    for pin in pins:
+        for file in _candidates(pin, settings):
+            if _sha256(file) in pin.hashes:
+                _place(file, wheelhouse / file.name)
+                taken.append(file.name)
+                break
+    for file in wheelhouse.iterdir():
+        if file.name not in taken:
+            file.unlink()
+    return taken
+
+
+def need(pins: Iterable[Pin], folder: Path) -> None:
+    """Raise Stop unless `folder` has a wheel of every pin, by name and hash."""
+    there = {_sha256(file) for file in folder.glob("*.whl")}
+    if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & there]:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise Stop(
+            "a wheel of every locked package, with a locked hash",
+            f"none of {', '.join(missing[:5])}{more}",
+            str(folder),
+            "invoke wheelhouse, where there is a network",
+        )
+
+
+def need_debs(folder: Path) -> None:
+    """Raise Stop unless `folder` has apt's lists and Debian packages."""
+    for part, pattern in (("lists", "*Packages*"), ("archives", "*.deb")):
+        if not any((folder / part).glob(pattern)):
+            raise Stop(
+                f"apt's {part}, as invoke wheelhouse gathers them",
+                "none",
+                str(folder / part),
+                "invoke wheelhouse, where there is a network",
+            )
+
+
+def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:
+    start = f"{_normal(pin.name)}-{pin.version}-"
+    for folder in settings.folders:
+        yield from (
+            file
+            for file in sorted(folder.glob("*.whl"))
+            if f"{_normal(file.name.partition('-')[0])}-{file.name.partition('-')[2]}".startswith(start)
+        )
+    for index in settings.local_indexes:
+        page = index / _normal(pin.name).replace("_", "-") / "index.html"
+        if page.is_file():
+            links = _Links()
+            links.feed(page.read_text(encoding="utf-8"))
+            files = (page.parent / urllib.parse.unquote(link.partition("#")[0]) for link in links.found)
+            yield from (
+                file for file in files if f"-{pin.version}-" in file.name and file.suffix == ".whl" and file.is_file()
+            )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+class _Links(HTMLParser):
+    """The links of a simple index's page (PEP 503)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+
+
+def _place(file: Path, target: Path) -> None:
+    if target.exists() and target.stat().st_size == file.stat().st_size:
+        return
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), target)
+    except OSError:  # another file system
+        shutil.copyfile(file, target)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

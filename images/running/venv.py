@@ -1,0 +1,113 @@
+"""The venv runner's environment: the wheels of the image's own lock in a virtual environment, for machines without an engine."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from images import matrix, pip_config
+from images.building import lock, wheelhouse
+from images.errors import Stop
+
+_SEAL = "pintune-lock"  # written last: an environment without it is half there
+
+
+def folder(image: str, flavor: str) -> Path:
+    """Where the environment of an image and flavor lies; another lock gives another folder."""
+    return matrix.ROOT / ".pintune" / "venv" / f"{image}-{flavor}-{lock.sha256(matrix.lock_file(image, flavor))[:12]}"
+
+
+def python(image: str, flavor: str) -> Path:
+    """The environment's interpreter, whether it is there or not."""
+    return folder(image, flavor) / "bin" / "python"
+
+
+def ready(image: str, flavor: str) -> bool:
+    """Whether the environment is there, whole, and of this lock."""
+    return (
+        matrix.lock_file(image, flavor).exists()
+        and (folder(image, flavor) / _SEAL).exists()
+        and python(image, flavor).exists()
+    )
+
+
+def argv(image: str, flavor: str) -> list[list[str]]:
+    """The commands that make the environment: a bare one of the matrix's Python, then the locked wheels."""
+    known = matrix.load()
+    target = str(folder(image, flavor))
+    install = [
+        "uv",
+        "pip",
+        "install",
+        "--python",
+        f"{target}/bin/python",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--compile-bytecode",
+        "-r",
+        str(matrix.lock_file(image, flavor).relative_to(matrix.ROOT)),
+    ]
+    return [["uv", "venv", "--quiet", "--python-preference", "system", "--python", known.base.python, target], install]
+
+
+def build(image: str, flavor: str, dry: bool) -> str:
+    """Make the environment unless it is there; returns the line that says where.
+
+    Raises:
+        Stop: a lock that does not match, no Python of the matrix's version, no disk space, or wheels that cannot be had.
+    """
+    known = matrix.load()
+    known.flavor(flavor)
+    commands = argv(image, flavor)
+    pins = lock.read(lock.row(image, flavor))
+    if dry:
+        return "\n".join(shlex.join([pip_config.uv(), *command[1:]]) for command in commands)
+    target = folder(image, flavor)
+    if ready(image, flavor):
+        return f"build  {target.relative_to(matrix.ROOT)}: there, of this lock"
+    _need_space(target, 4 * 2**30)
+    shutil.rmtree(target, ignore_errors=True)
+    settings = pip_config.read()
+    with tempfile.TemporaryDirectory(prefix="pintune-venv-") as scratch:
+        wheels = matrix.ROOT / ".pintune" / "wheelhouse" / f"{image}-{flavor}"
+        taken = wheelhouse.gather(pins, settings, wheels)
+        backend = pip_config.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
+        environment = pip_config.uv_environment(settings, Path(scratch), [wheels], backend)
+        _run(
+            commands[0],
+            environment,
+            f"Python {known.base.python}, here or fetched by uv",
+            f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}), or use Docker",
+        )
+        _run(
+            commands[1],
+            environment,
+            "the locked wheels, with these hashes",
+            "check the network and `pip config list`, then invoke build",
+        )
+    (target / _SEAL).write_text(lock.sha256(matrix.lock_file(image, flavor)) + "\n", encoding="utf-8")
+    return f"build  {target.relative_to(matrix.ROOT)}: {len(pins)} packages"
+
+
+def _run(command: list[str], environment: dict[str, str], wanted: str, todo: str) -> None:
+    done = subprocess.run(
+        [pip_config.uv(), *command[1:]], cwd=matrix.ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise Stop(wanted, done.stderr.strip()[-600:], " ".join(command[:3]), todo)
+
+
+def _need_space(target: Path, size: int) -> None:
+    there = next(path for path in target.parents if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise Stop(
+            f"{size / 2**30:.0f} GiB free",
+            f"{free / 2**30:.1f} GiB",
+            str(there),
+            "free some disk space, then invoke build",
+        )

@@ -1,0 +1,129 @@
+"""Scores of predictions: by answer type and by where the answer stands, as tables and as JSON.
+
+python -m pipeline score --predictions predictions.json --gold tatqa_dataset_dev.json [--json]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import json_stream
+from pipeline.errors import Stop
+from pipeline.tatqa import schema
+from pipeline.tatqa.metric import Score, mean, score_all
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One question's scores, and what it is counted under."""
+
+    uid: str
+    answer_type: str
+    answer_from: str
+    score: Score
+
+
+def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
+    """Every question of a raw gold file scored by a prediction file; and a word on questions that only one of the two has, or "".
+
+    Raises:
+        Stop: a file that is missing or broken, a prediction that the authors' scorer would crash on, or none for any question of `gold`.
+    """
+    questions = [question for context in schema.load(gold) for question in context.questions]
+    if not questions:
+        raise Stop("questions with gold answers", "none", str(gold), "pass a file in TAT-QA's raw schema with --gold")
+    given = read_predictions(predictions)
+    known = {question.uid for question in questions}
+    strange, lacking = given.keys() - known, known - given.keys()
+    if len(strange) == len(given):
+        raise Stop(
+            f"predictions for questions of {gold.name}",
+            f"none among {len(given)}",
+            str(predictions),
+            "pass the gold file that they were made for",
+        )
+    try:
+        scores = score_all(questions, given)
+    except Stop as stop:
+        raise Stop(stop.wanted, stop.found, f"{predictions}, {stop.where}", stop.todo) from None
+    notes = (
+        [f"{len(strange)} predictions are for questions that {gold.name} does not have: not counted"] if strange else []
+    )
+    notes += [f"{len(lacking)} questions have no prediction: they score nothing"] if lacking else []
+    return [Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid]) for each in questions], "; ".join(
+        notes
+    )
+
+
+def read_predictions(path: Path) -> dict[str, Any]:
+    """A prediction file: `{question uid: [answer, scale]}`.
+
+    Raises:
+        Stop: missing, not JSON, not such an object, or a uid that stands twice in it.
+    """
+    wanted, mend = (
+        'a JSON object {"question uid": [answer, scale]}',
+        "pass predictions in the authors' format, such as a run's predictions.json",
+    )
+    try:
+        read = json.loads(
+            path.read_text(encoding="utf-8-sig"), object_pairs_hook=json_stream.once, parse_constant=json_stream.refuse
+        )
+    except OSError as error:
+        raise Stop(wanted, error.strerror or str(error), str(path), mend) from None
+    except RecursionError:
+        raise Stop(wanted, "values nested too deeply to be read", str(path), mend) from None
+    except ValueError as error:
+        raise Stop(wanted, str(error).splitlines()[0][:200], str(path), mend) from None
+    if not isinstance(read, dict):
+        raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), mend)
+    return read
+
+
+def as_json(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The means and each question's scores, fractions of one."""
+    return {**vars(mean([each.score for each in scored])), "questions": {each.uid: vars(each.score) for each in scored}}
+
+
+def summary(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The number of questions and their mean scores: of all, by answer type, and by answer type and source, as the authors' tables."""
+    groups: dict[str, list[Score]] = {"all": [each.score for each in scored]}
+    types = sorted({each.answer_type for each in scored}, key=_rank(schema.ANSWER_TYPES))
+    for kind in types:
+        groups[kind] = [each.score for each in scored if each.answer_type == kind]
+    cells: dict[str, Any] = {}
+    for kind in types:
+        chosen = [each for each in scored if each.answer_type == kind]
+        sources = sorted({each.answer_from for each in chosen}, key=_rank(schema.ANSWER_SOURCES))
+        cells[kind] = {
+            source: _mean([each.score for each in chosen if each.answer_from == source]) for source in sources
+        }
+    return {**{name: _mean(scores) for name, scores in groups.items()}, "by_source": cells}
+
+
+def _rank(order: tuple[str, ...]) -> Any:
+    return lambda name: (order.index(name) if name in order else len(order), name)
+
+
+def _mean(scores: list[Score]) -> dict[str, Any]:
+    return {"questions": len(scores), **vars(mean(scores))}
+
+
+def table(found: dict[str, Any]) -> str:
+    """One model's summary in points of 100."""
+    lines = [f"{'':<24}{'questions':>10}{'EM':>8}{'F1':>8}{'scale':>8}"]
+    for name, values in found.items():
+        if name != "by_source":
+            lines.append(_line(name, values))
+            lines += [_line(f"  {source}", each) for source, each in found["by_source"].get(name, {}).items()]
+    return "\n".join(lines)
+
+
+def _line(name: str, values: dict[str, Any]) -> str:
+    return f"{name:<24}{values['questions']:>10}" + "".join(
+        f"{100 * values[key]:>8.2f}" for key in ("em", "f1", "scale")
+    )

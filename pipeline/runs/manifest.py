@@ -1,0 +1,162 @@
+"""What made a run: image, lock, code, recipe, inputs, seeds, packages, machine, speed, and the hash of every output."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pipeline import job
+from pipeline.errors import Stop
+from pipeline.files import sha256, tree_sha256, write_json
+from pipeline.recipe import Recipe, as_values
+from pipeline.runs.store import MANIFEST
+from pipeline.sources import splits
+
+_OUTPUTS = (
+    "adapter",
+    "merged",
+    "metrics.jsonl",
+    "evaluation.json",
+    "predictions.json",
+    "predictions-base.json",
+    "answers.jsonl",
+    "report.html",
+)
+
+
+def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that has just been trained."""
+    return {
+        "manifest": 1,
+        "run": run.name,
+        "recipe_name": recipe.name,
+        "recipe": as_values(recipe),
+        "environment": environment(),
+        "inputs": read,
+        "seeds": {"all": recipe.training.seed},
+        "training": training,
+        "outputs": outputs(run),
+    }
+
+
+def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any]) -> None:
+    """Put a later step's section into a run's manifest, and the hashes of what it wrote."""
+    by = {key: os.environ.get(f"PINTUNE_{key.upper()}") for key in ("runner", "image_digest", "lock", "revision")}
+    write_json(run / MANIFEST, {**manifest, section: {**values, "at": now(), "by": by}, "outputs": outputs(run)})
+
+
+def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    """Raise Stop unless model and data are what they were; names the files that differ."""
+    if others := differing(then, now):
+        raise Stop(
+            "the model and data that the run was trained with",
+            f"others: {', '.join(others)}",
+            str(where),
+            "bring them back, or start anew with invoke train",
+        )
+
+
+def differing(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The keys, such as model.files.config.json, whose values are not the same in both."""
+    before, after = _flat(then), _flat(now)
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+
+
+def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flat(value, f"{at}{key}.") if isinstance(value, dict) else {f"{at}{key}": value})
+    return flat
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """Where this process runs; what only the host knows comes in PINTUNE_* variables, null where they are not set."""
+    import torch
+
+    return {
+        "at": now(),
+        "runner": os.environ.get("PINTUNE_RUNNER"),
+        "image": os.environ.get("PINTUNE_IMAGE"),
+        "image_digest": os.environ.get("PINTUNE_IMAGE_DIGEST"),
+        "base_image": os.environ.get("PINTUNE_BASE"),
+        "flavor": os.environ.get("PINTUNE_FLAVOR"),
+        **code(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpus": _gpus(),
+        "packages": dict(sorted((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())),
+    }
+
+
+def code() -> dict[str, Any]:
+    """The lock of the wheels, and the revision of the checkout, as far as the host has said."""
+    return {
+        "lock_sha256": os.environ.get("PINTUNE_LOCK"),
+        "revision": os.environ.get("PINTUNE_REVISION"),
+        "dirty": {"1": True, "0": False}.get(os.environ.get("PINTUNE_DIRTY", "")),
+    }
+
+
+def inputs(recipe: Recipe) -> dict[str, Any]:
+    """Hashes of the model's files and of raw and formatted data."""
+    data = {}
+    for role, split in zip(("train", "evaluation"), splits(recipe), strict=True):
+        raw, rows = job.raw_split(recipe, split), job.formatted_split(recipe, split)
+        data[role] = {"split": split, "raw_sha256": sha256(raw), "rows_sha256": sha256(rows)}
+    return {"model": model_inputs(recipe), "data": {"source": recipe.data.source, **data}}
+
+
+def model_inputs(recipe: Recipe) -> dict[str, Any]:
+    """Hashes of the base model's files."""
+    return {"source": job.base(recipe).name, "files": tree_sha256(job.base(recipe))}
+
+
+def outputs(run: Path) -> dict[str, str]:
+    """SHA-256 of every output file of a run, by its path in the run."""
+    hashes: dict[str, str] = {}
+    for name in _OUTPUTS:
+        path = run / name
+        if path.is_dir():
+            hashes.update({f"{name}/{file}": value for file, value in tree_sha256(path).items()})
+        elif path.exists():
+            hashes[name] = sha256(path)
+    return hashes
+
+
+def _processor() -> str:
+    for line in (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else ()
+    ):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _gpus() -> list[dict[str, Any]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")[0].strip()
+    except (OSError, subprocess.CalledProcessError):
+        driver = "unknown"
+    seen = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    return [
+        {"name": gpu.name, "memory_bytes": gpu.total_memory, "capability": f"{gpu.major}.{gpu.minor}", "driver": driver}
+        for gpu in seen
+    ]

@@ -1,0 +1,174 @@
+"""What a person sees of training: a progress bar, metrics.jsonl, files for TensorBoard; and when it makes no sense to go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from pipeline.errors import Stop
+from pipeline.files import write_text
+from pipeline.progress import Progress
+from pipeline.training.callbacks.tensorboard import Board
+
+_PATIENCE = 3  # fp16 steps in a row without a loss: scaling can mend a gradient that overflows, not a forward pass
+_PATIENCE_SKIPPED = (
+    25  # steps in a row that were skipped: the scale, halved each time from 65536, is below 0.01 by then
+)
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """A line in metrics.jsonl per optimizer step, the same for TensorBoard, and a progress bar; all by the first process alone.
+
+    A line holds step, loss (nats per answer token), learning_rate, grad_norm (null where it is no number), tokens and questions
+    (so far, padding left out), seconds (of training so far), and under fp16 overflows (steps so far that were skipped).
+
+    Args:
+        run: the run's folder.
+        scaled: whether the loss is scaled (fp16), so that a step may overflow and be skipped.
+        skipped: whether the optimizer step that has just been taken was skipped.
+    """
+
+    def __init__(
+        self, run: Path, continued: bool, scaled: bool = False, skipped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.path, self.last_loss = run / "metrics.jsonl", float("nan")
+        self.tokens = self.questions = self.overflows = 0
+        self.tokens_before = self.questions_before = 0  # those of the run before it was killed
+        self.seconds_before = 0.0
+        self.skipped = skipped
+        self._continued, self._scaled = continued, scaled
+        self._lost = self._skipped_in_a_row = self._nothing = 0
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+        self._board: Board | None = None
+
+    def saw(self, tokens: int, questions: int) -> None:
+        """Count what a batch held, on all processes."""
+        self.tokens += tokens
+        self.questions += questions
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Lines of steps that a resumed run will do again are dropped, so that each step stands once."""
+        self._started = time.monotonic()
+        kept = self.lines(state.global_step)
+        for last in [each for each in map(json.loads, kept) if "loss" in each][-1:]:
+            self.tokens = self.tokens_before = last["tokens"]
+            self.questions = self.questions_before = last["questions"]
+            self.seconds_before = float(last["seconds"])
+            self.overflows, self.last_loss = last.get("overflows", 0), last["loss"]
+        if not state.is_world_process_zero:
+            return
+        write_text(self.path, "".join(line + "\n" for line in kept))
+        self._board = Board(self.path.parent / "tensorboard", state.global_step + 1)
+        self._progress = Progress("train", state.max_steps, done=state.global_step)
+
+    def lines(self, step: int) -> list[str]:
+        """What metrics.jsonl holds up to a step; nothing of another training than the one that is gone on with."""
+        if not self._continued or not self.path.exists():
+            return []
+        return [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        skipped = self._scaled and self.skipped()
+        self.overflows += skipped
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **rest: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        seconds = time.monotonic() - self._started
+        line = {
+            "step": state.global_step,
+            "loss": _number(loss),
+            "learning_rate": logs.get("learning_rate"),
+            "grad_norm": _number(norm),
+            "tokens": self.tokens,
+            "questions": self.questions,
+            "seconds": round(self.seconds_before + seconds, 3),
+            **({"overflows": self.overflows} if self._scaled else {}),
+        }
+        self.write(line)
+        self._need_sense(loss, norm, state.global_step)
+        self.last_loss = loss
+        if self._progress:
+            tokens, questions = (
+                (self.tokens - self.tokens_before) / seconds,
+                (self.questions - self.questions_before) / seconds,
+            )
+            overflows = f", {self.overflows} overflows" if self.overflows else ""
+            self._progress.reach(
+                state.global_step,
+                f"loss {loss:.3f}, {tokens:,.0f} tokens/s, {questions:.1f} questions/s, "
+                f"{self.peak_memory() / 2**30:.1f} GiB{overflows}",
+            )
+
+    def write(self, line: dict[str, Any]) -> None:
+        """A line of figures at a step, into metrics.jsonl and for TensorBoard."""
+        if self._board is None:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._board.add(line["step"], {f"train/{name}": value for name, value in line.items() if name != "step"})
+
+    def close(self) -> None:
+        """Write and show no more, however training ended."""
+        if self._progress:
+            self._progress.close()
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _need_sense(self, loss: float, norm: float, step: int) -> None:
+        """Raise Stop where going on would only cost time; before a checkpoint of this step is written."""
+        lost = not math.isfinite(loss) or (not self._scaled and not math.isfinite(norm))
+        self._lost = self._lost + 1 if lost else 0
+        self._nothing = self._nothing + 1 if loss == 0.0 else 0
+        if self._lost >= (_PATIENCE if self._scaled else 1):
+            raise Stop(
+                "a loss and a gradient that are numbers",
+                f"loss {loss}, gradient norm {norm} at step {step}",
+                str(self.path),
+                "lower training.learning_rate" + (", or --set training.precision=bf16 or fp32" if self._scaled else ""),
+            )
+        if self._skipped_in_a_row >= _PATIENCE_SKIPPED:
+            raise Stop(
+                "gradients that fit fp16",
+                f"{self._skipped_in_a_row} steps in a row overflowed, up to step {step}",
+                str(self.path),
+                "--set training.precision=bf16 (GPUs since A100) or fp32",
+            )
+        if self._nothing >= _PATIENCE:
+            raise Stop(
+                "a loss to learn from",
+                f"a loss of 0 for {self._nothing} steps, up to step {step}",
+                str(self.path),
+                "look at the data: are there answers in it? Or lower training.learning_rate, or train fewer epochs",
+            )
+
+    @staticmethod
+    def peak_memory() -> int:
+        """Bytes: the GPU's most allocated, or this process's largest resident set."""
+        if torch.cuda.is_available():
+            return int(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
+
+
+def _step(line: str) -> float:
+    """The step of a line; past every step for a line that was cut off when the run was killed."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,264 @@
+"""With a real engine and a real registry: releases, push and pull, builds without network, and what a container may not do."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import subprocess
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from images import engine, matrix
+from images.building import oci
+from tests.conftest import invoke_in, lacking
+from tests.marks import Invoke
+
+pytestmark = pytest.mark.docker
+
+REGISTRY = "127.0.0.1:5000"
+
+
+@pytest.fixture(scope="session")
+def calls(committed: Path) -> Invoke:
+    """Run `invoke` in the committed copy, where git overlooks one file that is not committed."""
+    (committed / ".git" / "info" / "exclude").write_text("overlooked.txt\n")
+    (committed / "pipeline" / "overlooked.txt").write_text("not in the commit")
+    return invoke_in(committed)
+
+
+@pytest.fixture(scope="session")
+def verified(calls: Invoke) -> str:
+    """What `invoke build --verify` prints: two release builds from nothing."""
+    done = calls("build", "--verify", "--flavor", "cpu")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    """A registry of this machine, with the stand-in base image in it."""
+    try:
+        urllib.request.urlopen(f"http://{REGISTRY}/v2/", timeout=10).close()
+    except OSError:
+        lacking(f"an image registry on {REGISTRY}")
+    return REGISTRY
+
+
+def test_two_release_builds_give_one_digest(verified: str, committed: Path) -> None:
+    assert "verify train:cpu: the same digest twice" in verified
+    archive = committed / ".pintune" / "release" / "train-cpu.tar"
+    record = json.loads(archive.with_suffix(".json").read_text())
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", record["digest"])
+    assert oci.digest(archive) == record["digest"] == engine.image_id("pintune/train:cpu")
+    created = engine.created(os.environ.get("PINTUNE_BASE_IMAGE") or matrix.load().base.image)
+    assert record["source_date_epoch"] == max(1767225600, created)  # the commit's, or the base's if that is younger
+    assert "@sha256:" in record["base"]
+    assert oci.compressed_size(archive) <= 480e6
+
+
+def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> None:
+    """A file that git was told to overlook lay in the checkout: see `calls`."""
+    ran = subprocess.run(
+        ["docker", "run", "--rm", "pintune/train:cpu", "ls", "/opt/pintune/pipeline"], capture_output=True, text=True
+    )
+    assert "recipe.py" in ran.stdout
+    assert "overlooked.txt" not in ran.stdout
+    assert (committed / "pipeline" / "overlooked.txt").exists()
+
+
+def test_nothing_in_a_release_says_where_the_wheels_came_from(verified: str) -> None:
+    """An index and a local folder give the same files: uv would write uv_cache.json, with the time, for the latter alone."""
+    look = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info; find /opt -name uv_cache.json -o -name direct_url.json"
+    ran = subprocess.run(
+        ["docker", "run", "--rm", "pintune/train:cpu", "sh", "-c", look], capture_output=True, text=True
+    )
+    assert [Path(line).name for line in ran.stdout.splitlines()] == ["torch-2.13.0+cpu.dist-info"]
+
+
+def test_a_release_is_of_a_commit(calls: Invoke, committed: Path) -> None:
+    extra = committed / "images" / "extra.py"
+    try:
+        extra.write_text("")
+        done = calls("build", "--release", "--flavor", "cpu")
+        assert (done.returncode, "commit them" in done.stderr) == (1, True)
+    finally:
+        extra.unlink()
+
+
+def test_the_labels_say_what_is_in_it(verified: str, committed: Path) -> None:
+    labels = engine.client().images.get("pintune/train:cpu").labels
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=committed, capture_output=True, text=True).stdout.strip()
+    assert labels["org.opencontainers.image.revision"] == head
+    assert (labels["dev.pintune.torch"], labels["dev.pintune.cuda"], labels["dev.pintune.flavor"]) == (
+        "2.13.0+cpu",
+        "none",
+        "cpu",
+    )
+    assert labels["org.opencontainers.image.base.digest"].startswith("sha256:")
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_the_bill_lists_wheels_and_debian_packages(verified: str, committed: Path) -> None:
+    bill = json.loads((committed / ".pintune" / "release" / "train-cpu.cdx.json").read_text())
+    listed = {part["purl"].partition("@")[0] for part in bill["components"]}
+    assert {"pkg:pypi/torch", "pkg:pypi/peft", "pkg:deb/debian/python3.11", "pkg:deb/debian/libc6"} <= listed
+
+
+def test_push_and_pull_by_digest(verified: str, calls: Invoke, committed: Path, registry: str) -> None:
+    digest = json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text())["digest"]
+    place = (
+        f"{registry}/pintune-{uuid.uuid4().hex[:12]}"  # a registry outlives a test run, and a version is pushed once
+    )
+    pushed = calls("push", "--flavor", "cpu", "--registry", place)
+    assert pushed.returncode == 0, pushed.stderr
+    assert f"{place}/train:cpu-0.1.0@{digest}" in pushed.stdout
+    assert json.loads((committed / "images" / "released.json").read_text())["train:cpu-0.1.0"]["digest"] == digest
+    for image in ("pintune/train:cpu", f"{place}/train:cpu-0.1.0"):
+        engine.client().images.remove(image, force=True)
+    pulled = calls("pull", "--flavor", "cpu")
+    assert pulled.returncode == 0, pulled.stderr
+    assert pulled.stdout.splitlines()[-1] == f"pull   pintune/train:cpu: {digest}"
+    assert engine.image_id("pintune/train:cpu") == digest
+
+
+class _Tampered(http.server.BaseHTTPRequestHandler):
+    """A registry that answers every manifest with another."""
+
+    def do_GET(self) -> None:
+        body = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {}, "layers": []}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.command == "GET" else b"")
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def tampered() -> Iterator[str]:
+    """Address of a registry that lies."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tampered)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_other_bytes_than_the_digest_says_are_refused(
+    verified: str, calls: Invoke, committed: Path, tampered: str
+) -> None:
+    file = committed / "images" / "released.json"
+    before, known = (
+        file.read_text() if file.exists() else "",
+        json.loads((committed / ".pintune" / "release" / "train-cpu.json").read_text()),
+    )
+    try:
+        file.write_text(
+            json.dumps(
+                {"train:cpu-0.1.0": {**known, "digest": "sha256:" + "5" * 64, "registry": f"{tampered}/pintune"}}
+            )
+        )
+        done = calls("pull", "--flavor", "cpu")
+        assert done.returncode == 1
+        assert "wanted: the image 127.0.0.1:" in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        file.write_text(before) if before else file.unlink()
+
+
+def test_a_registry_that_is_not_there_is_said(verified: str, calls: Invoke) -> None:
+    done = calls("push", "--flavor", "cpu", "--registry", "127.0.0.1:1/pintune")
+    assert (done.returncode, "wanted: a push to 127.0.0.1:1/pintune/train:cpu-0.1.0" in done.stderr) == (1, True), (
+        done.stderr
+    )
+
+
+def test_a_base_pinned_by_digest_is_taken_from_a_registry(calls: Invoke, registry: str) -> None:
+    manifest = urllib.request.Request(f"http://{registry}/v2/debian/manifests/bookworm-slim", method="HEAD")
+    manifest.add_header(
+        "Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    )
+    with urllib.request.urlopen(manifest, timeout=10) as answer:
+        base = f"{registry}/debian:bookworm-slim@{answer.headers['Docker-Content-Digest']}"
+    done = calls("build", "--flavor", "cpu", PINTUNE_BASE_IMAGE=base)
+    assert done.returncode == 0, done.stderr[-2000:]
+    labels = engine.client().images.get("pintune/train:cpu").labels
+    assert f"{labels['org.opencontainers.image.base.name']}@{labels['org.opencontainers.image.base.digest']}" == base
+
+
+def test_without_any_network_from_what_was_carried_over(
+    calls: Invoke, committed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    carried = tmp_path_factory.mktemp("carried") / "wheelhouse"
+    gathered = calls("wheelhouse", "--flavor", "cpu", "--to", str(carried))
+    assert gathered.returncode == 0, gathered.stdout[-2000:] + gathered.stderr[-2000:]
+    assert re.search(r"wheelhouse  \S+: \d+ wheels, \d+ Debian packages, \d+ MiB", gathered.stdout)
+    nowhere = {"PIP_INDEX_URL": "https://index.invalid/simple", "HTTPS_PROXY": "http://proxy.invalid:1"}
+    built = calls("build", "--flavor", "cpu", "--offline", "--wheelhouse", str(carried), **nowhere)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-3000:]
+    wheel = next(carried.glob("wheels/peft-*.whl"))
+    wheel.unlink()
+    lacks = calls("build", "--flavor", "cpu", "--offline", "--wheelhouse", str(carried))
+    assert (lacks.returncode, "none of peft==" in lacks.stderr) == (1, True), lacks.stderr
+
+
+ESCAPES = {
+    "write to /": "touch /here",
+    "write to the code": "touch /opt/pintune/pipeline/here",
+    "write to its data": "touch /pintune/data/here",
+    "reach a network": "python -c \"import socket; socket.create_connection(('1.1.1.1', 53), 3)\"",
+    "see a network device": "test $(ls /sys/class/net | grep -vc '^lo$') -gt 0",
+    "become root": "python -c 'import os; os.setuid(0)'",
+    "find a file that makes it root": 'test -n "$(find / -xdev -type f -perm /6000 2>/dev/null)"',
+    "have a capability": "test $(sed -n 's/^CapBnd:\\t//p' /proc/self/status) != 0000000000000000",
+    "gain privileges": "grep -q 'NoNewPrivs:.*0' /proc/self/status",
+}
+
+
+@pytest.mark.parametrize("attempt", ESCAPES)
+def test_a_training_container_cannot(image: str, checkout: Path, attempt: str) -> None:
+    from images.running import container, runner
+    from images.running.runner import Choices
+
+    spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
+    spec = container.Container(**{**spec.__dict__, "command": ("sh", "-c", f"{ESCAPES[attempt]} && echo it could")})
+    status, text = container.run(spec, capture=True)
+    assert status != 0
+    assert "it could" not in text
+
+
+def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
+    """So that the attempts above fail for want of rights, not of a working container."""
+    from images.running import container, runner
+    from images.running.runner import Choices
+
+    spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
+    spec = container.Container(
+        **{
+            **spec.__dict__,
+            "command": ("sh", "-c", "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could"),
+        }
+    )
+    assert container.run(spec, capture=True) == (0, "it could\n")
+
+
+def test_an_engine_without_buildx_is_said(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
+    """A docker command that knows no buildx, in front of the real one."""
+    docker = tmp_path / "docker"
+    docker.write_text(
+        '#!/bin/sh\n[ "$1" = buildx ] && { echo "docker: unknown command: docker buildx" >&2; exit 1; }\nexec /usr/bin/env -i true\n'
+    )
+    docker.chmod(0o755)
+    done = calls("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.returncode, "wanted: docker buildx" in done.stderr) == (1, True), done.stderr

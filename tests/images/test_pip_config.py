@@ -1,0 +1,206 @@
+"""pip's settings of the host, as files for uv and pip elsewhere; and wheels that lie on this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from images import pip_config
+from images.building import wheelhouse
+from images.building.lock import Pin
+from images.errors import Stop
+from images.pip_config import Settings
+
+
+def test_settings_are_what_pip_says(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("x")
+    (tmp_path / "wheels").mkdir()
+    listing = f"""
+global.index-url='https://user:token@mirror.example/simple'
+global.extra-index-url='\\nhttps://more.example/simple\\nfile://{tmp_path}/wheels'
+global.timeout='60'
+install.trusted-host='mirror.example'
+:env:.find-links='{tmp_path}/wheels https://links.example/'
+global.find-links='/other'
+:env:.cert='{tmp_path}/ca.pem'
+"""
+    assert pip_config.parse(listing, {"SSL_CERT_FILE": "/other.pem"}) == Settings(
+        index="https://user:token@mirror.example/simple",
+        extra_indexes=("https://more.example/simple",),
+        links=("https://links.example/",),
+        trusted_hosts=("mirror.example",),
+        certificates=tmp_path / "ca.pem",
+        folders=(tmp_path / "wheels",),
+        local_indexes=(tmp_path / "wheels",),
+    )
+
+
+def test_no_settings_are_no_lines() -> None:
+    assert pip_config.parse("", {}) == Settings()
+    assert pip_config.uv_toml(Settings(), []) == ""
+    assert pip_config.pip_conf(Settings(), "/x") == "[global]\n"
+
+
+def test_a_bundle_that_is_not_there_is_refused() -> None:
+    with pytest.raises(Stop, match=r"/no/such\.pem"):
+        pip_config.parse("global.cert='/no/such.pem'\n", {})
+
+
+def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
+    settings = Settings("https://a/", ("https://b/", "https://c/"), ("https://l/",), ("a",), tmp_path)
+    told = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
+    assert told == {
+        "index-url": "https://a/",
+        "extra-index-url": ["https://b/", "https://c/"],
+        "index-strategy": "unsafe-best-match",
+        "find-links": ["https://l/", "/wheelhouse"],
+        "allow-insecure-host": ["a"],
+        "pip": {"torch-backend": "cpu"},
+    }
+    assert pip_config.pip_conf(settings, "/run/ca") == (
+        "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\nfind-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
+    )
+
+
+def test_pytorchs_own_index_is_asked_only_where_nothing_else_is_told() -> None:
+    assert pip_config.torch_backend(Settings(), [], "cpu") == "cpu"
+    assert pip_config.torch_backend(Settings(), ["torch-2.13.0-cp311.whl"], "cpu") == ""
+    for told in (
+        Settings(index="https://a/"),
+        Settings(extra_indexes=("https://a/",)),
+        Settings(links=("https://a/",)),
+    ):
+        assert pip_config.torch_backend(told, [], "cpu") == ""
+
+
+def test_secret_files_are_for_their_owner(tmp_path: Path) -> None:
+    path = pip_config.private(tmp_path / "pip.conf", "token")
+    assert path.stat().st_mode & 0o077 == 0
+    with pip_config.secrets(keep=False) as folder:
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+
+
+def _wheel(folder: Path, name: str, content: bytes) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
+    right = _wheel(tmp_path / "a", "Foo_Bar-1.0-py3-none-any.whl", b"right")
+    _wheel(tmp_path / "a", "baz-1.0-py3-none-any.whl", b"not what is locked")
+    _wheel(tmp_path / "a", "foo_bar-1.0.1-py3-none-any.whl", b"another version")
+    indexed = _wheel(tmp_path / "files", "qux-2.0-py3-none-any.whl", b"indexed")
+    (tmp_path / "simple" / "qux").mkdir(parents=True)
+    (tmp_path / "simple" / "qux" / "index.html").write_text(
+        f'<a href="../../files/qux-2.0-py3-none-any.whl#sha256={indexed}">qux</a>'
+    )
+    pins = [
+        Pin("foo-bar", "1.0", frozenset({right})),
+        Pin("baz", "1.0", frozenset({"0" * 64})),
+        Pin("qux", "2.0", frozenset({indexed})),
+    ]
+    house = tmp_path / "house"
+    _wheel(house, "stale-1.0-py3-none-any.whl", b"from before")
+    taken = wheelhouse.gather(pins, Settings(folders=(tmp_path / "a",), local_indexes=(tmp_path / "simple",)), house)
+    assert (
+        sorted(taken)
+        == sorted(path.name for path in house.iterdir())
+        == ["Foo_Bar-1.0-py3-none-any.whl", "qux-2.0-py3-none-any.whl"]
+    )
+    assert (house / "qux-2.0-py3-none-any.whl").read_bytes() == b"indexed"
+
+
+@pytest.fixture
+def company_index(tmp_path: Path) -> Iterator[str]:
+    """The address of a simple index (PEP 503) on the loopback that asks for a name and a token, with one package under /more."""
+    pages = tmp_path / "pages"
+    folder = pages / "more" / "simple" / "onlyhere"
+    folder.mkdir(parents=True)
+    (pages / "main" / "simple").mkdir(parents=True)
+    with zipfile.ZipFile(folder / "onlyhere-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("onlyhere.py", "")
+        wheel.writestr("onlyhere-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: onlyhere\nVersion: 1.0\n")
+        wheel.writestr(
+            "onlyhere-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr("onlyhere-1.0.dist-info/RECORD", "")
+    (folder / "index.html").write_text('<a href="onlyhere-1.0-py3-none-any.whl">onlyhere-1.0-py3-none-any.whl</a>')
+    wanted = "Basic " + base64.b64encode(b"me:token").decode()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(pages))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") == wanted:
+                super().do_GET()
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic")
+                self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://me:token@127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: Path) -> None:
+    settings = Settings(index=f"{company_index}/main/simple/", extra_indexes=(f"{company_index}/more/simple/",))
+    environment = pip_config.uv_environment(settings, tmp_path, [])
+    words = [
+        pip_config.uv(),
+        "pip",
+        "install",
+        "--no-cache",
+        "--target",
+        str(tmp_path / "by-uv"),
+        "--python",
+        sys.executable,
+        "onlyhere",
+    ]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "by-uv" / "onlyhere.py").exists()
+
+    conf = pip_config.private(tmp_path / "pip.conf", pip_config.pip_conf(settings, ""))
+    words = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "-d",
+        str(tmp_path / "by-pip"),
+        "onlyhere",
+    ]
+    plain = {key: value for key, value in environment.items() if not key.startswith("PIP_")}
+    done = subprocess.run(words, env={**plain, "PIP_CONFIG_FILE": str(conf)}, capture_output=True, text=True)
+    assert (tmp_path / "by-pip" / "onlyhere-1.0-py3-none-any.whl").exists(), done.stderr
+
+
+def test_uv_takes_pytorchs_own_index_where_the_flavor_names_it(tmp_path: Path) -> None:
+    """Offline, so that nothing is reached: uv says itself that it looked no further."""
+    told = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
+    environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(told)}
+    words = [pip_config.uv(), "pip", "compile", "-", "--offline", "--no-cache", "-v"]
+    done = subprocess.run(words, input="torch==2.13.0+cpu", env=environment, capture_output=True, text=True)
+    assert "whl/cpu" in done.stderr

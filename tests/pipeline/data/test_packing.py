@@ -1,0 +1,95 @@
+"""One context read once is the same mathematics as one sequence per question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pipeline.data.packing import IGNORED, Encoded, collate, encode
+from pipeline.errors import Stop
+from pipeline.models import chat_template
+from pipeline.tatqa import prompt, sample, schema
+from pipeline.tatqa.prompt import Style
+from pipeline.training.trainer import answer_loss
+
+
+@pytest.fixture(scope="module")
+def talker(tiny_model: Path) -> chat_template.Chat:
+    return chat_template.chat(chat_template.load_tokenizer(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    contexts = schema.parse(sample.contexts("heldout")[:3], "sample")
+    return [row.fields for context in contexts for row in prompt.rows(context, Style("en", "pipe", "answer"))]
+
+
+def _loss_and_gradients(tiny_model: Path, batch: dict[str, torch.Tensor]) -> tuple[float, list[torch.Tensor]]:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64)
+    loss, tokens = answer_loss(model, batch)
+    (loss / tokens).backward()
+    return float(loss.detach() / tokens), [weight.grad for weight in model.parameters() if weight.grad is not None]
+
+
+def test_shared_and_separate_questions_have_one_loss_and_gradient(
+    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+) -> None:
+    contexts, _ = encode(talker, rows, 4096)
+    shared, separate = (
+        _loss_and_gradients(tiny_model, collate(contexts, packing, 1)) for packing in ("shared", "none")
+    )
+    assert shared[0] == pytest.approx(separate[0], rel=1e-6)
+    for one, other in zip(shared[1], separate[1], strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_question_does_not_see_its_siblings(
+    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+) -> None:
+    """With another sibling before it, a question's own loss stays."""
+    (context,), _ = encode(talker, rows[:6], 4096)
+    alone = Encoded(context.prefix, context.questions[1:2])
+    pair = Encoded(context.prefix, context.questions[:2])
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    first = Encoded(context.prefix, context.questions[:1])
+    both, one, other = (
+        float(answer_loss(model, collate([each], "shared", 1))[0].detach()) for each in (pair, first, alone)
+    )
+    assert both == pytest.approx(one + other, rel=1e-5)
+
+
+def test_the_loss_is_transformers_own(tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]) -> None:
+    """Against a plain sequence with labels on the answer, by the model's own loss."""
+    contexts, _ = encode(talker, rows[:1], 4096)
+    (rest, answer), prefix = contexts[0].questions[0], contexts[0].prefix
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    labels = [-100] * len(prefix + rest) + answer
+    plain = model(input_ids=torch.tensor([prefix + rest + answer]), labels=torch.tensor([labels])).loss
+    loss, tokens = answer_loss(model, collate(contexts, "shared", 1))
+    assert float(loss.detach() / tokens) == pytest.approx(float(plain.detach()), rel=1e-5)
+    assert int(tokens) == len(answer)
+
+
+@pytest.mark.parametrize("packing", ["shared", "none"])
+def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
+    talker: chat_template.Chat, rows: list[dict[str, Any]], packing: str
+) -> None:
+    contexts, left_out = encode(talker, rows, 4096)
+    assert left_out == 0
+    labels = collate(contexts, packing, 1)["labels"]
+    wanted = sorted(token for row in rows for token in [*talker.ids([row["output"]])[0], talker.tokenizer.eos_token_id])
+    assert sorted(labels[labels != IGNORED].tolist()) == wanted
+    assert (labels == talker.tokenizer.eos_token_id).sum() == len(rows)
+
+
+def test_questions_that_do_not_fit_are_counted(talker: chat_template.Chat, rows: list[dict[str, Any]]) -> None:
+    everything = [len(ids) + len(row["output"]) + 1 for row, ids in zip(rows, talker.prompts(rows), strict=True)]
+    contexts, left_out = encode(talker, rows, max(everything) - 1)
+    assert left_out == everything.count(max(everything))
+    assert sum(len(context.questions) for context in contexts) == len(rows) - left_out
+    with pytest.raises(Stop, match=r"training\.max_length"):
+        encode(talker, rows, 16)

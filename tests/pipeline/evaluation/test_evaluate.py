@@ -1,0 +1,190 @@
+"""Evaluation as a step: killed and gone on with, on equations, on a file of one's own, and with answers that nobody would expect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.steps import latest, manifest, step
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_killed_evaluation_goes_on_and_comes_to_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.evaluation import generate
+
+    assert step("train") == step("evaluate") == 0
+    run = latest()
+    names = ("evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl")
+    wanted = {name: (run / name).read_text() for name in names}
+    for name in (*names, "report.html"):
+        (run / name).unlink()
+    real, calls = generate._generate, []
+
+    def dying(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 5:
+            raise _Killed
+        return real(*given)
+
+    settings = ("--set", "evaluation.batch_questions=3")
+    monkeypatch.setattr(generate, "_generate", dying)
+    with pytest.raises(_Killed):
+        step("evaluate", *settings)
+    assert not any((run / name).exists() for name in names)
+    with (run / ".answers-tuned.jsonl").open("a") as file:
+        file.write('{"uid": "cut o')
+    capsys.readouterr()
+    assert step("evaluate", *settings) == 0
+    assert "12 questions were answered before" in capsys.readouterr().out
+    assert len(calls) == 5 + 4  # four batches of each model, the fifth one twice
+    assert all((run / name).read_text() == wanted[name] for name in names)
+    assert not list(run.glob(".*"))
+
+
+def test_answers_of_another_adapter_are_not_taken_for_this_ones(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert step("train") == 0
+    (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
+    assert step("evaluate") == 0
+    assert "were answered before" not in capsys.readouterr().out
+
+
+def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("--set", "data.target=equation", "--set", "evaluation.max_new_tokens=60")
+    assert (
+        step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
+    )
+    assert manifest()["recipe"]["data"]["target"] == "equation"
+    printed = capsys.readouterr().out
+    assert "EM tuned - base: " in printed and "p = " in printed
+    evaluation = json.loads((latest() / "evaluation.json").read_text())
+    assert evaluation["without_answer"].keys() == {"base", "tuned"}
+    lines = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    for line in lines:
+        for who in ("base", "tuned"):
+            assert bool(line[who]["problem"]) == (not line[who]["answer"])
+
+
+def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"instruction": "Say it back", "input": f"word {i % 7}", "output": f"word {i % 7}"} for i in range(40)]
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = (
+        "--set",
+        "data.source=mine.jsonl",
+        "--set",
+        "data.train_contexts=0",
+        "--set",
+        "data.evaluation_contexts=0",
+    )
+    for name in ("fetch", "format", "train", "evaluate", "export"):
+        assert step(name, *settings) == 0
+    evaluation = json.loads((latest() / "evaluation.json").read_text())
+    assert (evaluation["split"], evaluation["questions"]) == ("mine/heldout", 4)
+    assert (latest() / "report.html").read_text().count("<details") == 4
+    capsys.readouterr()
+    assert step("ask", *settings) == 1
+    assert "contexts with a table" in capsys.readouterr().err
+
+
+def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.evaluation import evaluate
+
+    def answered(
+        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+    ) -> dict[str, str]:
+        return {row["uid"]: "9" * 400 if i == 3 else row["output"] for i, row in enumerate(rows)}
+
+    assert step("train") == 0
+    monkeypatch.setattr(evaluate, "_answer", answered)
+    assert step("evaluate") == 0
+    line = json.loads((latest() / "answers.jsonl").read_text().split("\n")[3])
+    assert (line["tuned"]["score_em"], line["tuned"]["answer"]) == (0, "")
+    assert "a number that a float can hold" in line["tuned"]["problem"]
+    evaluation = json.loads((latest() / "evaluation.json").read_text())
+    assert evaluation["tuned"]["all"]["em"] == pytest.approx(11 / 12)
+    assert evaluation["without_answer"]["tuned"] == 1
+    assert "report.html" in manifest()["outputs"]
+
+
+def test_odd_characters_and_texts_like_dates_stay_what_they_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "two\u2028lines\u2029of\u0085text"
+    lines = [
+        {"instruction": "Say it", "input": f"{odd} {i}", "output": odd if i == 19 else f"2019-12-{i + 1:02}"}
+        for i in range(20)
+    ]
+    Path("odd.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    settings = (
+        "--set",
+        "data.source=odd.jsonl",
+        "--set",
+        "data.train_contexts=0",
+        "--set",
+        "data.evaluation_contexts=0",
+    )
+    for name in ("fetch", "format", "train", "evaluate"):
+        assert step(name, *settings) == 0
+    read = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().split("\n")[:-1]]
+    assert [line["gold"] for line in read] == [["2019-12-10"], [odd]]
+    assert odd in (latest() / "report.html").read_text()
+
+
+def test_what_was_left_out_is_said_beside_the_scores(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contexts = json.loads(Path("data/sample/raw/heldout.json").read_text())[:10]
+    contexts[9]["questions"][2]["question"] = "word " * 600
+    Path("long.json").write_text(json.dumps(contexts))
+    settings = ("--set", "data.source=long.json", "--set", "data.evaluation_contexts=0")
+    assert step("fetch", *settings) == step("format", *settings) == 0
+    printed = capsys.readouterr().out
+    assert "questions too long" in printed
+    assert "contexts cut" not in printed  # it costs its siblings nothing
+    assert step("train", *settings) == step("evaluate") == 0
+    assert "1 more were left out: longer than training.max_length" in capsys.readouterr().out
+    assert json.loads((latest() / "evaluation.json").read_text())["questions"] == 5
+
+
+def test_another_file_of_the_same_name_is_not_evaluated_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"instruction": "Say it back", "input": f"word {i}", "output": f"word {i}"} for i in range(12)]
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(folder, "mine.jsonl").write_text("\n".join(map(json.dumps, lines if folder == "a" else lines[::-1])))
+    every = ("--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
+    for name in ("fetch", "format", "train"):
+        assert step(name, "--set", "data.source=a/mine.jsonl", *every) == 0
+    assert (
+        step("fetch", "--set", "data.source=b/mine.jsonl") == step("format", "--set", "data.source=b/mine.jsonl") == 0
+    )
+    capsys.readouterr()
+    assert step("evaluate") == 1
+    assert "that of b/mine.jsonl, which has its name" in capsys.readouterr().err
+
+
+def test_a_context_that_is_too_long_is_cut_to_be_asked_about(
+    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert step("train") == step("export") == 0
+    raw_context["paragraphs"] += [
+        {"uid": f"n{i}", "order": 10 + i, "text": f"A note of no use, number {i}."} for i in range(150)
+    ]
+    Path("big.json").write_text(json.dumps(raw_context))
+    capsys.readouterr()
+    assert step("ask", "--file", "big.json") == 0
+    printed = capsys.readouterr().out
+    assert "notes and 0 rows left out: longer than training.max_length" in printed
+    assert step("ask", "--file", "big.json", "--question", "why " * 900) == 1
+    Path("two.json").write_text(json.dumps([raw_context, raw_context]))
+    assert step("ask", "--file", "two.json") == 1
+    assert "a list of 2" in capsys.readouterr().err

@@ -1,0 +1,140 @@
+"""A context read once for all its questions gives the answers of one generation per question, by Transformers' own `generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.data import packing
+from pipeline.evaluation import generate
+from pipeline.models import chat_template
+from pipeline.tatqa import prompt, sample, schema
+from pipeline.tatqa.prompt import Style
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+NEW = 12
+
+
+@pytest.fixture(scope="module")
+def talker(tiny_model: Path) -> chat_template.Chat:
+    return chat_template.chat(chat_template.load_tokenizer(tiny_model), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    contexts = schema.parse(sample.contexts("heldout")[:4], "sample")
+    made = [row.fields for context in contexts for row in prompt.rows(context, Style("en", "pipe", "answer"))]
+    return [*made[:6], made[7], *made[12:15], *made[18:]]  # of one context a single question, of another three
+
+
+def _model(kind: str, vocabulary: int) -> Any:
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        MistralConfig,
+        MistralForCausalLM,
+        Phi3Config,
+        Phi3ForCausalLM,
+    )
+
+    torch.manual_seed(3)
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 1,
+        "initializer_range": 0.3,
+    }
+    made = {
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, sliding_window=None)),
+        "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**shape, sliding_window=300)),
+        "phi3": lambda: Phi3ForCausalLM(Phi3Config(**shape)),
+    }
+    return made[kind]().double().eval()
+
+
+def _one_by_one(model: Any, talker: chat_template.Chat, rows: list[dict[str, Any]]) -> list[str]:
+    texts = []
+    for ids in talker.prompts(rows):
+        written = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=NEW,
+            eos_token_id=list(talker.ends),
+        )[0, len(ids) :]
+        kept = [token for token in written.tolist() if token not in talker.ends]
+        texts.append(talker.tokenizer.decode(kept, skip_special_tokens=True).strip())
+    return texts
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "mistral, sliding window", "phi3"])
+def test_shared_and_separate_questions_are_answered_alike(
+    kind: str, talker: chat_template.Chat, rows: list[dict[str, Any]]
+) -> None:
+    model = _model(kind, len(talker.tokenizer))
+    wanted = _one_by_one(model, talker, rows)
+    assert len(set(wanted)) > len(rows) / 2  # no model that always says the same
+    for batch in (1, 4, 5, 24):
+        assert generate.answers(model, talker, rows, NEW, batch) == wanted
+
+
+def test_an_answer_ends_where_the_model_ends_it(
+    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+) -> None:
+    """With every second token an end, answers are of many lengths, and some are empty."""
+    import dataclasses
+
+    model = _model("llama", len(talker.tokenizer))
+    many = dataclasses.replace(talker, ends=(talker.ends[0], *range(2, len(talker.tokenizer), 4)))
+    wanted = _one_by_one(model, many, rows)
+    assert len({len(text) for text in wanted}) > 2
+    assert generate.answers(model, many, rows, NEW, 7) == wanted
+
+
+def test_what_does_not_fit_is_not_asked_and_each_batch_is_kept(
+    talker: chat_template.Chat, rows: list[dict[str, Any]]
+) -> None:
+    model = _model("llama", len(talker.tokenizer))
+    lengths = [len(ids) for ids in talker.prompts(rows)]
+    limit = sorted(lengths)[len(rows) // 2]
+    kept: dict[int, str] = {}
+    found = generate.answers(model, talker, rows, NEW, 4, max_length=limit, keep=kept.update)
+    assert [text is None for text in found] == [length > limit for length in lengths]
+    assert kept == {place: text for place, text in enumerate(found) if text is not None}
+    assert generate.answers(model, talker, [], NEW, 4) == []
+
+
+def test_each_context_is_read_once(
+    talker: chat_template.Chat, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _model("llama", len(talker.tokenizer))
+    read = 0
+    forward = model.model.forward
+
+    def counting(*args: Any, **more: Any) -> Any:
+        nonlocal read
+        read += more["input_ids"].numel()
+        return forward(*args, **more)
+
+    monkeypatch.setattr(model.model, "forward", counting)
+    generate.answers(model, talker, rows, 1, 24)
+    prompts = talker.prompts(rows)
+    contexts = [
+        [ids for row, ids in zip(rows, prompts, strict=True) if row["context"] == name]
+        for name in dict.fromkeys(row["context"] for row in rows)
+    ]
+    packed = []
+    for each in contexts:
+        length = packing.shared(each)
+        packed.append(length + sum(len(ids) - length for ids in each))
+    assert read == len(contexts) * max(packed)  # the shorter ones are padded
+    assert read < sum(map(len, prompts)) / 2

@@ -1,0 +1,159 @@
+"""report.html: whole, self-contained, and opened in a real browser; the screenshot is left in .pintune/test-artefacts/."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.tatqa import target
+from tests.conftest import ROOT, lacking
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RECIPE = """
+[model]
+source = "tiny"
+[data]
+language = "en"
+target = "equation"
+train_contexts = 4
+evaluation_contexts = 4
+[training]
+epochs = 3
+batch_contexts = 1
+learning_rate = 1e-2
+warmup_steps = 1
+[evaluation]
+max_new_tokens = 4
+"""
+
+
+@pytest.fixture
+def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The report of a run whose tuned model answers five questions of six as the gold does, and whose base model one of six."""
+    from pipeline.evaluation import evaluate
+
+    def answered(
+        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+    ) -> dict[str, str]:
+        wrong = "type: arithmetic\nequation: 1 /\nscale: <script>alert(1)</script>"
+        return {row["uid"]: row["output"] if (i % 6 != 1) == (name == "tuned") else wrong for i, row in enumerate(rows)}
+
+    monkeypatch.setattr(evaluate, "_answer", answered)
+    (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
+    for step in ("fetch", "format", "train", "evaluate"):
+        assert main([step, "--recipe", "tiny.toml"]) == 0
+    return (workplace / "runs" / "tiny" / "latest" / "report.html").resolve()
+
+
+class _Page(HTMLParser):
+    """What is on a page: its tags by name, what it would load from elsewhere, and whether every tag is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: dict[str, int] = {}
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+        if tag not in ("meta", "line", "rect", "polyline"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_and_loads_nothing(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    read = _Page()
+    read.feed(text)
+    assert read.open == []
+    assert read.loads == [] and "url(" not in text and "@import" not in text
+    assert "script" not in read.tags  # the one that a model wrote is text
+    assert "&lt;script&gt;" in text
+    evaluation = json.loads((page.parent / "evaluation.json").read_text())
+    for who in ("base", "tuned"):
+        assert f"{100 * evaluation[who]['all']['em']:.1f} {who}" in text
+    for heading in (
+        "Scores",
+        "By answer type and source",
+        "Loss",
+        "Data",
+        "From wrong to right: 20",
+        "From right to wrong: 4",
+        "Still wrong: 0",
+    ):
+        assert f"<h2>{heading}</h2>" in text
+    assert read.tags["svg"] == 4  # scores, loss, lengths of two splits
+    assert text.count("<details") == 24
+    assert text.count("<mark>") >= 20  # evidence in the tables
+    questions = [json.loads(line) for line in (page.parent / "answers.jsonl").read_text().splitlines()]
+    assert all(target.read(each["tuned"]["text"], "en", "").problem == each["tuned"]["problem"] for each in questions)
+
+
+def _rows(file: Path) -> list[bytes]:
+    """The pixel rows of a PNG, still filtered (RFC 2083)."""
+    data, at, packed, height = file.read_bytes(), 8, b"", 0
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + 8 + size]
+        if kind == b"IHDR":
+            height = struct.unpack(">II", body[:8])[1]
+        packed += body if kind == b"IDAT" else b""
+        at += size + 12
+    pixels = zlib.decompress(packed)
+    wide = len(pixels) // height
+    return [pixels[i * wide : (i + 1) * wide] for i in range(height)]
+
+
+def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        lacking("Chromium (Debian: apt-get install chromium)")
+    shots = ROOT / ".pintune" / "test-artefacts"
+    shots.mkdir(parents=True, exist_ok=True)
+    quiet = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    for name, size in (("report.png", "1100,3000"), ("report-narrow.png", "420,3000")):
+        shot = shots / name
+        shot.unlink(missing_ok=True)
+        subprocess.run(
+            [str(browser), *quiet, f"--screenshot={shot}", f"--window-size={size}", page.as_uri()],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        drawn = [row for row in _rows(shot) if len(set(row[1:])) > 4]
+        assert len(drawn) > 1000  # text, bars and lines, most of the way down
+    shown = subprocess.run(
+        [str(browser), *quiet, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+    assert len(re.findall("<details", shown)) == 24

@@ -1,0 +1,144 @@
+"""`score` as a step: the authors' sample file to ten digits, and prediction files that are no such thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.__main__ import main
+from pipeline.errors import Stop
+from pipeline.evaluation import scoring
+from pipeline.tatqa import sample
+from tests.conftest import ROOT
+
+SAMPLE = ROOT / "tests" / "data" / "sample_prediction.json"
+
+
+def test_the_authors_sample_to_ten_digits(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = mirror / "tatqa_dataset_dev.json"
+    assert main(["score", "--predictions", str(SAMPLE), "--gold", str(gold), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"em", "f1", "scale", "questions"}
+    assert [round(found[key], 10) for key in ("em", "f1", "scale")] == [0.4592326139, 0.5887949640, 0.9094724221]
+    assert len(found["questions"]) == 1668
+    for key in ("em", "f1", "scale"):
+        assert sum(each[key] for each in found["questions"].values()) / 1668 == pytest.approx(found[key], abs=1e-12)
+    assert main(["score", "--predictions", str(SAMPLE), "--gold", str(gold)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["all", "1668", "45.92", "58.88", "90.95"]
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == [
+        "all",
+        "span",
+        "multi-span",
+        "arithmetic",
+        "count",
+    ]
+    by_source: dict[str, int] = {}
+    for line in lines[1:]:
+        if line.startswith("  "):
+            by_source[line.split()[0]] = by_source.get(line.split()[0], 0) + int(line.split()[1])
+    assert sum(by_source.values()) == 1668 and by_source.keys() == {"table", "text", "table-text"}
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    file = tmp_path / "gold.json"
+    file.write_text(json.dumps(sample.contexts("heldout")))
+    return file
+
+
+def _uid(gold: Path, number: int = 0) -> str:
+    return str(json.loads(gold.read_text())[0]["questions"][number]["uid"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "Expecting value"),
+        (b"[]", "list"),
+        (b"{", "Expecting property name"),
+        (b'{"UID": ["1"]}', "[answer, scale]"),
+        (b'{"UID": "1"}', "[answer, scale]"),
+        (b'{"UID": ["1", null]}', "a scale"),
+        (b'{"UID": ["1", 3]}', "a scale"),
+        (b'{"UID": [["1", 2], ""]}', "all strings or all numbers"),
+        (b'{"UID": [{"a": 1}, ""]}', "a string, a number"),
+        (b'{"UID": [[["1"]], ""]}', "a string, a number"),
+        (b'{"UID": [NaN, ""]}', "NaN"),
+        (b'{"UID": ["1", ""], "UID": ["2", ""]}', "twice"),
+        (b'{"other": ["1", ""]}', "none among 1"),
+        (b"{}", "none among 0"),
+        (b"\xff", "utf-8"),
+        (b'{"UID": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"UID": [' + b"9" * 400 + b', ""]}', "a number that a float can hold"),
+        (b'{"UID": [' + b"9" * 5000 + b', ""]}', "digits"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_prediction_file_that_is_none_is_refused(
+    tmp_path: Path, gold: Path, body: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "predictions.json"
+    file.write_bytes(body.replace(b"UID", _uid(gold).encode()))
+    assert main(["score", "--predictions", str(file), "--gold", str(gold), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert str(file) in printed.err
+    assert "PINTUNE_DEBUG" not in printed.err
+    assert printed.out == ""
+    assert len(printed.err) < 1500
+
+
+def test_a_reader_that_has_read_enough_is_no_error(mirror: Path) -> None:
+    gold = str(mirror / "tatqa_dataset_dev.json")
+    command = [sys.executable, "-m", "pipeline", "score", "--predictions", str(SAMPLE), "--gold", gold, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scoring_:
+        assert scoring_.stdout is not None and scoring_.stderr is not None
+        scoring_.stdout.read(10)
+        scoring_.stdout.close()
+        assert (scoring_.stderr.read(), scoring_.wait()) == (b"", 141)
+
+
+def test_what_only_one_of_the_two_has_is_said_beside_the_scores(
+    tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "predictions.json"
+    file.write_text(
+        "\ufeff"
+        + json.dumps({_uid(gold): ["1", ""], "strange": ["1", ""], _uid(gold, 1): [], _uid(gold, 2): [[], None]})
+    )
+    with pytest.raises(Stop, match=_uid(gold, 1)):
+        scoring.score_file(file, gold)
+    file.write_text(json.dumps({_uid(gold): ["1", ""], "strange": ["1", ""], _uid(gold, 2): [[], None]}))
+    assert main(["score", "--predictions", str(file), "--gold", str(gold), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["questions"][_uid(gold, 2)] == {"em": 0, "f1": 0, "scale": 0}
+    assert "1 predictions are for questions that gold.json does not have: not counted" in printed.err
+    assert "70 questions have no prediction: they score nothing" in printed.err
+
+
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@given(entry=st.one_of(ANSWERS, st.tuples(ANSWERS, ANSWERS)))
+def test_any_entry_scores_or_is_refused_by_its_uid(entry: Any, tmp_path: Path, gold: Path) -> None:
+    file = tmp_path / "predictions.json"
+    file.write_text(json.dumps({_uid(gold): entry}))
+    try:
+        scored, _ = scoring.score_file(file, gold)
+    except Stop as stop:
+        assert _uid(gold) in stop.where or "no number in JSON" in stop.found
+        return
+    assert all(0 <= part <= 1 for each in scored for part in vars(each.score).values())

@@ -1,0 +1,134 @@
+"""Rows as chats by templates of the kinds that Mistral, Phi and SmolLM2 have."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import Stop
+from pipeline.models import chat_template
+from pipeline.tatqa import prompt, sample, schema
+from pipeline.tatqa.prompt import Style
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# Of the shape of Mistral-7B-Instruct-v0.2's: begins with BOS, refuses a system role, a space before each answer, EOS right after it
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"
+)
+# Of the shape of Phi-4-mini's: a role token, the text, <|end|>; the tokenizer's EOS is another token
+PHI = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    contexts = schema.parse(sample.contexts("heldout")[:2], "sample")
+    return [row.fields for context in contexts for row in prompt.rows(context, Style("en", "pipe", "answer"))]
+
+
+@pytest.fixture
+def tiny(tiny_model: Path) -> Any:
+    return chat_template.load_tokenizer(tiny_model)
+
+
+def _pieces(vocabulary: list[str]) -> Any:
+    """A SentencePiece-like tokenizer: white space as ▁, one before any text, unknown characters as bytes."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *vocabulary]
+    core = Tokenizer(
+        models.BPE(
+            vocab={word: i for i, word in enumerate(words)},
+            merges=[],
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    core.add_special_tokens(
+        [AddedToken("<s>", special=True, normalized=False), AddedToken("</s>", special=True, normalized=False)]
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", clean_up_tokenization_spaces=False
+    )
+    made.chat_template = MISTRAL
+    return made
+
+
+def test_mistral_has_one_bos_no_system_role_and_the_rules_in_the_users_turn(rows: list[dict[str, Any]]) -> None:
+    tokenizer = _pieces(list("abcdefghijklmnopqrstuvwxyz0123456789,.;:[]/|?$%-IN STAQTWCB"))
+    talker = chat_template.chat(tokenizer)
+    assert not talker.system_role
+    (ids,) = talker.prompts(rows[:1])
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
+    text = talker.prompt(rows[0])
+    assert text.startswith(f"<s>[INST] {rows[0]['system']}\n\n{rows[0]['instruction']}\n")
+    assert text.endswith(f"{rows[0]['input'][-20:]} [/INST]")
+    (answer,) = talker.answers(rows[:1])
+    assert answer[-1] == tokenizer.eos_token_id
+    # prompt and answer apart are the ids of the whole conversation, as the template writes it
+    whole = tokenizer.apply_chat_template(
+        [*talker.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False
+    )
+    assert [*ids, *answer] == tokenizer(whole, add_special_tokens=False).input_ids
+
+
+def test_phi_ends_an_answer_with_its_own_token(tiny: Any, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    from tokenizers import AddedToken
+
+    phi = copy.deepcopy(tiny)
+    phi.add_special_tokens(
+        {
+            "additional_special_tokens": [
+                AddedToken(f"<|{name}|>", special=True) for name in ("end", "system", "user", "assistant")
+            ]
+        }
+    )
+    phi.chat_template = PHI
+    end = phi.convert_tokens_to_ids("<|end|>")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [phi.eos_token_id, 77]}))
+    talker = chat_template.chat(phi, tmp_path)
+    assert talker.system_role
+    assert talker.ends == (end, phi.eos_token_id, 77)
+    assert talker.answers(rows[:1])[0][-1] == end
+    assert talker.prompt(rows[0]).startswith(f"<|system|>{rows[0]['system']}<|end|><|user|>{rows[0]['instruction']}\n")
+    assert talker.prompt(rows[0]).endswith("<|end|><|assistant|>")
+
+
+def test_a_system_role_that_is_there_is_used(tiny: Any, rows: list[dict[str, Any]]) -> None:
+    talker = chat_template.chat(tiny)
+    assert talker.system_role
+    assert [each["role"] for each in talker.messages(rows[0])] == ["system", "user"]
+    assert [each["role"] for each in talker.messages({**rows[0], "system": ""})] == ["user"]
+    assert talker.ends[0] == tiny.eos_token_id
+
+
+def test_lengths_are_those_of_the_prompts(tiny: Any, rows: list[dict[str, Any]]) -> None:
+    for talker in (chat_template.chat(tiny), chat_template.chat(_pieces(list("abcdefghijklmnopqrstuvwxyz")))):
+        groups = [rows[:6], rows[6:7], rows[7:]]
+        assert talker.prompt_lengths(groups) == [[len(ids) for ids in talker.prompts(group)] for group in groups]
+
+
+def test_a_tokenizer_that_cannot_chat_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(Stop, match="invoke fetch"):
+        chat_template.load_tokenizer(tmp_path / "none")
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(Stop, match="instruction-tuned"):
+        chat_template.load_tokenizer(folder)
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(Stop, match="then invoke fetch"):
+        chat_template.load_tokenizer(folder)

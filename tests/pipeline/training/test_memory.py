@@ -1,0 +1,178 @@
+"""The memory estimate against the real thing: parameters counted, and the quickstart's measured peak."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import job, recipe
+from pipeline.errors import Stop
+from pipeline.training import memory
+
+ROOT = Path(__file__).resolve().parents[3]
+SMOLLM2 = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "vocab_size": 49152,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}
+
+
+def _config(where: Path, source: str, values: dict[str, Any]) -> None:
+    path = where / job.model(source) / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
+    """A small random model's config, its parameters, and those of LoRA r=8 on all its linear layers, counted by torch and peft."""
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    common = {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "intermediate_size": 80,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": False,
+    }
+    config = getattr(transformers, f"{kind}Config")(**common)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    count = sum(each.numel() for each in model.parameters())
+    adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return config.to_dict(), count, sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Mistral", "Phi3"])
+def test_parameters_are_those_of_the_model(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, parameters, trained = _parameters(kind)
+    _config(tmp_path, "tiny", config)
+    made = memory.estimate(recipe.load("quickstart", ["model.source=tiny", "lora.r=8"]))
+    assert made is not None
+    assert (made["parameters"], made["trained"]) == (parameters, trained)
+    for precision in ("fp16", "fp32"):
+        assert made[precision]["total"] == sum(size for part, size in made[precision].items() if part != "total")
+    assert made["fp32"]["weights"] == 2 * made["fp16"]["weights"] == 4 * parameters
+
+
+def test_the_quickstart_takes_about_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    made = memory.estimate(recipe.load("quickstart"))
+    assert made is not None
+    measured = json.loads((ROOT / "benchmarks" / "results" / "quickstart-venv.json").read_text())["peak_memory_bytes"]
+    assert 0.8 < made["fp32"]["total"] / measured < 1.4
+
+
+def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert memory.estimate(recipe.load("quickstart")) is None
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kinds: list[Any] = [
+        {"hidden_size": 576},
+        {**SMOLLM2, "num_attention_heads": 0},
+        {**SMOLLM2, "vocab_size": "many"},
+        [],
+    ]
+    for broken in kinds:
+        _config(tmp_path, "smollm2-135m-instruct", broken)
+        with pytest.raises(Stop, match=r"config\.json"):
+            memory.estimate(recipe.load("quickstart"))
+
+
+def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    shared, alone = (
+        memory.estimate(recipe.load("quickstart", [f"training.packing={packing}", "evaluation.max_new_tokens=32"]))
+        for packing in ("shared", "none")
+    )
+    assert shared is not None
+    assert alone is not None
+    assert alone["fp16"]["activations"] > 3 * shared["fp16"]["activations"]
+
+
+def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+
+    def activations(*words: str) -> int:
+        made = memory.estimate(recipe.load("quickstart", [*words, "evaluation.max_new_tokens=32"]))
+        assert made is not None
+        return int(made["fp16"]["activations"])
+
+    assert activations("training.gradient_checkpointing=true") < activations() / 3
+    assert (
+        activations("training.batch_contexts=64", "training.row_tokens=4096")
+        < activations("training.batch_contexts=64") / 8
+    )
+
+
+def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
+    spread = recipe.load("quickstart", ["training.fsdp=true"])
+    has = 400 * 2**20  # of the 513 MiB of SmolLM2's weights in fp32
+    for chosen, processes in ((spread, 1), (recipe.load("quickstart"), 2)):
+        with pytest.raises(Stop, match=r"training\.fsdp=true --gpus-per-node N"):
+            memory.need_memory(chosen, "fp32", has, processes)
+    memory.need_memory(spread, "fp32", has, 2)
+
+
+@pytest.mark.parametrize(("kind", "dropout"), [("phi3", 0.0), ("mistral", 0.0), ("mistral", 0.05)])
+def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) -> None:
+    """What autograd holds for the backward pass of a layer under autocast, in bf16, of a narrow model of each architecture."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from pipeline.data import packing
+    from pipeline.models import norms
+    from pipeline.training.trainer import give_answer_loss
+    from tests.models import random_context, random_model
+
+    batch = packing.collate([random_context(1, 450, [(25, 10)] * 6)], "shared", 1)
+    shape = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6, "num_key_value_heads": 2}
+
+    def kept(layers: int) -> int:
+        base = random_model(kind, num_hidden_layers=layers, **shape).to(torch.bfloat16)
+        norms.put_safe_norms(base)
+        give_answer_loss(base)
+        adapted = get_peft_model(
+            base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)
+        ).train()
+        own = {weight.untyped_storage().data_ptr() for weight in adapted.parameters()}
+        held: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                held[storage.data_ptr()] = storage
+            return tensor
+
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16),
+        ):
+            adapted(**batch)
+        return sum(storage.nbytes() for storage in held.values())
+
+    measured = (kept(3) - kept(1)) / 2 / batch["input_ids"].shape[1]  # bytes a layer and token
+    of = memory.Shape({**shape, "model_type": kind, "num_hidden_layers": 1, "vocab_size": 96})
+    copies = of.inputs(("all-linear",)) * (2 + (4 if dropout else 0))
+    assert 0.85 < (of.kept_per_token * 2 + copies) / measured < 1.15
