@@ -4,4 +4,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/invoke ] || { python3 -m venv .venv && .venv/bin/pip install -q -e .; }
-exec .venv/bin/python -m images.devcontainer
+exec .venv/bin/python -m images.verbs.devcontainer
