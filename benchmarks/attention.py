@@ -40,7 +40,7 @@ def file(device: str) -> Path:
 
 
 def _measured() -> dict[str, Any]:
-    with tatqa("lora.r=16") as recipe:
+    with tatqa("lora.r=16") as job:
         import torch
 
         from pipeline.data import packing
@@ -48,11 +48,11 @@ def _measured() -> dict[str, Any]:
         from pipeline.models.attention import attend_by_context
         from pipeline.training.loop import prepared
 
-        talker, contexts = encoded(recipe)
+        template, contexts = encoded(job)
         row = packing.pack(contexts[:8], ROW_TOKENS)[0]
-        batch = packing.lay_out([row], talker.tokenizer.pad_token_id)
-        kind, _ = load.precision(recipe)
-        adapted, _ = prepared(recipe, kind, contexts)
+        batch = packing.collate_rows([row], template.tokenizer.pad_token_id)
+        kind, _ = load.precision(job.recipe.training.precision)
+        adapted, _ = prepared(job.recipe, job.base_model, kind, contexts)
         base = adapted.get_base_model()
         device = load.device()
         batch = {name: each.to(device) for name, each in batch.items()}

@@ -31,34 +31,33 @@ def main() -> None:
 
 
 def _measured() -> dict[str, Any]:
-    with tatqa() as recipe:
+    with tatqa() as job:
         import torch
 
-        from pipeline import job
-        from pipeline.data import format as formatting
+        from pipeline.data.formatted import read_rows
         from pipeline.evaluation import generate
         from pipeline.models import chat_template, load
 
-        asked = formatting.read_rows(job.formatted_split(recipe, "dev"), CONTEXTS)
-        folder = job.model(recipe.model.source)
-        talker = chat_template.chat(chat_template.load_tokenizer(folder), folder)
+        asked = read_rows(job.train.rows, CONTEXTS)
+        folder, batch = job.base_model, job.recipe.evaluation.batch_questions
+        template = chat_template.load(folder)
         base = load.load_base(folder, torch.float32)
 
         def one_at_a_time() -> list[str]:
             texts = []
-            for ids in talker.prompts(asked):
+            for ids in template.prompts(asked):
                 written = base.generate(
                     torch.tensor([ids]),
                     attention_mask=torch.ones(1, len(ids), dtype=torch.long),
                     do_sample=False,
                     max_new_tokens=NEW_TOKENS,
-                    eos_token_id=list(talker.ends),
+                    eos_token_id=list(template.ends),
                 )[0, len(ids) :]
-                texts.append(talker.tokenizer.decode(written, skip_special_tokens=True).strip())
+                texts.append(template.tokenizer.decode(written, skip_special_tokens=True).strip())
             return texts
 
         def shared() -> list[str | None]:
-            return generate.answers(base, talker, asked, NEW_TOKENS, recipe.evaluation.batch_questions)
+            return generate.answers(base, template, asked, NEW_TOKENS, batch)
 
         seconds: dict[str, list[float]] = {"shared": [], "one at a time": []}
         said: dict[str, Any] = {}
@@ -73,7 +72,7 @@ def _measured() -> dict[str, Any]:
         "contexts": CONTEXTS,
         "questions": len(asked),
         "max_new_tokens": NEW_TOKENS,
-        "batch_questions": recipe.evaluation.batch_questions,
+        "batch_questions": batch,
         "seconds": seconds,
         "same_answers": same,
         "ratio": round(min(seconds["one at a time"]) / min(seconds["shared"]), 2),

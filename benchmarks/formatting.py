@@ -92,18 +92,20 @@ def _one() -> None:
     os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
     from pipeline import job
     from pipeline.data import format as formatting
+    from pipeline.data import formatted
     from pipeline.models import chat_template
     from pipeline.recipe import load
 
-    recipe = load("quickstart", ["data.source=copies.json", "data.target=equation", "training.max_length=2048"])
-    chat_template.load_tokenizer(job.model(recipe.model.source))  # imports what loading one takes
+    settings = ["data.source=copies.json", "data.target=equation", "training.max_length=2048"]
+    chosen = job.resolve(load("quickstart", settings))
+    chat_template.load_tokenizer(chosen.base_model)  # imports what loading one takes
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
-        formatting.format_splits(recipe, lambda line: None)
+        formatting.format_splits(chosen, lambda line: None)
     seconds = time.monotonic() - started
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    counted = formatting.report(recipe)["splits"].values()
+    counted = formatted.read_report(chosen.formatted)["splits"].values()
     print(
         json.dumps(
             {

@@ -21,6 +21,7 @@ import gc
 import importlib.util
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS, encoded, facts, moments, tatqa
@@ -69,13 +70,13 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
         "training.accumulation=1",
         f"training.gradient_checkpointing={str(checkpointing).lower()}",
     ]
-    with tatqa(*chosen, name=name) as recipe:
+    with tatqa(*chosen, name=name) as job:
         import torch
 
         from pipeline.models import load
 
         cuda = _cuda()
-        talker, contexts = encoded(recipe)
+        template, contexts = encoded(job)
         contexts = contexts[:count]
         questions = sum(len(context.questions) for context in contexts)
         seconds: dict[str, list[float]] = {"Pintune": [], "TRL": []}
@@ -86,7 +87,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
                 if cuda:
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
-                trainer = way(recipe, contexts, talker)
+                trainer = way(job, contexts, template)
                 seen = moments(trainer, "on_epoch_begin", "on_epoch_end")
                 losses[who] = losses_of(trainer)
                 seconds[who].append(round(seen[3] - seen[2], 3))  # the second epoch
@@ -100,7 +101,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
     return {
         "model": name,
         "gpu": torch.cuda.get_device_name() if cuda else None,
-        "precision": load.precision(recipe)[0],
+        "precision": load.precision(job.recipe.training.precision)[0],
         "width": width,
         "checkpointing": checkpointing,
         "contexts": len(contexts),
@@ -122,11 +123,11 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
     }
 
 
-def _common(recipe: Any) -> dict[str, Any]:
+def _common(job: Any) -> dict[str, Any]:
     """What TrainingArguments and SFTConfig are both given."""
     from pipeline.models import load
 
-    kind = load.precision(recipe)[0]
+    kind = load.precision(job.recipe.training.precision)[0]
     return {
         "output_dir": "out",
         "seed": 42,
@@ -140,40 +141,37 @@ def _common(recipe: Any) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "gradient_checkpointing": recipe.training.gradient_checkpointing,
+        "gradient_checkpointing": job.recipe.training.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
     }
 
 
-def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+def _ours(job: Any, contexts: list[Any], template: Any) -> Any:
     from transformers import TrainingArguments
 
-    from pipeline import job
     from pipeline.models import load
-    from pipeline.training.callbacks.metrics import Watch
+    from pipeline.training.callbacks.metrics import MetricsCallback
+    from pipeline.training.collator import Collator
     from pipeline.training.loop import prepared
-    from pipeline.training.trainer import AnswerTrainer, Collator
+    from pipeline.training.trainer import AnswerTrainer
 
-    load.same_every_time()
+    load.use_deterministic_kernels()
     return AnswerTrainer(
-        model=prepared(recipe, load.precision(recipe)[0], contexts)[0],
+        model=prepared(job.recipe, job.base_model, load.precision(job.recipe.training.precision)[0], contexts)[0],
         train_dataset=contexts,
-        args=TrainingArguments(
-            per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(recipe)
-        ),
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id or 0, ROW_TOKENS),
-        watch=Watch(job.runs("none"), continued=False),
-        settings=recipe.training,
+        args=TrainingArguments(per_device_train_batch_size=STEP_CONTEXTS, remove_unused_columns=False, **_common(job)),
+        data_collator=Collator("shared", template.tokenizer.pad_token_id or 0, ROW_TOKENS),
+        metrics=MetricsCallback(Path("runs/none"), resumed=False),
+        settings=job.recipe.training,
     )
 
 
-def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+def _trl(job: Any, contexts: list[Any], template: Any) -> Any:
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]  # not a dependency: the peer
 
-    from pipeline import job
-    from pipeline.models import load
+    from pipeline.models import load, lora
 
     rows = [
         {
@@ -184,16 +182,16 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
         for rest, answer in context.questions
     ]
     torch.use_deterministic_algorithms(False)  # what Pintune pays for and its peer does not
-    base = load.load_base(job.base(recipe), load.DTYPES[load.precision(recipe)[0]])
+    base = load.load_base(job.base_model, load.DTYPES[load.precision(job.recipe.training.precision)[0]])
     if _attention() != "sdpa":
         base.set_attn_implementation(_attention())
     # as many rows to a step as its contexts' questions fill
     tokens = sum(len(row["input_ids"]) for row in rows)
     filled = max(1, round(tokens / ROW_TOKENS * STEP_CONTEXTS / len(contexts)))
     return SFTTrainer(
-        model=load.new_adapter(base, recipe),
+        model=lora.new_adapter(base, job.recipe.lora, job.recipe.training.seed, job.base_model),
         train_dataset=Dataset.from_list(rows),
-        processing_class=talker.tokenizer,
+        processing_class=template.tokenizer,
         args=SFTConfig(
             per_device_train_batch_size=1,
             gradient_accumulation_steps=filled,
@@ -202,7 +200,7 @@ def _trl(recipe: Any, contexts: list[Any], talker: Any) -> Any:
             packing_strategy="bfd",
             completion_only_loss=True,
             use_liger_kernel=_liger(),
-            **_common(recipe),
+            **_common(job),
         ),
     )
 

@@ -40,14 +40,15 @@ def facts(script: str, *packages: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
-    """A recipe on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
+    """A job on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
 
     The files come from the folder PINTUNE_MIRROR; what is printed meanwhile goes to standard error.
     """
-    from pipeline.__main__ import _quiet, _same_everywhere
+    from pipeline.__main__ import _be_quiet, use_the_same_kernels
 
-    _same_everywhere()
-    _quiet()
+    use_the_same_kernels()
+    _be_quiet()
+    from pipeline import job
     from pipeline.data import fetch
     from pipeline.data import format as formatting
     from pipeline.recipe import load
@@ -59,22 +60,19 @@ def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
         contextlib.redirect_stdout(sys.stderr),
     ):
         os.environ["PINTUNE_MIRROR"] = mirror
-        recipe = load(
-            name,
-            ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024", *settings],
-        )
-        fetch.fetch(recipe, print)
-        formatting.format_splits(recipe, print)
-        yield recipe
+        splits = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "training.max_length=1024"]
+        chosen = job.resolve(load(name, [*splits, *settings]))
+        fetch.fetch(chosen, print)
+        formatting.format_splits(chosen, print)
+        yield chosen
 
 
-def encoded(recipe: Any) -> tuple[Any, list[Any]]:
-    """The model's chat format, and dev's contexts as `batches.encode` gives them."""
-    from pipeline import job
+def encoded(chosen: Any) -> tuple[Any, list[Any]]:
+    """The model's chat template, and dev's contexts as `packing.encode` gives them."""
     from pipeline.training import loop
 
-    talker, contexts, _ = loop.encoded(recipe, job.formatted_split(recipe, "dev"))
-    return talker, contexts
+    template, contexts, _ = loop.encoded(chosen)
+    return template, contexts
 
 
 def moments(trainer: Any, *events: str) -> list[float]:

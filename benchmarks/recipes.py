@@ -11,13 +11,13 @@ and the English prompt.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline import job
+from pipeline.data.formatted import answer_limit
 from pipeline.models import random_init
 from pipeline.recipe import load
 from pipeline.training import memory
@@ -45,11 +45,10 @@ def main() -> None:
 
 
 def _estimated(scratch: Path, name: str) -> dict[str, Any]:
-    with contextlib.chdir(scratch):
-        recipe = load(name, ["model.random=true"])
-        job.base(recipe).mkdir(parents=True)
-        (job.base(recipe) / "config.json").write_text(json.dumps(random_init.shape(name)))
-        made = memory.estimate(recipe)
+    chosen = job.resolve(load(name, ["model.random=true"]), scratch)
+    chosen.base_model.mkdir(parents=True)
+    (chosen.base_model / "config.json").write_text(json.dumps(random_init.shape(name)))
+    made = memory.estimate(chosen.recipe, chosen.base_model, answer_limit(chosen))
     assert made is not None
     return made
 

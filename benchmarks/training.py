@@ -36,14 +36,14 @@ def main() -> None:
 
 
 def _measured() -> dict[str, Any]:
-    with tatqa(f"training.batch_contexts={BATCH_CONTEXTS}", "lora.r=16", "training.learning_rate=1e-3") as recipe:
-        talker, contexts = encoded(recipe)
+    with tatqa(f"training.batch_contexts={BATCH_CONTEXTS}", "lora.r=16", "training.learning_rate=1e-3") as chosen:
+        template, contexts = encoded(chosen)
         contexts = [context for context in contexts if len(context.questions) == QUESTIONS][:CONTEXTS]
         seconds: dict[str, list[float]] = {"Pintune": [], "Trainer": []}
         losses: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
             for name, way in (("Pintune", _ours), ("Trainer", _stock)):
-                trainer = way(recipe, contexts, talker)
+                trainer = way(chosen, contexts, template)
                 seen = moments(trainer, "on_step_begin", "on_step_end")
                 losses[name] = losses_of(trainer)
                 seconds[name].append(round(seen[-1] - seen[0], 2))
@@ -96,28 +96,29 @@ def _in_order(kind: Any) -> Any:
     return InOrder
 
 
-def _ours(recipe: Any, contexts: list[Any], talker: Any) -> Any:
-    from pipeline import job
-    from pipeline.training.callbacks.metrics import Watch
+def _ours(job: Any, contexts: list[Any], template: Any) -> Any:
+    from pathlib import Path
+
+    from pipeline.training.callbacks.metrics import MetricsCallback
+    from pipeline.training.collator import Collator
     from pipeline.training.loop import prepared
-    from pipeline.training.trainer import AnswerTrainer, Collator
+    from pipeline.training.trainer import AnswerTrainer
 
     return _in_order(AnswerTrainer)(
-        model=prepared(recipe, "fp32", contexts)[0],
-        args=_arguments(BATCH_CONTEXTS, recipe.training.learning_rate),
+        model=prepared(job.recipe, job.base_model, "fp32", contexts)[0],
+        args=_arguments(BATCH_CONTEXTS, job.recipe.training.learning_rate),
         train_dataset=contexts,
-        data_collator=Collator("shared", talker.tokenizer.pad_token_id, 0),
-        watch=Watch(job.runs("none"), continued=False),
-        settings=recipe.training,
+        data_collator=Collator("shared", template.tokenizer.pad_token_id, 0),
+        metrics=MetricsCallback(Path("runs/none"), resumed=False),
+        settings=job.recipe.training,
     )
 
 
-def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
+def _stock(job: Any, contexts: list[Any], template: Any) -> Any:
     import torch
     from transformers import DataCollatorForSeq2Seq, Trainer
 
-    from pipeline import job
-    from pipeline.models import load
+    from pipeline.models import load, lora
 
     rows = []
     for context in contexts:
@@ -130,12 +131,13 @@ def _stock(recipe: Any, contexts: list[Any], talker: Any) -> Any:
                     "labels": [-100] * len(prompt) + answer,
                 }
             )
-    adapted = load.new_adapter(load.load_base(job.base(recipe), torch.float32), recipe)
+    base = load.load_base(job.base_model, torch.float32)
+    adapted = lora.new_adapter(base, job.recipe.lora, job.recipe.training.seed, job.base_model)
     return _in_order(Trainer)(
         model=adapted,
-        args=_arguments(BATCH_CONTEXTS * QUESTIONS, recipe.training.learning_rate),
+        args=_arguments(BATCH_CONTEXTS * QUESTIONS, job.recipe.training.learning_rate),
         train_dataset=rows,
-        data_collator=DataCollatorForSeq2Seq(talker.tokenizer, padding=True),
+        data_collator=DataCollatorForSeq2Seq(template.tokenizer, padding=True),
     )
 
 

@@ -1,22 +1,25 @@
 """The steps inside the container: `python -m pipeline STEP --recipe NAME --set section.key=value`.
 
-Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line; 75 training was told to stop (SIGTERM) and has saved.
+Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line; 75 training received SIGTERM and has
+saved (pipeline/steps.toml).
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
+import json
 import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import recipe as recipes
-from pipeline import sources
-from pipeline.errors import PAUSED, OwnStop, Stop
+from pipeline import distributed, errors, job, recipe
+from pipeline.errors import OwnStop, Paused, Stop
+from pipeline.job import Job
+from pipeline.steps import EXIT_STATUS, STEPS
 
 _NEXT = """next:
   invoke export ask                               merge, and ask the merged model
@@ -24,168 +27,100 @@ _NEXT = """next:
   invoke train --set training.epochs=3 evaluate   learn longer
   invoke runs                                     compare the runs"""
 
-STEPS = (
-    "missing",
-    "fetch",
-    "format",
-    "train",
-    "evaluate",
-    "export",
-    "ask",
-    "estimate",
-    "score",
-    "resolve",
-    "reproduce",
-)
+_LAUNCHER_GRACE = 2  # seconds: the launcher ends all ranks when one has ended, and rank 0 is to print the reason
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; returns the exit status."""
-    given = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
+    name = args.step
     try:
-        recipe = _recipe(given)
-        _same_everywhere()
-        _quiet(offline=given.step != "fetch")
-        if (
-            given.step in ("train", "reproduce")
-            and given.nodes * given.processes > 1
-            and "WORLD_SIZE" not in os.environ
-        ):
-            return _together(given, arguments)
-        _steps()[given.step](recipe, given)
+        use_the_same_kernels()
+        _be_quiet(offline=not STEPS[name].network)
+        if STEPS[name].parallel and args.nodes * args.processes > 1 and "WORLD_SIZE" not in os.environ:
+            words = sys.argv[1:] if arguments is None else arguments
+            return distributed.launch(args.processes, args.nodes, args.node, args.master, words)
+        _STEPS[name](args)
     except Stop as stop:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
-        if not _speaks(stop):
-            time.sleep(2)  # the launcher ends all when one has ended, and the first is to say why
+        if distributed.rank() > 0 and not isinstance(stop, OwnStop):
+            time.sleep(_LAUNCHER_GRACE)
         else:
-            print(f"pintune {'' if given.step == 'missing' else given.step + ' '}stopped\n{stop}", file=sys.stderr)
-        if stop.status == PAUSED and (told := os.environ.get("PINTUNE_PAUSED")):
-            Path(told).touch()  # so that the launcher knows
+            print(f"pintune {'' if name == 'missing' else name + ' '}stopped\n{stop}", file=sys.stderr)
+        if isinstance(stop, Paused) and (mark := os.environ.get("PINTUNE_PAUSED")):
+            Path(mark).touch()  # tells the launcher
         return stop.status
     except KeyboardInterrupt:
-        print(f"pintune {given.step} interrupted", file=sys.stderr)
-        return 130
+        print(f"pintune {name} interrupted", file=sys.stderr)
+        return EXIT_STATUS["interrupted"]
     except BrokenPipeError:  # such as `| head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # as a shell has it for SIGPIPE
+        return EXIT_STATUS["broken_pipe"]
     except Exception as error:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise
-        print(f"pintune {given.step} stopped\n{_unforeseen(error, given.step)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _recipe(given: argparse.Namespace) -> recipes.Recipe:
-    """That of --recipe, or with --run of a run's manifest; overrides on top."""
-    if not given.run:
-        return recipes.load(given.recipe, given.set)
-    from pipeline.runs import store
-
-    run, made = store.named(given.run)
-    return recipes.resolve(run.parent.name, made["recipe"], given.set, str(run / store.MANIFEST))
-
-
-def _together(given: argparse.Namespace, arguments: list[str] | None) -> int:
-    from pipeline import distributed
-
-    return distributed.start(
-        given.processes, given.nodes, given.node, given.master, sys.argv[1:] if arguments is None else arguments
-    )
-
-
-def _speaks(stop: Stop) -> bool:
-    """Whether this process prints a message: of several that stop for the same reason the first does."""
-    from pipeline import distributed
-
-    return distributed.number() == 0 or isinstance(stop, OwnStop)
-
-
-def _unforeseen(error: Exception, step: str) -> Stop:
-    shown = f"{type(error).__name__}: {error}".splitlines()[0]
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(
-        error
-    ):  # torch's, on a GPU and on a CPU
-        less = "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or training.batch_contexts=1"
-        return Stop(
-            "memory", shown[:200], f"the step {step}", less if step == "train" else "--set evaluation.batch_questions=6"
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        again = "invoke train --resume" if step == "train" else "the same again"
-        return Stop(
-            "disk space",
-            shown,
-            str(error.filename or Path.cwd()),
-            f"free some (old runs are under runs/), then {again}",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Stop(
-            "a file or folder that this user may write",
-            shown,
-            str(error.filename),
-            "check its owner, as ls -l shows it",
-        )
-    return Stop(
-        "the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
-    )
+        print(f"pintune {name} stopped\n{errors.unexpected(error, name)}", file=sys.stderr)
+        return EXIT_STATUS["stopped"]
+    return EXIT_STATUS["done"]
 
 
 def _parser() -> argparse.ArgumentParser:
+    """A subparser per step, which takes only the flags of its own."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=STEPS)
-    parser.add_argument("--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key"
-    )
-    parser.add_argument("--resume", action="store_true", help="train: go on with the newest unfinished run")
-    parser.add_argument(
-        "--run",
-        default="",
-        help="RECIPE/ID of a run: its recipe, and evaluate, export and reproduce take it instead of the newest",
-    )
-    parser.add_argument("--nodes", type=int, default=1, help="train: machines or containers that train together")
-    parser.add_argument("--processes", type=int, default=1, help="train: processes on each of them, one a GPU")
-    parser.add_argument("--node", type=int, default=0, help="train: which of them this is, from 0")
-    parser.add_argument("--master", default="127.0.0.1:29500", help="train: HOST:PORT at which node 0 listens")
-    parser.add_argument(
-        "--context", type=int, default=0, help="ask: number of the context in the evaluation split, from 0"
-    )
-    parser.add_argument("--file", default="", help="ask: a JSON file with one context, instead of --context")
-    parser.add_argument(
-        "--predictions", default="predictions.json", help="score: a prediction file in the authors' format"
-    )
-    parser.add_argument("--gold", default="", help="score: a raw file in TAT-QA's schema, with answers")
-    parser.add_argument("--json", action="store_true", help="score: for programs")
-    parser.add_argument("--question", default="", help="ask: the question; default: the context's first")
+    subparsers = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    parsers = {}
+    for name, step in STEPS.items():
+        help_ = str(_STEPS[name].__doc__).splitlines()[0]
+        added = parsers[name] = subparsers.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        if step.recipe:
+            added.add_argument(
+                "--recipe", default="quickstart", help="a shipped recipe's name, or a path ending in .toml"
+            )
+            added.add_argument(
+                "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one recipe key"
+            )
+        if step.run:
+            added.add_argument("--run", default="", help="RECIPE/ID of a run; its recipe is taken")
+        if step.parallel:
+            added.add_argument("--nodes", type=int, default=1, help="machines or containers that train together")
+            added.add_argument("--processes", type=int, default=1, help="processes on each of them, one per GPU")
+            added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
+            added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
+    parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
+    asks = parsers["ask"]
+    asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
+    asks.add_argument("--file", default="", help="a JSON file with one context, instead of --context")
+    asks.add_argument("--question", default="", help="the question; default: the context's first")
+    scores = parsers["score"]
+    scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")
+    scores.add_argument("--gold", required=True, help="a raw file in TAT-QA's schema, with answers")
+    scores.add_argument("--json", action="store_true", help="JSON for programs")
     return parser
 
 
-def _same_everywhere() -> None:
-    """Before torch is imported: one set of kernels on every processor, whose wider ones round otherwise, and no cuBLAS that varies.
+def use_the_same_kernels() -> None:
+    """Before torch is imported: one set of kernels on every processor, and a cuBLAS workspace that gives the same bits.
 
-    AVX2 is what every x86-64 server since 2015 has. On two cores of a Zen 4 it costs the quickstart no speed that could be measured.
+    Wider kernels round differently. AVX2 is in every x86-64 server since 2015; on two cores of a Zen 4 it costs the quickstart
+    no measurable speed.
     """
-    for name, value in (
-        ("ATEN_CPU_CAPABILITY", "avx2"),
-        ("ONEDNN_MAX_CPU_ISA", "AVX2"),
-        ("MKL_CBWR", "AVX2"),
-        ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
-    ):
+    settings = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+    for name, value in {**settings, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}.items():
         os.environ.setdefault(name, value)
 
 
-def _quiet(offline: bool = True) -> None:
-    # Before torch and transformers are imported: offline but for fetch, and no bars but ours and those of a download.
-    told = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    for name, value in (
-        told | ({"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} if offline else {})
-    ).items():
+def _be_quiet(offline: bool = True) -> None:
+    """Before torch and transformers are imported: offline except to fetch, and no progress bars but ours and a download's."""
+    settings = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    if offline:
+        settings |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     if not sys.stdout.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar that cannot go back in its line is only noise
+        os.environ.setdefault("TQDM_DISABLE", "1")
     if os.environ.get("PINTUNE_DEBUG") != "1":
         warnings.simplefilter("ignore")
 
@@ -194,131 +129,162 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _lacking(recipe: recipes.Recipe) -> list[str]:
-    """The steps that must run before train can."""
-    from pipeline.data import fetch
-    from pipeline.data import format as formatting
+def _job(args: argparse.Namespace) -> Job:
+    """The job of --recipe, or of the recipe in --run's manifest; with the overrides of this call."""
+    if not getattr(args, "run", ""):
+        return job.resolve(recipe.load(args.recipe, args.set))
+    from pipeline.runs import store
 
-    if fetch.missing(recipe):
-        return ["fetch", "format"]
-    return ["format"] if formatting.unformatted(recipe) else []
+    run, made = store.named(job.all_runs(), args.run)
+    return job.resolve(recipe.resolve(run.parent.name, made["recipe"], args.set, str(run / store.MANIFEST)))
 
 
-def _missing(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _job_of_run(args: argparse.Namespace) -> tuple[Job, Path, dict[str, Any]]:
+    """The newest run, or that of --run: its job, with the overrides of this call, its folder and its manifest.
+
+    Raises:
+        Stop: no such run, or its data or model are missing or have changed.
+    """
+    from pipeline.data import check
+    from pipeline.runs import manifest, store
+
+    asked = _job(args)
+    run, made = store.named(job.all_runs(), args.run) if args.run else store.latest(asked.runs)
+    where = run / store.MANIFEST
+    of_run = job.resolve(recipe.resolve(asked.recipe.name, made["recipe"], args.set, str(where)))
+    check.need_raw(of_run)
+    check.need_formatted(of_run)
+    # the adapter fits the model that it was trained on; evaluation may use other data
+    models = {"model": made["inputs"]["model"]}, {"model": manifest.model_inputs(of_run.base_model)}
+    manifest.need_same(*models, where)
+    return of_run, run, made
+
+
+def _missing(args: argparse.Namespace) -> None:
     """Print the steps that must run before train can, one a line."""
-    if lacking := _lacking(recipe):
-        print("\n".join(lacking))
+    from pipeline.data import check
+
+    if names := check.missing_steps(_job(args)):
+        print("\n".join(names))
 
 
-def _fetch(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _fetch(args: argparse.Namespace) -> None:
+    """Fetch data and model, by hash (uses the network)."""
     from pipeline.data import fetch
 
-    fetch.fetch(recipe, _say)
+    fetch.fetch(_job(args), _say)
 
 
-def _format(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _format(args: argparse.Namespace) -> None:
+    """Format the raw splits into rows of instruction, input and output."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing is forked here
-    from pipeline.data import format as formatting
+    from pipeline.data.format import format_splits
 
-    formatting.format_splits(recipe, _say)
+    format_splits(_job(args), _say)
 
 
-def _train(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline import distributed
+def _train(args: argparse.Namespace) -> None:
+    """Train a LoRA adapter in a new run, or resume one."""
     from pipeline.training.run import train
 
-    run, manifest = train(recipe, given.resume, distributed.say)
-    if distributed.number() > 0:
+    run, manifest = train(_job(args), args.resume, distributed.print_once)
+    if distributed.rank() > 0:
         return
     done = manifest["training"]
-    _say(
-        f"train  {done['steps']} steps in {done['seconds']:.0f} s, {done['tokens_per_second']:,.0f} tokens/s, "
-        f"peak memory {done['peak_memory_bytes'] / 2**30:.1f} GiB"
-    )
+    speed, memory = f"{done['tokens_per_second']:,.0f} tokens/s", f"{done['peak_memory_bytes'] / 2**30:.1f} GiB"
+    _say(f"train  {done['steps']} steps in {done['seconds']:.0f} s, {speed}, peak memory {memory}")
     _say(f"train  {run / 'adapter'}: sha256 {done['adapter_sha256']}")
 
 
-def _evaluate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
+    """Score base and tuned model on the evaluation split."""
     from pipeline.evaluation import evaluate
 
-    recipe, run, manifest = _of_run(recipe, given)
-    results = evaluate.evaluate(recipe, run, manifest)
+    results = evaluate.evaluate(*(found := _job_of_run(args)))
     _say(f"\n{evaluate.table(results)}\n")
-    _say(f"evaluate  {run / 'evaluation.json'}")
+    _say(f"evaluate  {found[1] / 'evaluation.json'}")
     _say(_NEXT)
 
 
-def _export(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    from pipeline.export import merge
+def _export(args: argparse.Namespace) -> None:
+    """Merge the adapter into the model, and check the merged one from disk."""
+    from pipeline.export.merge import export
 
-    recipe, run, manifest = _of_run(recipe, given)
-    checked = merge.export(recipe, run, manifest)
-    _say(
-        f"export  {run / 'merged'}: {checked['dtype']}, logits within {checked['largest_logit_difference']:.4f} of base + adapter"
-    )
+    of_run, run, made = _job_of_run(args)
+    checked = export(of_run, run, made)
+    difference = f"logits within {checked['largest_logit_difference']:.4f} of base + adapter"
+    _say(f"export  {run / 'merged'}: {checked['dtype']}, {difference}")
     _say(f"export  asked from disk: {checked['question']} -> {checked['answer']} (gold: {checked['gold']})")
 
 
-def _ask(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _ask(args: argparse.Namespace) -> None:
+    """Ask the newest merged model about one context."""
+    from pipeline.data.formatted import answer_limit
+    from pipeline.runs import store
     from pipeline.serving import ask
     from pipeline.tatqa import target
 
-    merged = ask.merged_model(recipe)
-    context = ask.context_of_file(Path(given.file)) if given.file else ask.context_of_data(recipe, given.context)
-    answered = ask.ask(recipe, merged, context, given.question)
+    asked = _job(args)
+    merged = store.merged_model(asked.runs)
+    if args.file:
+        context = ask.context_of_file(Path(args.file))
+    else:
+        context = ask.context_of_data(asked.evaluation.raw, args.context)
+    answered = ask.ask(asked.recipe, merged, context, args.question, answer_limit(asked))
     _say(f"ask    {merged}")
     if answered.left_out:
         _say(f"ask    {answered.left_out}")
     _say(answered.asked)
-    if answered.text != (
-        answer := target.write_answer(answered.said.answer, answered.said.scale, recipe.data.language)
-    ):
+    answer = target.write_answer(answered.said.answer, answered.said.scale, asked.recipe.data.language)
+    if answered.text != answer:
         _say(answered.text)
-    _say(
-        f"Answer: {answer or f'none: {answered.said.problem}'}"
-        + (f"   (gold: {answered.gold})" if answered.gold else "")
-    )
+    gold = f"   (gold: {answered.gold})" if answered.gold else ""
+    _say(f"Answer: {answer or f'none: {answered.said.problem}'}{gold}")
 
 
-def _score(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    import json
-
+def _score(args: argparse.Namespace) -> None:
+    """Score a prediction file by the authors' rules."""
     from pipeline.evaluation import scoring
 
-    scored, note = scoring.score_file(Path(given.predictions), Path(given.gold))
+    scored, note = scoring.score_file(Path(args.predictions), Path(args.gold))
     if note:
         print(f"score  {note}", file=sys.stderr, flush=True)
-    _say(
-        json.dumps(scoring.as_json(scored), ensure_ascii=False)
-        if given.json
-        else scoring.table(scoring.summary(scored))
-    )
+    if args.json:
+        _say(json.dumps(scoring.as_json(scored), ensure_ascii=False))
+    else:
+        _say(scoring.table(scoring.summary(scored)))
 
 
-def _estimate(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    import json
-
+def _estimate(args: argparse.Namespace) -> None:
+    """Print the memory that training needs, as JSON."""
+    from pipeline.data.formatted import answer_limit
     from pipeline.training import memory
 
-    _say(json.dumps(memory.estimate(recipe)))
+    asked = _job(args)
+    _say(json.dumps(memory.estimate(asked.recipe, asked.base_model, answer_limit(asked))))
 
 
-def _resolve(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
-    import json
-
+def _resolve(args: argparse.Namespace) -> None:
+    """Print the recipe as resolved, and hashes of what it reads, as JSON."""
+    from pipeline.data import check
     from pipeline.runs import manifest
 
-    lacking = _lacking(recipe)
-    inputs = {} if lacking else manifest.inputs(recipe)
-    _say(json.dumps({"name": recipe.name, "recipe": recipes.as_values(recipe), "missing": lacking, "inputs": inputs}))
+    asked = _job(args)
+    lacking = check.missing_steps(asked)
+    inputs = {} if lacking else manifest.inputs(asked)
+    resolved = {"name": asked.recipe.name, "recipe": recipe.as_values(asked.recipe)}
+    _say(json.dumps({**resolved, "missing": lacking, "inputs": inputs}))
 
 
-def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
+def _reproduce(args: argparse.Namespace) -> None:
+    """Make a run again, and compare every output."""
     from pipeline import reproduce
     from pipeline.runs import store
 
-    run, made = store.named(given.run)
-    found = reproduce.reproduce(recipe, run, made, _say)
+    run, made = store.named(job.all_runs(), args.run)
+    values = {name: made[name].get("recipe", made["recipe"]) for name in ("evaluation", "export") if name in made}
+    later: dict[str, Job] = {name: job.resolve(recipe.resolve(run.parent.name, each)) for name, each in values.items()}
+    found = reproduce.reproduce(_job(args), later, run, made, _say)
     if found is None:
         return
     _say(f"\n{reproduce.table(found)}\n")
@@ -326,45 +292,19 @@ def _reproduce(recipe: recipes.Recipe, given: argparse.Namespace) -> None:
     _say(f"reproduce  {found['run']} has every output of {found['of']}")
 
 
-def _of_run(recipe: recipes.Recipe, given: argparse.Namespace) -> tuple[recipes.Recipe, Path, dict[str, Any]]:
-    """The newest run, or the one of --run, and the recipe it was trained with, overrides of this call on top."""
-    from pipeline import job
-    from pipeline.data import fetch
-    from pipeline.data import format as formatting
-    from pipeline.runs import manifest, store
-
-    run, made = store.named(given.run) if given.run else store.latest(recipe)
-    recipe = recipes.resolve(recipe.name, made["recipe"], given.set, str(run / store.MANIFEST))
-    for split in sources.splits(recipe):
-        fetch.check_raw(recipe, split)
-    if stale := formatting.unformatted(recipe):
-        raise Stop(
-            "formatted data",
-            f"missing, or not as format left it: {', '.join(stale)}",
-            str(job.formatted(recipe)),
-            f"invoke data {recipes.shaping(recipe)}",
-        )
-    # the adapter fits the model that it was trained on; evaluation may well be on other data
-    now = manifest.model_inputs(recipe)
-    manifest.need_same({"model": made["inputs"]["model"]}, {"model": now}, run / store.MANIFEST)
-    return recipe, run, made
-
-
-def _steps() -> dict[str, Any]:
-    return {
-        "missing": _missing,
-        "fetch": _fetch,
-        "format": _format,
-        "train": _train,
-        "evaluate": _evaluate,
-        "export": _export,
-        "ask": _ask,
-        "estimate": _estimate,
-        "score": _score,
-        "resolve": _resolve,
-        "reproduce": _reproduce,
-    }
-
+_STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "missing": _missing,
+    "fetch": _fetch,
+    "format": _format,
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+    "ask": _ask,
+    "estimate": _estimate,
+    "score": _score,
+    "resolve": _resolve,
+    "reproduce": _reproduce,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Processes that train together: which this one is, starting them as torchrun does, and what is said when one of them is lost.
+"""Ranks: which one this process is, launching them as torchrun does, and the message when one of them is lost.
 
-Every process takes its share of each batch and all average their gradients (DistributedDataParallel), so that a run makes the same
-steps with any number of them. They find each other by torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, …): `torchrun -m pipeline
-train` does just as well.
+Every rank takes its share of each batch and all average their gradients (DistributedDataParallel), so that a run makes the
+same steps with any world size. Ranks find each other by torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, …), so
+`torchrun -m pipeline train` works as well.
 """
 
 from __future__ import annotations
@@ -22,158 +22,183 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PAUSED, OwnStop, Stop
+from pipeline.errors import OwnStop, Stop
+from pipeline.steps import EXIT_STATUS
 
-_PATIENCE = 60  # seconds that a process has to end its step and save
-_SILENCE = datetime.timedelta(minutes=10)  # after which the others count as lost, where no connection was closed
+_GRACE = 60  # seconds that a rank has to end its step and save
+_TIMEOUT = datetime.timedelta(minutes=10)  # after which the others count as lost, where no connection was closed
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Lost(OwnStop):
-    """Another process that trains along has ended, or cannot be reached."""
+    """Another rank has ended, or cannot be reached."""
 
 
-def number() -> int:
-    """This process among all of them, from 0."""
-    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+def rank() -> int:
+    """This process among all ranks, from 0."""
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
-def count() -> int:
-    """How many processes train together."""
+def world_size() -> int:
+    """The number of ranks that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def say(line: str) -> None:
-    """Print a line, once for all processes."""
-    if number() == 0:
+def local_world_size() -> int:
+    """The number of ranks on this machine, or in this container."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size() > 1 else 1
+
+
+def print_once(line: str) -> None:
+    """Print a line on rank 0."""
+    if rank() == 0:
         print(line, flush=True)
 
 
-def join() -> None:
-    """Find the other processes, by NCCL on GPUs and gloo on CPUs; nothing to do for one alone.
+def init() -> None:
+    """Join the process group, by NCCL on GPUs and gloo on CPUs; does nothing for a single process.
 
     Raises:
-        Lost: they do not come.
+        Lost: the other ranks do not come.
     """
     import torch
 
-    if count() == 1 or torch.distributed.is_initialized():
+    if world_size() == 1 or torch.distributed.is_initialized():
         return
-    ctypes.CDLL(None).prctl(
-        1, signal.SIGKILL
-    )  # PR_SET_PDEATHSIG, prctl(2): none trains on when the launcher has been killed
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no rank survives a launcher that was killed
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    with others_there():
-        torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=_SILENCE)
+    with reporting_lost_ranks():
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
 
 
-def of_all(value: Any) -> list[Any]:
-    """Every process's value, in their order, on all of them."""
-    if count() == 1:
+def all_gather(value: Any) -> list[Any]:
+    """Every rank's value, in rank order, on all ranks."""
+    if world_size() == 1:
         return [value]
     import torch
 
-    held = [None] * count()
-    with others_there():
-        torch.distributed.all_gather_object(held, value)
-    return held
+    gathered = [None] * world_size()
+    with reporting_lost_ranks():
+        torch.distributed.all_gather_object(gathered, value)
+    return gathered
 
 
-def each(make: Callable[[], Any]) -> Any:
-    """What every process makes for itself.
+def barrier() -> None:
+    """Wait until every rank has come here."""
+    if world_size() == 1:
+        return
+    import torch
+
+    with reporting_lost_ranks():
+        torch.distributed.barrier()
+
+
+def any_rank(flag: bool, device: Any) -> bool:
+    """Whether the flag is set on any rank, by one all-reduce on `device`."""
+    if world_size() == 1:
+        return flag
+    import torch
+
+    flags = torch.tensor(int(flag), device=device)
+    torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+    return bool(flags)
+
+
+def all_reduce_min(value: int) -> int:
+    """The smallest of all ranks' values, on all ranks, so that they decide alike."""
+    return int(min(all_gather(value)))
+
+
+def raise_together(make: Callable[[], Any]) -> Any:
+    """What each rank makes for itself.
 
     Raises:
-        Stop: one of them could not make it; on all of them, so that none waits for it.
+        Stop: one rank could not make it; on all ranks, so that none waits for it.
     """
-    if count() == 1:
+    if world_size() == 1:
         return make()
     made, stopped = None, None
     try:
         made = make()
     except Stop as stop:
         stopped = (stop.wanted, stop.found, stop.where, stop.todo)
-    for process, parts in enumerate(of_all(stopped)):
+    for number, parts in enumerate(all_gather(stopped)):
         if parts:
             wanted, found, where, todo = parts
-            raise Stop(wanted, found, where if process == 0 else f"{where}, on process {process}", todo)
+            raise Stop(wanted, found, where if number == 0 else f"{where}, on rank {number}", todo)
     return made
 
 
-def of_first(make: Callable[[], Any]) -> Any:
-    """What the first process makes, on all of them.
+def on_rank_zero(make: Callable[[], Any]) -> Any:
+    """What rank 0 makes, on all ranks.
 
     Raises:
-        Stop: it could not make it; on all of them.
+        Stop: rank 0 could not make it; on all ranks.
     """
-    return of_all(each(lambda: make() if number() == 0 else None))[0]
-
-
-def here() -> int:
-    """How many of them this machine, or container, has."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if count() > 1 else 1
-
-
-def least(value: int) -> int:
-    """The smallest of all processes' values, on all of them, so that they decide alike."""
-    return int(min(of_all(value)))
+    return all_gather(raise_together(lambda: make() if rank() == 0 else None))[0]
 
 
 @contextlib.contextmanager
-def others_there() -> Iterator[None]:
-    """Turns a broken connection to another process into a message."""
+def reporting_lost_ranks() -> Iterator[None]:
+    """Turn a broken connection to another rank into a message."""
     try:
         yield
     except (RuntimeError, ConnectionError) as error:
-        if count() == 1 or not of_connection(error):
+        if world_size() == 1 or not is_connection_error(error):
             raise
-        shown = re.sub(r"^\[\S+:\d+\] ", "", str(error).strip().splitlines()[0]).partition(". This is")[0][:160]
+        first = str(error).strip().splitlines()[0]
+        shown = re.sub(r"^\[\S+:\d+\] ", "", first).partition(". This is")[0][:160]
         raise Lost(
-            f"all {count()} processes to the end of the run",
+            f"all {world_size()} ranks until the end of the run",
             f"another one ended, or cannot be reached: {shown}",
-            f"process {number()}, which trained with it",
-            "look at what that one said, then the same command, with --resume if a checkpoint had been saved",
+            f"rank {rank()}, which trained with it",
+            "read that rank's message, then the same command, with --resume if a checkpoint had been saved",
         ) from None
 
 
-def of_connection(error: Exception) -> bool:
-    """Whether an error says that another process is gone."""
+def is_connection_error(error: Exception) -> bool:
+    """Whether an error says that another rank is gone."""
     import torch
 
     marks = r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out"
-    return isinstance(error, ConnectionError | torch.distributed.DistError) or bool(
-        re.search(marks, str(error), re.IGNORECASE)
-    )
+    is_distributed = isinstance(error, ConnectionError | torch.distributed.DistError)
+    return is_distributed or bool(re.search(marks, str(error), re.IGNORECASE))
 
 
-def start(processes: int, nodes: int, node: int, master: str, words: Sequence[str]) -> int:
-    """Run `python -m pipeline WORDS` as `processes` processes of this node, by torchrun's own launcher; returns the exit status of the one that failed first.
+def launch(processes: int, nodes: int, node: int, master: str, words: Sequence[str]) -> int:
+    """Run `python -m pipeline WORDS` as `processes` ranks of this node, by torchrun's launcher.
 
     Args:
         node: this node's number, from 0.
-        master: HOST:PORT at which node 0 listens, of several.
+        master: HOST:PORT at which node 0 listens, if there are several nodes.
+
+    Returns:
+        The exit status of the rank that failed first, else 0.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in ("multiprocessing.api", "agent.server.api"):  # a process says itself why it ended
+    for name in ("multiprocessing.api", "agent.server.api"):  # a rank says itself why it ended
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
-    alone = nodes == 1  # then any port that is free will do
+    timeout = {"timeout": _TIMEOUT.total_seconds()}
+    if nodes == 1:  # any free port will do
+        rendezvous = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "rdzv_configs": timeout}
+    else:
+        rendezvous = {"rdzv_backend": "static", "rdzv_endpoint": master, "rdzv_configs": timeout | {"rank": node}}
+    newer_than_torch_2_10 = "shutdown_timeout" in LaunchConfig.__dataclass_fields__
     settings = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
         nproc_per_node=processes,
-        run_id=uuid.uuid4().hex if alone else "pintune",
+        run_id=uuid.uuid4().hex if nodes == 1 else "pintune",
         max_restarts=0,
         monitor_interval=0.2,
-        rdzv_backend="c10d" if alone else "static",
-        rdzv_endpoint="localhost:0" if alone else master,
-        rdzv_configs={"timeout": _SILENCE.total_seconds()} | ({} if alone else {"rank": node}),
-        **(
-            {"shutdown_timeout": _PATIENCE} if "shutdown_timeout" in LaunchConfig.__dataclass_fields__ else {}
-        ),  # newer than torch 2.10
+        **rendezvous,
+        **({"shutdown_timeout": _GRACE} if newer_than_torch_2_10 else {}),
     )
     paused = Path(tempfile.mkdtemp(prefix="pintune-")) / "paused"
     os.environ["PINTUNE_PAUSED"] = str(paused)
@@ -182,8 +207,8 @@ def start(processes: int, nodes: int, node: int, master: str, words: Sequence[st
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         return int(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
-    except SignalException as told:  # the processes were told too
-        return PAUSED if paused.exists() else 128 + int(told.sigval)
+    except SignalException as received:  # the ranks received it too
+        return EXIT_STATUS["paused"] if paused.exists() else 128 + int(received.sigval)
     finally:
         shutil.rmtree(paused.parent, ignore_errors=True)
     return 0

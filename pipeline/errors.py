@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
-PAUSED = 75  # exit status of a training that was told to stop and has saved: EX_TEMPFAIL of sysexits.h, try again later
+from pipeline.steps import EXIT_STATUS
 
 
 class Stop(Exception):
-    """A step cannot go on. Printed as four short lines, without a traceback.
+    """A step cannot continue. Printed as four short lines, without a traceback.
 
     Args:
         wanted: what the step needed.
-        found: what was there instead.
+        found: what it found instead.
         where: file and field, or the place in the program's input.
-        todo: the next command or edit that gets on with it.
+        todo: the next command or edit.
     """
 
-    status = 1  # that the process ends with
+    status = EXIT_STATUS["stopped"]  # the exit status of the process
 
     def __init__(self, wanted: str, found: str, where: str, todo: str) -> None:
         self.wanted, self.found, self.where, self.todo = wanted, found, where, todo
@@ -26,17 +27,51 @@ class Stop(Exception):
 
 
 class OwnStop(Stop):
-    """One that a single process ran into, of several that train together; any other is raised by all of them, and said by the first."""
+    """A Stop of a single rank. Any other is raised by all ranks, and rank 0 prints it."""
+
+
+class Paused(Stop):
+    """A training run that was told to stop and has saved a checkpoint."""
+
+    status = EXIT_STATUS["paused"]
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The class and the first line of an exception, at most `limit` characters."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:limit]
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Raise Stop unless `folder`'s file system has `size` bytes free, so that a write fails before it begins."""
-    there = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(there).free
+    """Raise Stop unless the file system of `folder` has `size` bytes free."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < size:
         raise Stop(
-            wanted=f"{size / 2**20:,.0f} MiB free",
-            found=f"{free / 2**20:,.0f} MiB free",
-            where=str(folder),
-            todo="free some disk space (old runs are under runs/), then run the same command again",
+            f"{size / 2**20:,.0f} MiB free",
+            f"{free / 2**20:,.0f} MiB free",
+            str(folder),
+            "free some disk space (old runs are under runs/), then run the same command again",
         )
+
+
+def unexpected(error: Exception, step: str) -> Stop:
+    """A message for an exception that no stage has foreseen: out of memory, a full disk, a missing permission, a bug."""
+    shown = one_line(error)
+    # torch's own words, on a GPU and on a CPU
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        less = (
+            "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or training.batch_contexts=1"
+            if step == "train"
+            else "--set evaluation.batch_questions=6"
+        )
+        return Stop("memory", shown, f"the step {step}", less)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        again = "invoke train --resume" if step == "train" else "the same again"
+        todo = f"free some (old runs are under runs/), then {again}"
+        return Stop("disk space", shown, str(error.filename or Path.cwd()), todo)
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        todo = "check its owner, as ls -l shows it"
+        return Stop("a file or folder that this user may write", shown, str(error.filename), todo)
+    return Stop(
+        "the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
+    )

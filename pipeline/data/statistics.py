@@ -1,4 +1,4 @@
-"""What a person should know of formatted data before training on it: how much, how long, what was changed, what stands twice."""
+"""What to know of formatted data before training on it: amounts, lengths, changes, duplicates."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-LISTED = 100  # of each kind of finding; the rest is counted
+from pipeline import table as tables
+
+LISTED = 100  # findings of each kind that are listed; the rest is only counted
 _PERCENTILES = (50, 90, 99, 100)
 
 
 @dataclass
 class Findings:
-    """A list that stops growing at LISTED while its count goes on."""
+    """A count of findings, and the first LISTED of them."""
 
     count: int = 0
     listed: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, **finding: str) -> None:
-        """Take in one."""
+        """Add one."""
         self.count += 1
         if len(self.listed) < LISTED:
             self.listed.append(finding)
@@ -26,7 +28,7 @@ class Findings:
 
 @dataclass
 class Tally:
-    """What formatting counts of one split. Its size does not depend on the split's."""
+    """What formatting counts of one split; its size does not depend on the split's."""
 
     contexts: int = 0
     questions: int = 0
@@ -35,17 +37,17 @@ class Tally:
     scales: Counter[str] = field(default_factory=Counter)
     prompt_tokens: Counter[int] = field(default_factory=Counter)  # length -> questions of that length
     answer_tokens: Counter[int] = field(default_factory=Counter)
-    characters: Counter[str] = field(default_factory=Counter)  # made plain, by kind
-    cut: Counter[str] = field(default_factory=Counter)  # contexts, and the notes and rows they lost
+    characters: Counter[str] = field(default_factory=Counter)  # normalized, by kind
+    cut: Counter[str] = field(default_factory=Counter)  # truncated contexts, and the notes and rows they lost
     too_long: Findings = field(default_factory=Findings)
     plain_answers: Findings = field(default_factory=Findings)
-    lost: Findings = field(default_factory=Findings)  # targets that are not read as the gold answer
+    lost: Findings = field(default_factory=Findings)  # targets that do not read back as the gold answer
     same_questions: Findings = field(default_factory=Findings)
     same_tables: Findings = field(default_factory=Findings)  # within the split
-    leaks: Findings = field(default_factory=Findings)  # tables, or rows, that the other split has too
+    leaks: Findings = field(default_factory=Findings)  # tables, or rows, that occur in the other split too
 
     def take(self, row: dict[str, Any], prompt: int, answer: int) -> None:
-        """Count one row, its prompt and answer that many tokens long."""
+        """Count one row with so many tokens of prompt and answer."""
         self.questions += 1
         self.answer_types[row["answer_type"]] += 1
         self.answer_sources[row["answer_from"]] += 1
@@ -96,24 +98,17 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     for name, key in (("prompt", "prompt_tokens"), ("answer", "answer_tokens")):
         add(f"tokens, {name}", *(" / ".join(str(each[key][str(p)]) for p in _PERCENTILES) for each in values))
     for kind in dict.fromkeys(kind for each in values for kind in each["characters"]):
-        add(f"{kind}s made plain", *(str(each["characters"].get(kind, 0)) for each in values))
-    add("contexts cut", *(_cut(each["cut"]) for each in values))
+        add(f"{kind}s normalized", *(str(each["characters"].get(kind, 0)) for each in values))
+    add("contexts truncated", *(_cut(each["cut"]) for each in values))
     add("questions too long", *(str(each["too_long"]["count"]) for each in values))
     if target == "equation":
         add("sums as plain answers", *(str(each["plain_answers"]["count"]) for each in values))
     add("targets not read as gold", *(str(each["lost"]["count"]) for each in values))
-    add("questions twice", *(str(each["same_questions"]["count"]) for each in values))
-    add("tables alike", *(str(each["same_tables"]["count"]) for each in values))
-    add("also in the other split", *(str(each["leaks"]["count"]) for each in values))
-    wide, widths = (
-        max(len(name) for name, _ in rows),
-        [max(len(cells[i]) for _, cells in rows) for i in range(len(values))],
-    )
-    lines = [
-        "  ".join([name.ljust(wide), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
-        for name, cells in rows
-    ]
-    return "\n".join([lines[0] + "   (tokens: median / 90 % / 99 % / longest)", *lines[1:]])
+    add("duplicate questions", *(str(each["same_questions"]["count"]) for each in values))
+    add("near-duplicate tables", *(str(each["same_tables"]["count"]) for each in values))
+    add("leakage from the other split", *(str(each["leaks"]["count"]) for each in values))
+    first, *others = tables.render([(name, *cells) for name, cells in rows]).splitlines()
+    return "\n".join([f"{first}   (tokens: median / 90 % / 99 % / longest)", *others])
 
 
 def _cut(cut: dict[str, int]) -> str:

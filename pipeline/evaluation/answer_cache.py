@@ -1,4 +1,4 @@
-"""Answers as they come, so that a killed evaluation goes on: JSON lines, the first of which says what they were made of."""
+"""Answers on disk as they come, so that a killed evaluation continues: JSON lines, the first says what they are made of."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 
-class Partial:
-    """The file of one model's answers by question uid; one that was made of something else is started over."""
+class AnswerCache:
+    """The file of one model's answers by question uid; a file made of something else is started over."""
 
     def __init__(self, path: Path, made_of: dict[str, Any]) -> None:
         self._path = path
-        self._known: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
         lines = self._lines()
         if lines[:1] == [{"made_of": made_of}]:
-            self._known = {line["uid"]: line["text"] for line in lines[1:]}
-        with path.open("w", encoding="utf-8") as file:  # anew, without a last line that was cut off
+            self._texts = {line["uid"]: line["text"] for line in lines[1:]}
+        with path.open("w", encoding="utf-8") as file:  # again, without a last line that was cut off
             file.write(json.dumps({"made_of": made_of}) + "\n")
-        self.add(self._known)
+        self.add(self._texts)
 
     def _lines(self) -> list[Any]:
         lines = []
@@ -27,15 +27,15 @@ class Partial:
             for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]:
                 lines.append(json.loads(line))
         except (OSError, ValueError):
-            pass  # nothing there, or cut off from here on
+            pass  # no file, or cut off from here on
         return lines
 
-    def known(self) -> dict[str, str]:
-        """The answers of before."""
-        return dict(self._known)
+    def texts(self) -> dict[str, str]:
+        """The answers of an earlier call, by uid."""
+        return dict(self._texts)
 
     def add(self, texts: dict[str, str]) -> None:
-        """Append answers and see them on disk."""
+        """Append answers and sync them to disk."""
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(
                 json.dumps({"uid": uid, "text": text}, ensure_ascii=False) + "\n" for uid, text in texts.items()

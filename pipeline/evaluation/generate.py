@@ -1,4 +1,4 @@
-"""Greedy answers of a model to rows, each context read once for all its questions.
+"""Greedy decoding of the answers to rows; each context is read once for all its questions.
 
 A context and its questions are one row, as in training: a question sees the context and itself and none of its siblings. The same
 mathematics as one generation per question, with the context's keys and values computed and kept once.
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from pipeline.data.packing import Encoded, lay_out, shared
-from pipeline.models.chat_template import Chat
-from pipeline.models.load import window
+from pipeline.data.packing import Encoded, collate_rows, common_prefix
+from pipeline.models.chat_template import ChatTemplate
+from pipeline.models.load import sliding_window
 from pipeline.progress import Progress
 
 
@@ -28,7 +28,7 @@ class Group:
 
 def answers(
     model: Any,
-    talker: Chat,
+    template: ChatTemplate,
     rows: Sequence[dict[str, Any]],
     max_new_tokens: int,
     batch: int,
@@ -36,30 +36,29 @@ def answers(
     max_length: int = 0,
     keep: Callable[[dict[int, str]], None] | None = None,
 ) -> list[str | None]:
-    """The text that the model answers to each row, in the order of `rows`; None for a prompt of over `max_length` tokens (0: no bound).
+    """The model's answer to each row, in the order of `rows`; None for a prompt longer than `max_length` tokens (0: no bound).
 
-    Greedy, at most `max_new_tokens` tokens each, up to one of the ids that end an answer; about `batch` rows at once.
+    Greedy, at most `max_new_tokens` tokens each, up to a stop token; about `batch` rows at once.
 
     Args:
-        name: what the progress is shown under; "": not at all.
+        name: of the progress bar; "": none.
         keep: called after each batch with its texts, by place among the rows.
     """
-    prompts = talker.prompts(rows)
+    prompts = template.prompts(rows)
     fitting = [i for i in range(len(rows)) if not max_length or len(prompts[i]) <= max_length]
     texts: list[str | None] = [None] * len(rows)
     progress = Progress(name, len(fitting)) if name and fitting else None
     done = 0
     model.eval()
     alone = _windowed(model, max((len(prompts[i]) for i in fitting), default=0) + max_new_tokens)
-    for groups in (
-        [[Group([], [(i, prompts[i])])] for i in fitting]
-        if alone
-        else _batches(_grouped(rows, prompts, fitting, batch), batch)
-    ):
-        written = (_generate_alone if alone else _generate)(model, groups, max_new_tokens, talker.ends)
-        decoded = {
-            place: talker.tokenizer.decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()
-        }
+    if alone:
+        generate, batches = _generate_alone, [[Group([], [(i, prompts[i])])] for i in fitting]
+    else:
+        generate, batches = _generate, _batches(_grouped(rows, prompts, fitting, batch), batch)
+    for groups in batches:
+        written = generate(model, groups, max_new_tokens, template.ends)
+        decode = template.tokenizer.decode
+        decoded = {place: decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()}
         for place, text in decoded.items():
             texts[place] = text
         if keep:
@@ -73,12 +72,12 @@ def answers(
 
 
 def _windowed(model: Any, length: int) -> bool:
-    """Whether a layer sees less than `length` tokens back: its cache drops keys by their place, which a shared row changes."""
-    return (sees := window(model.config)) is not None and sees < length
+    """Whether a layer sees less than `length` tokens back: its cache drops keys by position, which a shared row changes."""
+    return (sees := sliding_window(model.config)) is not None and sees < length
 
 
 def _grouped(rows: Sequence[dict[str, Any]], prompts: list[list[int]], fitting: list[int], most: int) -> list[Group]:
-    """Rows of one context together, the longest contexts first: alike lengths need less padding."""
+    """Rows of one context together, the longest contexts first: similar lengths need less padding."""
     by_context: dict[Any, list[int]] = {}
     for i in fitting:
         by_context.setdefault(rows[i].get("context", i), []).append(i)
@@ -86,13 +85,13 @@ def _grouped(rows: Sequence[dict[str, Any]], prompts: list[list[int]], fitting: 
     for places in by_context.values():
         for start in range(0, len(places), most):
             chosen = places[start : start + most]
-            length = shared([prompts[i] for i in chosen])
+            length = common_prefix([prompts[i] for i in chosen])
             groups.append(Group(prompts[chosen[0]][:length], [(i, prompts[i][length:]) for i in chosen]))
     return sorted(groups, key=lambda group: -len(group.prefix))
 
 
 def _batches(groups: list[Group], most: int) -> list[list[Group]]:
-    """As many groups at once as hold at most `most` questions, at least one."""
+    """Batches of as many groups as have at most `most` questions together, at least one."""
     batches: list[list[Group]] = []
     count = most
     for group in groups:
@@ -106,14 +105,14 @@ def _batches(groups: list[Group], most: int) -> list[list[Group]]:
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
-    """Token ids of each question's answer, by its place, without the id that ended it.
+    """Token ids of each question's answer, by its place, without the stop token.
 
     A row is a context with all its questions, laid out and masked as in training; each step adds one token to every question.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()
     rows = [Encoded(group.prefix, [(rest, []) for _, rest in group.rests]) for group in groups]
-    batch = {name: each.to(device) for name, each in lay_out([[row] for row in rows], 0).items()}
+    batch = {name: each.to(device) for name, each in collate_rows([[row] for row in rows], 0).items()}
     read = decoder(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
@@ -121,9 +120,8 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
         use_cache=True,
     )
     most = max(len(group.rests) for group in groups)
-    places = [
-        [place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups
-    ]  # [rows, questions], -1: none
+    # [rows, questions], -1: none
+    places = [[place for place, _ in group.rests] + [-1] * (most - len(group.rests)) for group in groups]
     last = torch.tensor([_last_tokens(row, most) for row in rows], device=device)
     number = torch.arange(len(rows), device=device)[:, None]
     hidden, cache = read.last_hidden_state[number, last], read.past_key_values  # [rows, questions, width]
@@ -142,7 +140,7 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
         if step == max_new_tokens - 1 or not going.any():
             break
         rows_left = going.any(1)
-        if not rows_left.all():  # a context whose questions are all answered is no more computed
+        if not rows_left.all():  # a context whose questions are all answered leaves the batch
             left = rows_left.nonzero()[:, 0]
             places = [places[i] for i in left.tolist()]
             cache.batch_select_indices(left)
@@ -159,21 +157,17 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
 def _generate_alone(
     model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]
 ) -> dict[int, list[int]]:
-    """The same for a single question, by Transformers."""
+    """The same for a single question, by Transformers' generate."""
     ((place, ids),) = groups[0].rests
     given = torch.tensor([ids], device=model.device)
-    settings = {
-        "do_sample": False,
-        "max_new_tokens": max_new_tokens,
-        "eos_token_id": list(ends),
-        "pad_token_id": ends[0],
-    }
+    settings = {"max_new_tokens": max_new_tokens, "eos_token_id": list(ends), "pad_token_id": ends[0]}
+    settings |= {"do_sample": False}
     written = model.generate(input_ids=given, attention_mask=torch.ones_like(given), **settings)[0, len(ids) :]
     return {place: [token for token in written.tolist() if token not in ends]}
 
 
 def _last_tokens(row: Encoded, most: int) -> list[int]:
-    """Where each question's last token stands in its row; 0 for those up to `most` that there are not."""
+    """Position of each question's last token in its row, padded with zeros to `most`."""
     ends, at = [], len(row.prefix)
     for rest, _ in row.questions:
         at += len(rest)

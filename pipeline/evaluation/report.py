@@ -1,4 +1,4 @@
-"""report.html of a run: one page that needs nothing else, to look at instead of reading files."""
+"""report.html of a run: one self-contained page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from typing import Any
 
 import jinja2
 
-from pipeline import job
-from pipeline.data import format as formatting
-from pipeline.data import statistics
+from pipeline.data import formatted, statistics
 from pipeline.files import write_text
-from pipeline.recipe import Recipe
-from pipeline.sources import splits
+from pipeline.job import Job, Split
 from pipeline.tatqa import prompt, schema, truncate
 from pipeline.tatqa.language import SEPARATOR
 
-SHOWN = 40  # questions of each kind of change
+SHOWN = 40  # questions shown of each kind of change
 _WIDTH, _HEIGHT = 640.0, 200.0  # of a chart's inside, in its own units
 _BARS = 40
 
@@ -36,13 +33,13 @@ class Chart:
     bar_width: float = 0.0
 
 
-def write(recipe: Recipe, run: Path) -> Path:
-    """Make the page of a run that has been evaluated; returns its path."""
+def write(job: Job, run: Path) -> Path:
+    """Write the page of an evaluated run; returns its path."""
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     answers, losses = (_lines(run / name) for name in ("answers.jsonl", "metrics.jsonl"))
-    counted = formatting.report(recipe).get("splits", {})
-    changes = _changes(recipe, answers)
+    counted = formatted.read_report(job.formatted).get("splits", {})
+    changes = _changes(job.evaluation, answers)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -52,10 +49,10 @@ def write(recipe: Recipe, run: Path) -> Path:
     )
     page = environment.get_template("report.html.jinja").render(
         run=run.name,
-        recipe=recipe,
+        recipe=job.recipe,
         manifest=manifest,
         evaluation=evaluation,
-        data_table=statistics.table(counted, recipe.data.target) if counted else "",
+        data_table=statistics.table(counted, job.recipe.data.target) if counted else "",
         loss=_curve([(each["step"], each["loss"]) for each in losses if each.get("loss") is not None]),
         heldout=_curve(
             [(each["step"], each["heldout_loss"]) for each in losses if each.get("heldout_loss") is not None]
@@ -75,29 +72,26 @@ def _lines(path: Path) -> list[Any]:
         return [json.loads(line) for line in file]
 
 
-def _changes(recipe: Recipe, answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Questions that are right now and were not, and the other way round, with their table and notes."""
+def _changes(split: Split, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Questions that became right or wrong, or stayed wrong, with their table and notes."""
+
+    def right(each: dict[str, Any], who: str) -> bool:
+        return bool(each[who]["score_em"])
+
     kinds = {
-        "From wrong to right": [each for each in answers if each["tuned"]["score_em"] and not each["base"]["score_em"]],
-        "From right to wrong": [each for each in answers if each["base"]["score_em"] and not each["tuned"]["score_em"]],
-        "Still wrong": [each for each in answers if not each["base"]["score_em"] and not each["tuned"]["score_em"]],
+        "From wrong to right": [each for each in answers if right(each, "tuned") and not right(each, "base")],
+        "From right to wrong": [each for each in answers if right(each, "base") and not right(each, "tuned")],
+        "Still wrong": [each for each in answers if not right(each, "base") and not right(each, "tuned")],
     }
     chosen = {name: each[:SHOWN] for name, each in kinds.items()}
-    path = job.raw_split(recipe, splits(recipe)[1])
     wanted = {each["context"] for found in chosen.values() for each in found}
-    contexts = (
-        {each.uid: prompt.in_plain_characters(each, Counter()) for each in schema.read(path) if each.uid in wanted}
-        if path.suffix == ".json"
-        else {}
-    )
-    asked = (
-        {}
-        if contexts
-        else {
-            row["uid"]: row["input"] or row["instruction"]
-            for row in formatting.read_rows(job.formatted_split(recipe, splits(recipe)[1]))
-        }
-    )
+    contexts: dict[str, schema.Context] = {}
+    asked: dict[str, str] = {}
+    if split.raw.suffix == ".json":
+        read = (each for each in schema.read(split.raw) if each.uid in wanted)
+        contexts = {each.uid: prompt.in_plain_characters(each, Counter()) for each in read}
+    else:
+        asked = {row["uid"]: row["input"] or row["instruction"] for row in formatted.read_rows(split.rows)}
     return {
         name: {
             "count": len(kinds[name]),

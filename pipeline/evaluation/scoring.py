@@ -1,4 +1,4 @@
-"""Scores of predictions: by answer type and by where the answer stands, as tables and as JSON.
+"""Scores of predictions, by answer type and by source of the answer, as tables and as JSON.
 
 python -m pipeline score --predictions predictions.json --gold tatqa_dataset_dev.json [--json]
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import json_stream
+from pipeline import table as tables
 from pipeline.errors import Stop
 from pipeline.tatqa import schema
 from pipeline.tatqa.metric import Score, mean, score_all
@@ -19,7 +20,7 @@ from pipeline.tatqa.metric import Score, mean, score_all
 
 @dataclass(frozen=True)
 class Scored:
-    """One question's scores, and what it is counted under."""
+    """One question's scores, and the groups it counts in."""
 
     uid: str
     answer_type: str
@@ -28,7 +29,7 @@ class Scored:
 
 
 def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
-    """Every question of a raw gold file scored by a prediction file; and a word on questions that only one of the two has, or "".
+    """Score every question of a raw gold file by a prediction file; also a note on questions that only one file has, or "".
 
     Raises:
         Stop: a file that is missing or broken, a prediction that the authors' scorer would crash on, or none for any question of `gold`.
@@ -63,12 +64,10 @@ def read_predictions(path: Path) -> dict[str, Any]:
     """A prediction file: `{question uid: [answer, scale]}`.
 
     Raises:
-        Stop: missing, not JSON, not such an object, or a uid that stands twice in it.
+        Stop: missing, not JSON, not such an object, or a duplicate uid.
     """
-    wanted, mend = (
-        'a JSON object {"question uid": [answer, scale]}',
-        "pass predictions in the authors' format, such as a run's predictions.json",
-    )
+    wanted = 'a JSON object {"question uid": [answer, scale]}'
+    mend = "pass predictions in the authors' format, such as a run's predictions.json"
     try:
         read = json.loads(
             path.read_text(encoding="utf-8-sig"), object_pairs_hook=json_stream.once, parse_constant=json_stream.refuse
@@ -90,7 +89,7 @@ def as_json(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def summary(scored: Sequence[Scored]) -> dict[str, Any]:
-    """The number of questions and their mean scores: of all, by answer type, and by answer type and source, as the authors' tables."""
+    """Number of questions and mean scores: of all, by answer type, and by answer type and source, as the authors' tables."""
     groups: dict[str, list[Score]] = {"all": [each.score for each in scored]}
     types = sorted({each.answer_type for each in scored}, key=_rank(schema.ANSWER_TYPES))
     for kind in types:
@@ -115,15 +114,13 @@ def _mean(scores: list[Score]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """One model's summary in points of 100."""
-    lines = [f"{'':<24}{'questions':>10}{'EM':>8}{'F1':>8}{'scale':>8}"]
+    rows = [["", "questions", "EM", "F1", "scale"]]
     for name, values in found.items():
         if name != "by_source":
-            lines.append(_line(name, values))
-            lines += [_line(f"  {source}", each) for source, each in found["by_source"].get(name, {}).items()]
-    return "\n".join(lines)
+            rows.append(_row(name, values))
+            rows += [_row(f"  {source}", each) for source, each in found["by_source"].get(name, {}).items()]
+    return tables.render(rows)
 
 
-def _line(name: str, values: dict[str, Any]) -> str:
-    return f"{name:<24}{values['questions']:>10}" + "".join(
-        f"{100 * values[key]:>8.2f}" for key in ("em", "f1", "scale")
-    )
+def _row(name: str, values: dict[str, Any]) -> list[str]:
+    return [name, str(values["questions"]), *(f"{100 * values[key]:.2f}" for key in ("em", "f1", "scale"))]

@@ -1,4 +1,4 @@
-"""Merge the adapter into the base model and check it before it counts as done.
+"""Merge the adapter into the base model, and check the merged model from disk before it is complete.
 
 python -m pipeline export       # runs/RECIPE/latest/merged/
 """
@@ -10,63 +10,58 @@ from typing import Any
 
 import torch
 
-from pipeline import job
-from pipeline.data.format import answer_limit, read_rows
+from pipeline.data.formatted import answer_limit, read_rows
 from pipeline.errors import Stop, need_space
 from pipeline.evaluation.generate import answers
-from pipeline.files import new_folder
+from pipeline.files import atomic_folder
+from pipeline.job import Job
 from pipeline.models import chat_template, load
-from pipeline.recipe import Recipe, as_values
+from pipeline.models.chat_template import ChatTemplate
+from pipeline.recipe import as_values
 from pipeline.runs import manifest
-from pipeline.sources import splits
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-# Largest difference of a logit that storing the merged weights in that type may make; measured 0.05 for float16 on SmolLM2.
+# largest difference of a logit that storing the merged weights in that dtype may make; measured 0.05 for float16 on SmolLM2
 _TOLERANCE = {"float16": 0.5, "bfloat16": 4.0, "float32": 0.01}
 
 
-def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
-    """Write merged/ (safetensors, tokenizer, chat template, generation config), reload it from disk and ask it one question.
+def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
+    """Write merged/ (safetensors, tokenizer, chat template, generation config), reload it from disk and ask it a question.
+
+    Args:
+        trained: the run's manifest.
 
     Returns:
         question, answer, and the largest difference of a logit between the merged model and base + adapter over that prompt.
 
     Raises:
-        Stop: something missing, no disk space, or a merged model that does not answer as base + adapter do; merged/ is left as it was then.
+        Stop: something is missing, no disk space, or the merged model does not answer as base + adapter; an earlier merged/
+            is kept then.
     """
-    folder, dtype = job.base(recipe), recipe.export.dtype
-    row = read_rows(job.formatted_split(recipe, splits(recipe)[1]), 1)[0]
-    need_space(run, 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")))
-    talker = chat_template.chat(chat_template.load_tokenizer(folder), folder)
-    # in the machine's memory: in float32 it takes twice a GPU's that it was trained on, and the bits are those of every other machine
-    tuned = load.load_adapter(load.load_base(folder, torch.float32, "cpu"), run / "adapter")
-    wanted = _asked(recipe, tuned, talker, row)
+    base, dtype = job.base_model, job.recipe.export.dtype
+    row = read_rows(job.evaluation.rows, 1)[0]
+    limit = answer_limit(job)
+    need_space(run, 2 * sum(file.stat().st_size for file in base.glob("*.safetensors")))
+    template = chat_template.load(base)
+    # on the CPU: float32 takes twice the memory of the GPU that it was trained on, and gives the same bits on every machine
+    tuned = load.load_adapter(load.load_base(base, torch.float32, "cpu"), run / "adapter")
+    wanted = _ask(tuned, template, row, limit)
     merged = tuned.merge_and_unload(safe_merge=True)
-    with new_folder(run / "merged") as aside:
-        merged.to(_DTYPES[dtype]).save_pretrained(aside, safe_serialization=True)
-        del tuned, merged  # before there are two
-        talker.tokenizer.save_pretrained(aside)
-        found = _asked(
-            recipe,
-            load.load_base(aside, torch.float32, "cpu"),
-            chat_template.chat(chat_template.load_tokenizer(aside), aside),
-            row,
-        )
+    with atomic_folder(run / "merged") as staging:
+        merged.to(_DTYPES[dtype]).save_pretrained(staging, safe_serialization=True)
+        del tuned, merged  # before a second model is loaded
+        template.tokenizer.save_pretrained(staging)
+        found = _ask(load.load_base(staging, torch.float32, "cpu"), chat_template.load(staging), row, limit)
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
-            raise Stop(
+            expected, todo = (
                 f"logits within {_TOLERANCE[dtype]} of base + adapter",
-                f"{difference:.3f} apart",
-                str(run / "merged"),
                 "--set export.dtype=float32, then invoke export",
             )
+            raise Stop(expected, f"{difference:.3f} apart", str(run / "merged"), todo)
         if not found[0]:
-            raise Stop(
-                "an answer from the merged model",
-                "an empty one",
-                str(run / "merged"),
-                "train longer: --set training.epochs=3",
-            )
+            todo = "train longer: --set training.epochs=3"
+            raise Stop("an answer from the merged model", "an empty one", str(run / "merged"), todo)
     checked = {
         "dtype": dtype,
         "question": row["input"].rpartition("\n")[2],
@@ -75,14 +70,14 @@ def export(recipe: Recipe, run: Path, made: dict[str, Any]) -> dict[str, Any]:
         "gold": row["output"],
         "largest_logit_difference": round(difference, 6),
     }
-    manifest.add(run, made, "export", {**checked, "recipe": as_values(recipe)})
+    manifest.add(run, trained, "export", {**checked, "recipe": as_values(job.recipe)})
     return checked
 
 
-def _asked(recipe: Recipe, asked: Any, talker: chat_template.Chat, row: dict[str, Any]) -> tuple[str, torch.Tensor]:
+def _ask(model: Any, template: ChatTemplate, row: dict[str, Any], limit: int) -> tuple[str, torch.Tensor]:
     """The answer to one row, and the logits over its prompt: float32, [length, vocabulary]."""
-    text = answers(asked, talker, [row], answer_limit(recipe), 1)[0]
-    (prompt,) = talker.prompts([row])
+    text = answers(model, template, [row], limit, 1)[0]
+    (prompt,) = template.prompts([row])
     with torch.inference_mode():
-        logits = asked(input_ids=torch.tensor([prompt], device=asked.device)).logits[0].float().cpu()
+        logits = model(input_ids=torch.tensor([prompt], device=model.device)).logits[0].float().cpu()
     return text or "", logits

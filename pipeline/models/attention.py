@@ -1,7 +1,8 @@
-"""Attention over a row of several contexts, one context at a time: the zeros between them are not computed.
+"""Attention over a packed row, one context at a time, so that the zeros between contexts are not computed.
 
-PyTorch's SDPA computes all of a dense mask, so that a row of n equal contexts costs n times what its contexts cost. The contexts of a
-row see nothing of each other, and the softmax of each is over its own keys: the result is that of the whole row's mask.
+PyTorch's SDPA computes all of a dense mask: a row of n equal contexts costs n times what its contexts cost alone. The
+contexts of a row do not attend to each other, and the softmax of each is over its own keys, so the result is that of the
+whole row's mask.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ _NAME = "by_context"
 
 
 def attend_by_context(base: Any) -> None:
-    """Make a causal language model attend by context, if its attention can be set; one that cannot computes the whole mask."""
+    """Make a causal language model attend by context; a model whose attention cannot be set computes the whole mask."""
     base.set_attn_implementation(_NAME)
 
 
 def keywords(base: Any, positions: torch.Tensor) -> dict[str, Any]:
-    """What a forward pass of a model is called with besides, so that its layers know where the contexts of a row lie."""
+    """Further arguments of a forward pass, which tell the layers where the contexts of a row lie."""
     return {"contexts": spans(positions)} if base.config._attn_implementation == _NAME else {}
 
 
 def spans(positions: torch.Tensor) -> tuple[slice, ...]:
-    """Where the contexts of a row lie: a context begins at position 0, and no position of another one sees it.
+    """Where the contexts of a row lie. A context begins at position 0, and no other context sees its positions.
 
     Args:
-        positions: int64, [rows, length]; of more than one row the answer is that nothing is known, ().
+        positions: int64, [rows, length]. With more than one row the spans are unknown: ().
     """
     if len(positions) != 1:
         return ()
@@ -48,18 +49,17 @@ def _by_context(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     contexts: tuple[slice, ...] = (),
-    **given: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """SDPA of [rows, heads, length, head size], as [rows, length, heads, head size]."""
     if len(contexts) < 2 or attention_mask is None:
-        whole: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **given)
+        whole: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return whole
-    parts = [
-        sdpa_attention_forward(
-            module, query[:, :, here], key[:, :, here], value[:, :, here], attention_mask[:, :, here, here], **given
-        )[0]
-        for here in contexts
-    ]
+    parts = []
+    for span in contexts:
+        mask = attention_mask[:, :, span, span]
+        own = (query[:, :, span], key[:, :, span], value[:, :, span])
+        parts.append(sdpa_attention_forward(module, *own, mask, **options)[0])
     return torch.cat(parts, dim=1), None
 
 

@@ -1,6 +1,7 @@
-"""A model from the Hugging Face hub at a pinned commit: every file checked by the hash that this commit's tree has for it.
+"""A model from the Hugging Face hub at a pinned commit; every file is checked by the hash in that commit's tree.
 
-A tree names the SHA-256 of large files (Git LFS) and git's blob id of small ones. What has been downloaded stays for the next attempt.
+The tree has the SHA-256 of large files (Git LFS) and the git blob id of small ones. Downloaded files stay for the next
+attempt.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from pipeline.errors import Stop, need_space
-from pipeline.files import git_blob_id, sha256, synced, tree_sha256, write_json
+from pipeline.errors import Stop, need_space, one_line
+from pipeline.files import fsync_tree, git_blob_id, sha256, tree_sha256, write_json
 
 _WANTED = (
     "*.safetensors",
@@ -33,14 +34,14 @@ _NOT = ("consolidated*", "*/*")  # the publisher's own format; subfolders
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository on the hub and the commit that is taken."""
+    """A repository on the hub and its pinned commit."""
 
     repository: str
     commit: str
 
 
 def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]) -> None:
-    """Download into a folder beside `target`, check, write where it came from into the file `record`, and rename.
+    """Download into a staging folder beside `target`, check, write the origin into the file `record`, and rename.
 
     Raises:
         Stop: no network, terms that were not accepted, a file that is not the commit's, no disk space.
@@ -52,19 +53,19 @@ def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]
     from huggingface_hub.hf_api import RepoFile
 
     where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{model.repository}"
-    aside = target.with_name(f".{target.name}.{model.commit[:12]}")
+    staging = target.with_name(f".{target.name}.{model.commit[:12]}")
     try:
         tree = HfApi().list_repo_tree(model.repository, revision=model.commit, recursive=True)
         files = [each for each in tree if isinstance(each, RepoFile) and _taken(each.path)]
         need_space(target, sum(each.size for each in files))
         for each in files:
             say(f"model  {each.path}: {each.size / 2**20:,.1f} MiB")
-            path = Path(hf_hub_download(model.repository, each.path, revision=model.commit, local_dir=aside))
+            path = Path(hf_hub_download(model.repository, each.path, revision=model.commit, local_dir=staging))
             wanted, found = (each.lfs.sha256, sha256(path)) if each.lfs else (each.blob_id, git_blob_id(path))
             if found != wanted:
                 path.unlink()
                 raise Stop(
-                    f"{each.path} with hash {wanted}, as commit {model.commit[:12]} has it",
+                    f"{each.path} with hash {wanted}, as in commit {model.commit[:12]}",
                     found,
                     where,
                     "invoke fetch again; if it differs again, do not trust its source",
@@ -81,19 +82,19 @@ def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]
             raise  # the disk, not the network
         raise Stop(
             f"{model.repository} at {model.commit[:12]}",
-            f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            one_line(error),
             where,
-            f"check network and proxy, then invoke fetch again: it goes on; or put the folder into {target}, or --set model.random=true",
+            "check network and proxy, then invoke fetch again: it resumes the download; "
+            f"or put the folder into {target}, or --set model.random=true",
         ) from None
-    shutil.rmtree(aside / ".cache", ignore_errors=True)
-    (aside / record).unlink(missing_ok=True)  # of an attempt that was killed here
-    hashes = tree_sha256(aside)
-    write_json(aside / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
-    synced(aside)
-    aside.rename(target)
-    say(
-        f"model  {target}: {len(files)} files of {model.repository} at {model.commit[:12]}, every hash as that commit has it"
-    )
+    shutil.rmtree(staging / ".cache", ignore_errors=True)
+    (staging / record).unlink(missing_ok=True)  # of an attempt that was killed here
+    hashes = tree_sha256(staging)
+    write_json(staging / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
+    fsync_tree(staging)
+    staging.rename(target)
+    origin = f"{model.repository} at {model.commit[:12]}"
+    say(f"model  {target}: {len(files)} files of {origin}, every hash as that commit has it")
 
 
 def _taken(path: str) -> bool:

@@ -1,7 +1,7 @@
-"""One RMSNorm for all models whose statistics are float32 whatever it is given: x / sqrt(mean(x²) + eps) * weight (arXiv:1910.07467).
+"""RMSNorm with statistics in float32 for every input dtype: x / sqrt(mean(x²) + eps) * weight (arXiv:1910.07467).
 
-In fp16 a square overflows above 256 (its largest number is 65504), and sums over thousands of features much earlier. Llama's, Mistral's and
-Phi3's own norms take care in today's Transformers; a model's own class, or an older version's, may not, and torch before 2.4 had none at all.
+In fp16 a square overflows above 256 (the largest number is 65504), and a sum over thousands of features much earlier. The
+norms of Llama, Mistral and Phi3 in today's Transformers are safe; other classes or older versions may not be.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class RMSNorm(torch.nn.Module):  # type: ignore[misc]
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
 
 
-def put_safe_norms(model: Any) -> int:
-    """Put `RMSNorm` in place of every module whose class is called …RMSNorm and that it equals in float32; returns how many.
+def replace_rms_norms(model: Any) -> int:
+    """Replace every module whose class is called …RMSNorm and that equals `RMSNorm` in float32; returns how many.
 
-    What differs from it in float32, such as Gemma's, whose weight is added to 1, stays as it is.
+    Norms that differ in float32, such as Gemma's, whose weight is added to 1, stay as they are.
     """
     found = [
         (parent, name, child)
@@ -56,7 +56,7 @@ def put_safe_norms(model: Any) -> int:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def _same(own: Any) -> RMSNorm | None:
-    """`RMSNorm` with the module's own weight and eps, if it does in float32 what the module does; else None."""
+    """`RMSNorm` with the module's weight and eps if both compute the same in float32, else None."""
     weight, eps = getattr(own, "weight", None), getattr(own, "variance_epsilon", getattr(own, "eps", None))
     if (
         isinstance(own, RMSNorm)
@@ -71,7 +71,7 @@ def _same(own: Any) -> RMSNorm | None:
     try:
         weight.data = kept.float()
         return safe if torch.allclose(own(probe), safe(probe), rtol=1e-6, atol=1e-6) else None
-    except (RuntimeError, TypeError):  # it takes something else than a tensor
+    except (RuntimeError, TypeError):  # its input is not a single tensor
         return None
     finally:
         weight.data = kept

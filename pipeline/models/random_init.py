@@ -79,15 +79,15 @@ def write_random(source: str, width: int, tokenizer: Path, target: Path) -> None
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     values = dict(shape(source, width))
-    talker = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+    own_tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
     named = AutoConfig.for_model(
         values.pop("model_type"),
-        vocab_size=max(values.pop("vocab_size"), len(talker)),
+        vocab_size=max(values.pop("vocab_size"), len(own_tokenizer)),
         **values,
-        bos_token_id=talker.bos_token_id,
-        eos_token_id=talker.eos_token_id,
-        pad_token_id=talker.pad_token_id,
+        bos_token_id=own_tokenizer.bos_token_id,
+        eos_token_id=own_tokenizer.eos_token_id,
+        pad_token_id=own_tokenizer.pad_token_id,
     )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(named, dtype=torch.float16).save_pretrained(target)
-    talker.save_pretrained(target)
+    own_tokenizer.save_pretrained(target)

@@ -1,4 +1,4 @@
-"""What made a run: image, lock, code, recipe, inputs, seeds, packages, machine, speed, and the hash of every output."""
+"""manifest.json: image, lock, code, recipe, inputs, seeds, packages, machine, speed, and the hash of every output."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pipeline import job
 from pipeline.errors import Stop
 from pipeline.files import sha256, tree_sha256, write_json
+from pipeline.job import Job
 from pipeline.recipe import Recipe, as_values
 from pipeline.runs.store import MANIFEST
-from pipeline.sources import splits
 
 _OUTPUTS = (
     "adapter",
@@ -29,15 +28,20 @@ _OUTPUTS = (
 )
 
 
-def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a run that has just been trained."""
+def of_training(recipe: Recipe, run: Path, inputs: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that has just been trained.
+
+    Args:
+        inputs: as `inputs` returned before the training.
+        training: what the training reports of itself.
+    """
     return {
         "manifest": 1,
         "run": run.name,
         "recipe_name": recipe.name,
         "recipe": as_values(recipe),
         "environment": environment(),
-        "inputs": read,
+        "inputs": inputs,
         "seeds": {"all": recipe.training.seed},
         "training": training,
         "outputs": outputs(run),
@@ -45,13 +49,13 @@ def of_training(recipe: Recipe, run: Path, read: dict[str, Any], training: dict[
 
 
 def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any]) -> None:
-    """Put a later step's section into a run's manifest, and the hashes of what it wrote."""
+    """Add a later step's section to a run's manifest, and the hashes of what it wrote."""
     by = {key: os.environ.get(f"PINTUNE_{key.upper()}") for key in ("runner", "image_digest", "lock", "revision")}
     write_json(run / MANIFEST, {**manifest, section: {**values, "at": now(), "by": by}, "outputs": outputs(run)})
 
 
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
-    """Raise Stop unless model and data are what they were; names the files that differ."""
+    """Raise Stop unless model and data have the same hashes; names the files that differ."""
     if others := differing(then, now):
         raise Stop(
             "the model and data that the run was trained with",
@@ -62,7 +66,7 @@ def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
 
 
 def differing(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The keys, such as model.files.config.json, whose values are not the same in both."""
+    """The keys, such as model.files.config.json, whose values differ."""
     before, after = _flat(then), _flat(now)
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
@@ -80,7 +84,7 @@ def now() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Where this process runs; what only the host knows comes in PINTUNE_* variables, null where they are not set."""
+    """Where this process runs; what only the host knows comes in PINTUNE_* variables, null if they are not set."""
     import torch
 
     return {
@@ -102,7 +106,7 @@ def environment() -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """The lock of the wheels, and the revision of the checkout, as far as the host has said."""
+    """The hash of the lock, and the revision of the checkout, if the host has set them."""
     return {
         "lock_sha256": os.environ.get("PINTUNE_LOCK"),
         "revision": os.environ.get("PINTUNE_REVISION"),
@@ -110,18 +114,17 @@ def code() -> dict[str, Any]:
     }
 
 
-def inputs(recipe: Recipe) -> dict[str, Any]:
+def inputs(job: Job) -> dict[str, Any]:
     """Hashes of the model's files and of raw and formatted data."""
     data = {}
-    for role, split in zip(("train", "evaluation"), splits(recipe), strict=True):
-        raw, rows = job.raw_split(recipe, split), job.formatted_split(recipe, split)
-        data[role] = {"split": split, "raw_sha256": sha256(raw), "rows_sha256": sha256(rows)}
-    return {"model": model_inputs(recipe), "data": {"source": recipe.data.source, **data}}
+    for role, split in (("train", job.train), ("evaluation", job.evaluation)):
+        data[role] = {"split": split.name, "raw_sha256": sha256(split.raw), "rows_sha256": sha256(split.rows)}
+    return {"model": model_inputs(job.base_model), "data": {"source": job.recipe.data.source, **data}}
 
 
-def model_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Hashes of the base model's files."""
-    return {"source": job.base(recipe).name, "files": tree_sha256(job.base(recipe))}
+def model_inputs(folder: Path) -> dict[str, Any]:
+    """Hashes of a base model's files."""
+    return {"source": folder.name, "files": tree_sha256(folder)}
 
 
 def outputs(run: Path) -> dict[str, str]:

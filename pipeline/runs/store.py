@@ -1,6 +1,6 @@
-"""Run folders: runs/RECIPE/ID/, and `latest`, which points to the newest finished one.
+"""Run folders: runs/RECIPE/ID/, and the link `latest` to the newest finished one.
 
-A run is unfinished while it holds `unfinished`, half there when it has no manifest either.
+A run is unfinished while it holds unfinished.json, which says what it was started with; manifest.json is written at its end.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline import job
 from pipeline.errors import Stop
-from pipeline.files import new_folder, write_json
-from pipeline.recipe import Recipe, as_values
+from pipeline.files import atomic_folder, write_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
 
 
-def create(recipe: Recipe, started: dict[str, Any]) -> Path:
-    """A new run folder, its ID the time in UTC and a hash of the recipe; records that and what it is `started` with, so that a resume can compare."""
-    values = as_values(recipe)
-    mark = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
+def create(runs: Path, recipe: dict[str, Any], started: dict[str, Any]) -> Path:
+    """A new run folder under `runs`. Its ID is the time in UTC and a hash of the recipe's values.
+
+    Args:
+        started: what else the run is started with, which a resume compares.
+    """
+    mark = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    run = job.runs(recipe.name) / f"{stamp}-{mark}"
+    run = runs / f"{stamp}-{mark}"
     if run.exists():
         raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
     try:
-        with new_folder(run) as aside:  # there is no run without its mark, whenever it is killed
-            write_json(aside / UNFINISHED, {"recipe": values, **started})
+        with atomic_folder(run) as staging:  # no run exists without unfinished.json, whenever the process is killed
+            write_json(staging / UNFINISHED, {"recipe": recipe, **started})
     except OSError as error:
-        raise Stop(
-            "a runs/ folder that can be written", str(error), str(run.parent), "check its owner and the free disk space"
-        ) from None
+        todo = "check its owner and the free disk space"
+        raise Stop("a runs/ folder that can be written", str(error), str(runs), todo) from None
     return run
 
 
-def hold(run: Path) -> IO[str]:
-    """Keep others from training in this folder while the file that this returns is open, which it is no more when the process is killed.
+def lock(run: Path) -> IO[str]:
+    """Keep other processes from training in this folder while the returned file is open; a kill releases the lock.
 
     Raises:
         Stop: another process trains in it.
@@ -51,82 +51,118 @@ def hold(run: Path) -> IO[str]:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         mark.close()
-        raise Stop(
-            "an unfinished run that nobody works on",
-            "one that another process is training",
-            str(run),
-            "wait for its end, or stop that process",
-        ) from None
+        wanted, todo = "an unfinished run that no process works on", "wait for its end, or stop that process"
+        raise Stop(wanted, "one that another process is training", str(run), todo) from None
     return mark
 
 
-def begun(run: Path) -> bool:
-    """Whether a run has made a step, or is one to go on with."""
+def has_steps(run: Path) -> bool:
+    """Whether a run has made a step or saved a checkpoint, so that it can be resumed or looked at."""
     metrics = run / "metrics.jsonl"
     return any(run.glob("checkpoints/checkpoint-*")) or (metrics.exists() and metrics.stat().st_size > 0)
 
 
 def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
-    """Write the manifest, with `newest` point `latest` here, and drop the mark; in this order, so that `latest` is never half there."""
+    """Write the manifest, with `newest` set `latest`, then remove unfinished.json; in this order, so that `latest` is complete."""
     write_json(run / MANIFEST, manifest)
     if newest:
-        point_to(run)
+        set_latest(run)
     (run / UNFINISHED).unlink()
 
 
-def point_to(run: Path) -> None:
-    """Make `latest` name this run."""
-    aside = run.parent / f".latest.{os.getpid()}"
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(run.name)
-    aside.replace(run.parent / "latest")
+def set_latest(run: Path) -> None:
+    """Make `latest` name this run, atomically."""
+    staging = run.parent / f".latest.{os.getpid()}"
+    staging.unlink(missing_ok=True)
+    staging.symlink_to(run.name)
+    staging.replace(run.parent / "latest")
 
 
-def unfinished(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
-    """The newest unfinished run of just this recipe, else of its name, and the recipe values and input hashes it was started with.
+def unfinished(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The newest unfinished run with exactly these recipe values, else the newest of all, and what it was started with.
 
     Raises:
-        Stop: there is none, or its mark cannot be read.
+        Stop: there is none, or its unfinished.json cannot be read.
     """
-    marks = [mark for mark in _marks(recipe) if not (mark.parent / MANIFEST).exists()]
+    marks = [mark for mark in _marks(runs) if not (mark.parent / MANIFEST).exists()]
     if not marks:
-        raise Stop("an unfinished run to resume", "none", str(job.runs(recipe.name)), "invoke train")
-    mark = next(iter(_of_just(recipe, marks)), marks[-1])
+        raise Stop("an unfinished run to resume", "none", str(runs), "invoke train")
+    mark = next(iter(_with_recipe(recipe, marks)), marks[-1])
     started = _read(mark)
     if not {"recipe", "inputs"} <= started.keys():
-        raise Stop(
-            "the recipe and inputs that the run was started with",
-            str(started)[:80],
-            str(mark),
-            f"delete {mark.parent}, then invoke train",
-        )
+        wanted, todo = "the recipe and inputs that the run was started with", f"delete {mark.parent}, then invoke train"
+        raise Stop(wanted, str(started)[:80], str(mark), todo)
     return mark.parent, started
 
 
-def _marks(recipe: Recipe) -> list[Path]:
-    return sorted(job.runs(recipe.name).glob(f"[0-9]*/{UNFINISHED}"))
+def finished_already(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest run of these recipe values, if it was killed between manifest and unfinished.json: it is complete."""
+    newest = next(iter(_with_recipe(recipe, _marks(runs))), None)
+    if newest is None or not (newest.parent / MANIFEST).exists():
+        return None
+    run, link = newest.parent, runs / "latest"
+    if not link.is_symlink() or link.readlink().name <= run.name:
+        set_latest(run)
+    newest.unlink()
+    return _complete(run)
 
 
-def _of_just(recipe: Recipe, marks: list[Path]) -> list[Path]:
-    """Those of runs of the same values, the newest first."""
-    own = json.loads(json.dumps(as_values(recipe)))
+def named(runs: Path, name: str) -> tuple[Path, dict[str, Any]]:
+    """The finished run RECIPE/ID, also written with runs/ before it, and its manifest.
+
+    Args:
+        runs: the folder of the runs of all recipes.
+
+    Raises:
+        Stop: as `latest`.
+    """
+    run = runs / name.removeprefix("./").removeprefix("runs/").strip("/")
+    if not run.is_dir() or run.parent.parent != runs:
+        existing = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in runs.glob(f"*/[0-9]*/{MANIFEST}"))
+        found = f"{name!r}; there are {', '.join(existing[-3:]) or 'none'}"
+        raise Stop("a run, as RECIPE/ID", found, f"{runs}/", "invoke runs lists them")
+    return _complete(run.parent / run.readlink().name if run.is_symlink() else run)
+
+
+def latest(runs: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest finished run of a recipe and its manifest.
+
+    Raises:
+        Stop: there is none, or it is incomplete.
+    """
+    link = runs / "latest"
+    if not link.is_symlink():
+        begun = sorted(runs.glob(f"*/{UNFINISHED}"))
+        found = f"only an unfinished run: {begun[-1].parent.name}" if begun else "no run"
+        todo = "invoke train --resume" if begun else "invoke train"
+        raise Stop(f"a trained run of {runs.name}", found, str(link), todo)
+    return _complete(link.parent / link.readlink())
+
+
+def merged_model(runs: Path) -> Path:
+    """The folder of the newest merged model of a recipe.
+
+    Raises:
+        Stop: there is none.
+    """
+    found = sorted(runs.glob("[0-9]*/merged/model*.safetensors"))
+    if not found:
+        raise Stop(f"a merged model of {runs.name}", "none", str(runs), "invoke export")
+    return found[-1].parent
+
+
+def _marks(runs: Path) -> list[Path]:
+    return sorted(runs.glob(f"[0-9]*/{UNFINISHED}"))
+
+
+def _with_recipe(recipe: dict[str, Any], marks: list[Path]) -> list[Path]:
+    """The unfinished.json files with exactly these recipe values, the newest first."""
+    own = json.loads(json.dumps(recipe))
     return [mark for mark in reversed(marks) if _read(mark).get("recipe") == own]
 
 
-def finished_already(recipe: Recipe) -> tuple[Path, dict[str, Any]] | None:
-    """The newest run of just this recipe with a mark, and its manifest, if it was killed between the two: it is whole, and counts as such now."""
-    newest = next(iter(_of_just(recipe, _marks(recipe))), None)
-    if newest is None or not (newest.parent / MANIFEST).exists():
-        return None
-    run, link = newest.parent, job.runs(recipe.name) / "latest"
-    if not link.is_symlink() or link.readlink().name <= run.name:
-        point_to(run)
-    newest.unlink()
-    return _whole(run)
-
-
 def _read(path: Path) -> dict[str, Any]:
-    """A file's JSON object; what is wrong with it under "error"."""
+    """A file's JSON object, or {"error": what is wrong with it}."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -134,58 +170,16 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"error": str(found)[:80]}
 
 
-def named(name: str) -> tuple[Path, dict[str, Any]]:
-    """The finished run RECIPE/ID, also written with runs/ before it, and its manifest.
-
-    Raises:
-        Stop: as `latest`.
-    """
-    run = Path("runs") / name.removeprefix("./").removeprefix("runs/").strip("/")
-    if not run.is_dir() or len(run.parts) != 3:
-        there = sorted(
-            f"{path.parent.parent.name}/{path.parent.name}" for path in Path("runs").glob(f"*/[0-9]*/{MANIFEST}")
-        )
-        raise Stop(
-            "a run, as RECIPE/ID",
-            f"{name!r}; there are {', '.join(there[-3:]) or 'none'}",
-            "runs/",
-            "invoke runs lists them",
-        )
-    return _whole(run.resolve().relative_to(Path.cwd()) if run.is_symlink() else run)
-
-
-def latest(recipe: Recipe) -> tuple[Path, dict[str, Any]]:
-    """The newest finished run of a recipe and its manifest.
-
-    Raises:
-        Stop: there is none, or it is only half there; says what is missing and what to do.
-    """
-    link = job.runs(recipe.name) / "latest"
-    if not link.is_symlink():
-        half = sorted(job.runs(recipe.name).glob(f"*/{UNFINISHED}"))
-        found = f"only an unfinished run: {half[-1].parent.name}" if half else "no run"
-        raise Stop(
-            f"a trained run of {recipe.name}", found, str(link), "invoke train --resume" if half else "invoke train"
-        )
-    return _whole(link.parent / link.readlink())
-
-
-def _whole(run: Path) -> tuple[Path, dict[str, Any]]:
+def _complete(run: Path) -> tuple[Path, dict[str, Any]]:
     needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     lacking = [name for name in needed if not (run / name).exists()]
+    begin_anew = f"delete {run}, then invoke train"
     if lacking:
-        todo = (
-            "invoke train --resume"
-            if (run / UNFINISHED).exists() and MANIFEST in lacking
-            else f"delete {run}, then invoke train"
-        )
-        raise Stop("a whole run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
+        resumable = (run / UNFINISHED).exists() and MANIFEST in lacking
+        todo = "invoke train --resume" if resumable else begin_anew
+        raise Stop("a complete run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
     manifest = _read(run / MANIFEST)
     if not {"recipe", "inputs", "outputs"} <= manifest.keys():
-        raise Stop(
-            "a manifest with recipe, inputs and outputs",
-            str(manifest)[:80],
-            str(run / MANIFEST),
-            f"delete {run}, then invoke train",
-        )
+        wanted = "a manifest with recipe, inputs and outputs"
+        raise Stop(wanted, str(manifest)[:80], str(run / MANIFEST), begin_anew)
     return run, manifest

@@ -1,4 +1,7 @@
-"""Checkpoints: written to the side, sealed with the hash of every file, renamed; and which of them a run goes on from."""
+"""Checkpoints: written to a staging folder, sealed with the hash of every file, renamed; and which one a run resumes from.
+
+A run's checkpoints/ holds checkpoint-N folders, each with sealed.json, and while one is written .staging/checkpoint-N.
+"""
 
 from __future__ import annotations
 
@@ -11,101 +14,112 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pipeline import distributed
-from pipeline.errors import OwnStop
-from pipeline.files import synced, tree_sha256, write_json, write_text
+from pipeline.errors import OwnStop, one_line
+from pipeline.files import fsync_tree, tree_sha256, write_json, write_text
 
 _SEAL = "sealed.json"
-_ASIDE = ".aside"
-_LINES = "metrics.jsonl"
+_STAGING = ".staging"
+_METRICS = "metrics.jsonl"
+_TORCH_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "unexpected pos")  # torch.save's own for a full disk
 
 
-def aside(checkpoints: Path) -> Path:
-    """The folder in which a checkpoint-N is written before it counts."""
-    return checkpoints / _ASIDE
+def folder(run: Path) -> Path:
+    """The folder of a run's checkpoints."""
+    return run / "checkpoints"
 
 
-def clear(checkpoints: Path) -> None:
-    """Remove what a run that was killed while it wrote has left."""
-    shutil.rmtree(aside(checkpoints), ignore_errors=True)
+def staging_folder(checkpoints: Path) -> Path:
+    """The folder in which a checkpoint-N is written before it is published."""
+    return checkpoints / _STAGING
+
+
+def remove_staging(checkpoints: Path) -> None:
+    """Remove what a killed or failed save has left."""
+    shutil.rmtree(staging_folder(checkpoints), ignore_errors=True)
 
 
 @contextlib.contextmanager
-def room_for(folder: Path, what: str = "a checkpoint") -> Iterator[None]:
-    """Turns a write that failed into a message.
+def reporting_disk_errors(path: Path, what: str = "a checkpoint") -> Iterator[None]:
+    """Turn a failed write into a message.
 
     Args:
-        folder: where it is written.
-        what: it is, in a few words.
+        path: what is written.
+        what: its name in the message.
 
     Raises:
         Stop: the disk is full, or the write failed for another reason.
     """
     try:
         yield
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # torch.save and safetensors have their own kinds for a full disk
-        lost = distributed.count() > 1 and distributed.of_connection(
-            error
-        )  # the others hand over their parts of a model that is spread
-        of_torch = isinstance(error, RuntimeError) and not any(
-            mark in str(error) for mark in ("PytorchStreamWriter", "inline_container", "unexpected pos")
-        )
-        if lost or of_torch:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not _is_disk_error(error):
             raise
-        shown = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        free = shutil.disk_usage(folder.parent).free / 2**20
-        raise OwnStop(
-            f"{what} on disk",
-            f"{shown} ({free:,.0f} MiB free)",
-            str(folder),
-            "free some disk space (old runs are under runs/), then invoke train --resume",
-        ) from None
+        free = shutil.disk_usage(path.parent).free / 2**20
+        found = f"{one_line(error)} ({free:,.0f} MiB free)"
+        todo = "free some disk space (old runs are under runs/), then invoke train --resume"
+        raise OwnStop(f"{what} on disk", found, str(path), todo) from None
 
 
-def place(checkpoints: Path, step: int, kept: int) -> None:
-    """Make the checkpoint that lies aside count, with the run's lines so far in it, and remove all but the newest `kept` up to it."""
+@contextlib.contextmanager
+def reporting_failed_saves(checkpoints: Path) -> Iterator[None]:
+    """As `reporting_disk_errors`, for an error while a checkpoint is being written; removes what was written of it."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not any(staging_folder(checkpoints).glob("*")):
+            raise
+        try:
+            with reporting_disk_errors(checkpoints):
+                raise error
+        finally:
+            if distributed.rank() == 0:
+                remove_staging(checkpoints)  # published checkpoints stay
+
+
+def _is_disk_error(error: Exception) -> bool:
+    if distributed.world_size() > 1 and distributed.is_connection_error(error):
+        return False  # another rank is lost, whose part of a sharded model was to be gathered
+    return not isinstance(error, RuntimeError) or any(mark in str(error) for mark in _TORCH_WRITE_ERRORS)
+
+
+def publish(checkpoints: Path, step: int, kept: int) -> None:
+    """Make the staged checkpoint of a step a checkpoint, with the run's metrics so far, and remove all but the newest `kept`."""
     name = f"checkpoint-{step}"
-    made, target, lines = aside(checkpoints) / name, checkpoints / name, checkpoints.parent / _LINES
-    with room_for(checkpoints):
-        if lines.exists():  # the lowest held-out loss is among them
-            shutil.copyfile(lines, made / _LINES)
-        write_json(made / _SEAL, tree_sha256(made))
-        synced(made)
-    shutil.rmtree(target, ignore_errors=True)  # one that was not whole, or this run would have gone on from it
-    made.rename(target)
-    clear(checkpoints)
-    synced(checkpoints, deep=False)
+    staged, target, metrics = staging_folder(checkpoints) / name, checkpoints / name, checkpoints.parent / _METRICS
+    with reporting_disk_errors(checkpoints):
+        if metrics.exists():  # the lowest validation loss is in it
+            shutil.copyfile(metrics, staged / _METRICS)
+        write_json(staged / _SEAL, tree_sha256(staged))
+        fsync_tree(staged)
+    shutil.rmtree(target, ignore_errors=True)  # not intact, or this run would have resumed from it
+    staged.rename(target)
+    remove_staging(checkpoints)
+    fsync_tree(checkpoints, deep=False)
     found = {int(path.name.rpartition("-")[2]): path for path in _newest_first(checkpoints)}
-    stay = sorted(number for number in found if number <= step)[
-        -kept:
-    ]  # a later one was not whole, or it would have been gone on from
+    stay = sorted(number for number in found if number <= step)[-kept:]  # a later one is not intact either
     for number, path in found.items():
         if number not in stay:
             shutil.rmtree(path)
 
 
-def restore(checkpoint: Path, run: Path) -> None:
-    """Give a run the lines that its checkpoint has: those of its own file may not have reached the disk."""
-    kept = checkpoint / _LINES
-    if kept.exists():
-        write_text(run / _LINES, kept.read_text(encoding="utf-8"))
+def restore_metrics(checkpoint: Path, run: Path) -> None:
+    """Give a run the metrics of its checkpoint: lines of its own file may not have reached the disk."""
+    saved = checkpoint / _METRICS
+    if saved.exists():
+        write_text(run / _METRICS, saved.read_text(encoding="utf-8"))
 
 
-def newest_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
-    """The newest whole checkpoint of a run, or None, and the newer ones that are not whole (half written, or changed since)."""
-    broken: list[Path] = []
-    for folder in _newest_first(run / "checkpoints"):
-        seal = folder / _SEAL
-        hashes = tree_sha256(folder)
+def newest_intact(run: Path) -> tuple[Path | None, list[Path]]:
+    """The newest intact checkpoint of a run, or None, and the newer corrupt ones (half written, or changed since)."""
+    corrupt: list[Path] = []
+    for path in _newest_first(folder(run)):
+        hashes = tree_sha256(path)
         hashes.pop(_SEAL, None)
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(seal.read_text(encoding="utf-8")) == hashes:
-                return folder, broken
-        broken.append(folder)
-    return None, broken
+            if json.loads((path / _SEAL).read_text(encoding="utf-8")) == hashes:
+                return path, corrupt
+        corrupt.append(path)
+    return None, corrupt
 
 
 def _newest_first(checkpoints: Path) -> list[Path]:

@@ -1,7 +1,8 @@
-"""A model spread over the processes that train it (FSDP2, Zhao et al. 2023, arXiv:2304.11277): each holds a part of every weight.
+"""A model sharded over the ranks that train it (FSDP2, Zhao et al. 2023, arXiv:2304.11277).
 
-Every decoder layer's weights are gathered for its own pass and let go after it, so that a model need not fit one GPU. Gradients and the
-optimizer's moments are spread like the weights that they belong to. Files hold whole tensors, as those of one process do.
+Each decoder layer's weights are gathered for its own pass and freed after it, so that the model need not fit one GPU.
+Gradients and the optimizer's moments are sharded like the weights they belong to. Files hold whole tensors, as those of a
+single process do.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from pipeline import distributed
 from pipeline.errors import Stop
-from pipeline.files import new_folder
+from pipeline.files import atomic_folder
 
 
 def shard(adapted: Any, base: Any, device: str) -> None:
-    """Spread a model with an adapter, in place, over all processes; what lies in the machine's memory goes to the device layer by layer.
+    """Shard a model with an adapter, in place, over all ranks; weights in the machine's memory move to the device layer by layer.
 
     Args:
         adapted: the PEFT model around `base`.
@@ -33,61 +34,57 @@ def shard(adapted: Any, base: Any, device: str) -> None:
     """
     layers = getattr(base.get_decoder(), "layers", None)
     if layers is None:
-        raise Stop(
-            "a decoder with its layers in .layers, for training.fsdp",
-            type(base).__name__,
-            base.config.name_or_path,
-            "--set training.fsdp=false",
-        )
-    mesh = init_device_mesh(device, (distributed.count(),))
+        wanted = "a decoder with its layers in .layers, for training.fsdp"
+        raise Stop(wanted, type(base).__name__, base.config.name_or_path, "--set training.fsdp=false")
+    mesh = init_device_mesh(device, (distributed.world_size(),))
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(adapted, mesh=mesh)
 
 
 def save_adapter(adapted: Any, folder: Path) -> None:
-    """Write a model's adapter, on the first process; the others only hand over their parts of it, and all must call it."""
-    state = {name: whole(weight.detach()) for name, weight in adapted.named_parameters() if weight.requires_grad}
-    if distributed.number() == 0:
+    """Write a model's adapter on rank 0; all ranks must call it, to hand over their shards."""
+    state = {name: gather(weight.detach()) for name, weight in adapted.named_parameters() if weight.requires_grad}
+    if distributed.rank() == 0:
         adapted.save_pretrained(folder, state_dict=state, safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # an unfilled model card
 
 
-def put_adapter(adapted: Any, folder: Path) -> None:
-    """The same, to a folder that is whole or not there."""
+def save_adapter_atomically(adapted: Any, folder: Path) -> None:
+    """As `save_adapter`, by a staging folder and a rename."""
     with contextlib.ExitStack() as stack:
-        aside = stack.enter_context(new_folder(folder)) if distributed.number() == 0 else folder
-        save_adapter(adapted, aside)
+        staging = stack.enter_context(atomic_folder(folder)) if distributed.rank() == 0 else folder
+        save_adapter(adapted, staging)
 
 
 def load_adapter(adapted: Any, folder: Path) -> None:
-    """Give a model the adapter that lies in a folder."""
-    own = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
-    stored = load_file(folder / "adapter_model.safetensors")
+    """Fill a model's adapter with the one saved in a folder."""
+    weights = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+    saved = load_file(folder / "adapter_model.safetensors")
     with torch.no_grad():
-        for name, weight in own.items():
-            weight.copy_(spread(stored[name.replace(".default.", ".")].to(weight.device), weight))
+        for name, weight in weights.items():
+            weight.copy_(distribute(saved[name.replace(".default.", ".")].to(weight.device), weight))
 
 
-def whole(value: Any) -> Any:
-    """A tensor with the parts that all processes hold; of a dict or list, every tensor in it. All processes must call it."""
+def gather(value: Any) -> Any:
+    """A sharded tensor as a whole one; of a dict or list, every tensor in it. All ranks must call it."""
     if isinstance(value, dict):
-        return {key: whole(each) for key, each in value.items()}
+        return {key: gather(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [whole(each) for each in value]
+        return [gather(each) for each in value]
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor, the same on all processes, spread as a weight of its shape is."""
+def distribute(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, equal on all ranks, sharded like a weight of its shape."""
     if not isinstance(like, DTensor) or isinstance(value, DTensor):
         return value
     return distribute_tensor(value, like.device_mesh, like.placements)
 
 
-def spread_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Spread what an optimizer has loaded from whole tensors as its weights are."""
+def distribute_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Shard what an optimizer has loaded from whole tensors like its weights."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == weight.shape:
-                state[name] = spread(value, weight)
+                state[name] = distribute(value, weight)

@@ -1,228 +1,224 @@
-"""Train: Transformers' Trainer and PEFT's LoRA over batches of contexts.
-
-python -m pipeline train                    # runs/RECIPE/ID/adapter/
-python -m pipeline train --resume           # goes on from the newest checkpoint of the newest unfinished run
-"""
+"""One training: Transformers' Trainer and PEFT's LoRA over batches of contexts."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainingArguments
+from transformers import PrinterCallback
 
-from pipeline import distributed, job
+from pipeline import distributed
 from pipeline.data import packing
-from pipeline.data.format import read_rows
+from pipeline.data.formatted import read_rows
 from pipeline.data.packing import Encoded
 from pipeline.errors import Stop
 from pipeline.files import sha256
-from pipeline.models import chat_template, load
-from pipeline.models.attention import attend_by_context
-from pipeline.models.norms import put_safe_norms
-from pipeline.recipe import Recipe
+from pipeline.job import Job
+from pipeline.models import attention, chat_template, load, lora, norms
+from pipeline.models.chat_template import ChatTemplate
+from pipeline.recipe import Recipe, Training
 from pipeline.training import checkpoint as checkpoints
 from pipeline.training import fsdp, memory
+from pipeline.training.arguments import training_arguments
 from pipeline.training.callbacks import validation
-from pipeline.training.callbacks.metrics import Watch
-from pipeline.training.callbacks.preemption import Pausing
-from pipeline.training.trainer import AnswerTrainer, Collator, give_answer_loss
+from pipeline.training.callbacks.checkpoints import CheckpointCallback
+from pipeline.training.callbacks.metrics import MetricsCallback
+from pipeline.training.callbacks.preemption import PreemptionCallback
+from pipeline.training.callbacks.validation import ValidationCallback
+from pipeline.training.collator import Collator
+from pipeline.training.loss import give_answer_loss
+from pipeline.training.trainer import AnswerTrainer
 
 
-def train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None) -> dict[str, Any]:
+def train(job: Job, run: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Train an adapter into `run`/adapter; returns what the manifest records of it.
 
     Raises:
-        Stop: no question fits, a layer that is not there, a precision that the device cannot do, a loss that is no number.
-        Paused: it was told to stop, and has saved.
+        Stop: no question fits, an unknown layer, a precision that the device cannot do, a loss that is NaN.
+        Paused: it received SIGTERM and has saved.
     """
-    with contextlib.closing(Pausing(run, continued=checkpoint is not None)) as pausing:
-        return _train(recipe, rows_file, run, checkpoint, pausing)
+    with contextlib.closing(PreemptionCallback(run, resumed=checkpoint is not None)) as preemption:
+        return _train(job, run, checkpoint, preemption)
 
 
-def _train(recipe: Recipe, rows_file: Path, run: Path, checkpoint: Path | None, pausing: Pausing) -> dict[str, Any]:
-    settings = recipe.training
-    kind, why = load.precision(recipe)
-    _need_processes(recipe)
-    machine = load.machine_memory() // distributed.here()
-    memory.need_memory(recipe, kind, distributed.least(load.memory()), distributed.count(), distributed.least(machine))
-    talker, contexts, left_out = distributed.each(lambda: encoded(recipe, rows_file))
+def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionCallback) -> dict[str, Any]:
+    recipe, settings = job.recipe, job.recipe.training
+    precision, why = load.precision(settings.precision)
+    _need_ranks(settings)
+    _need_memory(job, precision)
+    template, contexts, left_out = distributed.raise_together(lambda: encoded(job))
     contexts, held_out = validation.divide(contexts, settings.heldout_contexts)
     questions = sum(len(context.questions) for context in contexts)
-    distributed.say(
-        f"train  {len(contexts)} contexts, {questions} questions from {rows_file}; {kind} on {load.device()}: {why}"
-    )
+    counted = f"{len(contexts)} contexts, {questions} questions from {job.train.rows}"
+    distributed.print_once(f"train  {counted}; {precision} on {load.device()}: {why}")
     if left_out:
-        distributed.say(
-            f"train  {left_out} questions left out: longer than training.max_length = {settings.max_length} tokens"
-        )
+        longer = f"longer than training.max_length = {settings.max_length} tokens"
+        distributed.print_once(f"train  {left_out} questions left out: {longer}")
 
-    load.same_every_time()
-    arguments = _arguments(recipe, kind, run)
-    adapted, norms = prepared(recipe, kind, [*contexts, *held_out])
-    pad = talker.tokenizer.pad_token_id or 0
-    watch = Watch(run, continued=checkpoint is not None, scaled=kind == "fp16")
-    collator = Collator(
-        settings.packing, pad, settings.row_tokens, distributed.number(), distributed.count(), even=settings.fsdp
-    )
-    measured = validation.HeldOut(held_out, settings, collator, run, watch) if held_out else None
+    load.use_deterministic_kernels()
+    # before the model: transformers seeds everything from its arguments
+    arguments = training_arguments(settings, precision, checkpoints.staging_folder(checkpoints.folder(run)))
+    adapted, replaced = prepared(recipe, job.base_model, precision, [*contexts, *held_out])
+    metrics = MetricsCallback(run, resumed=checkpoint is not None, scaled=precision == "fp16")
+    ranks = (distributed.rank(), distributed.world_size())
+    pad = template.tokenizer.pad_token_id or 0
+    collator = Collator(settings.packing, pad, settings.row_tokens, *ranks, even=settings.fsdp)
+    measured = ValidationCallback(held_out, settings, collator, run, metrics) if held_out else None
+    publishing = CheckpointCallback(checkpoints.folder(run), settings.checkpoints_kept)
     trainer = AnswerTrainer(
         model=adapted,
         args=arguments,
         train_dataset=contexts,
         data_collator=collator,
-        callbacks=[each for each in (watch, measured, pausing) if each],
-        watch=watch,
+        callbacks=[each for each in (metrics, measured, preemption, publishing) if each],
+        metrics=metrics,
         settings=settings,
     )
-    watch.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
+    metrics.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
-    with contextlib.closing(watch), distributed.others_there():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = watch.seconds_before + time.monotonic() - started
-    pausing.need_done()
-    if measured:
-        with distributed.others_there():
-            measured.take_best(adapted)
-    with distributed.others_there(), checkpoints.room_for(run, "the trained adapter"):
-        fsdp.put_adapter(adapted, run / "adapter")
-        trainer.accelerator.wait_for_everyone()
-    best = (
-        {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]}
-        if measured and measured.best
-        else {}
-    )
+    steps = _finished_steps(checkpoint)
+    if checkpoint and steps:
+        _restore(adapted, checkpoint, steps, metrics, measured)
+    else:
+        with (
+            contextlib.closing(metrics),
+            distributed.reporting_lost_ranks(),
+            checkpoints.reporting_failed_saves(checkpoints.folder(run)),
+        ):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        steps = trainer.state.global_step
+    seconds = metrics.seconds_before + time.monotonic() - started
+    preemption.need_finished()
+    with distributed.reporting_lost_ranks():
+        if measured:
+            measured.load_best(adapted)
+        with checkpoints.reporting_disk_errors(run, "the trained adapter"):
+            fsdp.save_adapter_atomically(adapted, run / "adapter")
+        distributed.barrier()
+    best = {}
+    if measured and measured.best:
+        best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]}
     return {
-        "precision": kind,
+        "precision": precision,
         "device": load.device(),
-        "processes": distributed.count(),
+        "processes": distributed.world_size(),
         "threads": torch.get_num_threads(),
-        "safe_norms": norms,
+        "safe_norms": replaced,
         "contexts": len(contexts),
         "questions": questions,
         "questions_left_out": left_out,
         **best,
-        "steps": trainer.state.global_step,
-        "overflows": watch.overflows,
-        "tokens": watch.tokens,
+        "steps": steps,
+        "overflows": metrics.overflows,
+        "tokens": metrics.tokens,
         "seconds": round(seconds, 2),
-        "tokens_per_second": round(watch.tokens / seconds, 1),
-        "questions_per_second": round(watch.questions / seconds, 2),
-        "peak_memory_bytes": watch.peak_memory(),
-        "last_loss": watch.last_loss,
+        "tokens_per_second": round(metrics.tokens / seconds, 1),
+        "questions_per_second": round(metrics.questions / seconds, 2),
+        "peak_memory_bytes": metrics.peak_memory(),
+        "last_loss": metrics.last_loss,
         "adapter_sha256": sha256(run / "adapter" / "adapter_model.safetensors"),
     }
 
 
-def prepared(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[Any, int]:
-    """The recipe's model with a fresh adapter, as `AnswerTrainer` trains it, and how many of its norms were replaced by fp16-safe ones.
+def prepared(recipe: Recipe, folder: Path, precision: str, contexts: Sequence[Encoded]) -> tuple[Any, int]:
+    """The base model with a fresh adapter, as `AnswerTrainer` trains it, and the number of norms replaced by fp16-safe ones.
 
     Args:
-        kind: the precision, of `model.DTYPES`.
+        folder: of the base model.
+        precision: a key of `load.DTYPES`.
         contexts: all that it is to read.
 
     Raises:
-        Stop: as `model.load_base`, `model.need_sight` and `model.new_adapter`.
+        Stop: as `load.load_base`, `need_context_length` and `lora.new_adapter`.
     """
-    adapted, base, norms = distributed.each(lambda: _adapted(recipe, kind, contexts))
+    adapted, base, replaced = distributed.raise_together(lambda: _adapted(recipe, folder, precision, contexts))
     if recipe.training.fsdp:
         fsdp.shard(adapted, base, load.device())
-    return adapted, norms
+    return adapted, replaced
 
 
-def encoded(recipe: Recipe, rows_file: Path) -> tuple[chat_template.Chat, list[Encoded], int]:
-    """The model's chat format, and what `batches.encode` makes of the rows to train on.
+def encoded(job: Job) -> tuple[ChatTemplate, list[Encoded], int]:
+    """The model's chat template, and what `packing.encode` makes of the rows to train on.
 
     Raises:
-        Stop: as `batches.encode`.
+        Stop: as `packing.encode`.
     """
-    folder = job.base(recipe)
-    talker = chat_template.chat(chat_template.load_tokenizer(folder), folder)
-    return talker, *packing.encode(talker, read_rows(rows_file, recipe.data.train_contexts), recipe.training.max_length)
+    template = chat_template.load(job.base_model)
+    rows = read_rows(job.train.rows, job.recipe.data.train_contexts)
+    return template, *packing.encode(template, rows, job.recipe.training.max_length)
 
 
-def _adapted(recipe: Recipe, kind: str, contexts: Sequence[Encoded]) -> tuple[Any, Any, int]:
+def need_context_length(base: Any, contexts: Sequence[Encoded]) -> None:
+    """Raise Stop if a question is longer than the model's context: our masks have no sliding window, and positions end."""
+    longest = max(
+        len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions
+    )
+    positions = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    for what, most in (("sliding window", load.sliding_window(base.config)), ("positions", positions)):
+        if most and longest > most:
+            raise Stop(
+                "a model that sees a whole question with its context",
+                f"{what} of {most} tokens, and a question of {longest}",
+                str(Path(base.config.name_or_path) / "config.json"),
+                f"--set training.max_length={most}, then invoke data",
+            )
+
+
+def _adapted(recipe: Recipe, folder: Path, precision: str, contexts: Sequence[Encoded]) -> tuple[Any, Any, int]:
     """The model with an adapter, the model in it, and how many norms were replaced."""
-    # what is spread over processes goes to the GPUs in parts
-    base = load.load_base(job.base(recipe), load.DTYPES[kind], "cpu" if recipe.training.fsdp else None)
-    load.need_sight(base, contexts)
-    norms = put_safe_norms(base)
-    attend_by_context(base)
+    # a model that is sharded goes to the GPUs in parts
+    base = load.load_base(folder, load.DTYPES[precision], "cpu" if recipe.training.fsdp else None)
+    need_context_length(base, contexts)
+    replaced = norms.replace_rms_norms(base)
+    attention.attend_by_context(base)
     give_answer_loss(base)
-    return load.new_adapter(base, recipe), base, norms
+    return lora.new_adapter(base, recipe.lora, recipe.training.seed, folder), base, replaced
 
 
-def _need_processes(recipe: Recipe) -> None:
-    settings, count = recipe.training, distributed.count()
+def _finished_steps(checkpoint: Path | None) -> int:
+    """The steps of a checkpoint that is its run's last one, else 0."""
+    if checkpoint is None:
+        return 0
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return int(state["global_step"]) if state["global_step"] >= state["max_steps"] else 0
+
+
+def _restore(
+    adapted: Any, checkpoint: Path, step: int, metrics: MetricsCallback, measured: ValidationCallback | None
+) -> None:
+    """What training leaves behind, from the checkpoint of its last step: Trainer would make another step."""
+    fsdp.load_adapter(adapted, checkpoint)
+    metrics.restore(step)
+    if measured:
+        measured.restore(step)
+
+
+def _need_ranks(settings: Training) -> None:
+    count = distributed.world_size()
     if settings.fsdp and count == 1:
-        raise Stop(
-            "several processes to spread the model over, for training.fsdp",
-            "one",
-            "the recipe, [training] fsdp",
-            "invoke train --gpus-per-node 2, or --set training.fsdp=false",
-        )
+        wanted = "several processes to shard the model over, for training.fsdp"
+        todo = "invoke train --gpus-per-node 2, or --set training.fsdp=false"
+        raise Stop(wanted, "one", "the recipe, [training] fsdp", todo)
     if settings.batch_contexts < count:
-        raise Stop(
-            f"a context for each of the {count} processes",
-            f"training.batch_contexts = {settings.batch_contexts}",
-            "the recipe, [training] batch_contexts",
-            f"--set training.batch_contexts={count}",
-        )
+        found = f"training.batch_contexts = {settings.batch_contexts}"
+        where = "the recipe, [training] batch_contexts"
+        todo = f"--set training.batch_contexts={count}"
+        raise Stop(f"a context for each of the {count} processes", found, where, todo)
 
 
-class _Arguments(TrainingArguments):  # type: ignore[misc]
-    @property
-    def device(self) -> torch.device:
-        """Among several processes accelerate calls a CPU cpu:0, which torch.load does not know."""
-        found = super().device
-        return torch.device("cpu") if found.type == "cpu" else found
-
-    @property
-    def place_model_on_device(self) -> bool:
-        """It lies there, or in parts there, already."""
-        return False
-
-    @property
-    def n_gpu(self) -> int:
-        """One at most: of several in one process Trainer would make a DataParallel, which weighs tokens otherwise."""
-        return min(1, int(super().n_gpu))
-
-
-def _arguments(recipe: Recipe, kind: str, run: Path) -> TrainingArguments:
-    settings = recipe.training
-    return _Arguments(
-        output_dir=str(run / "checkpoints"),
-        seed=settings.seed,
-        data_seed=settings.seed,
-        full_determinism=False,  # `model.same_every_time` does that, and does not wait for every kernel
-        ddp_find_unused_parameters=False,
-        use_cpu=load.device() == "cpu",
-        fp16=kind == "fp16",
-        bf16=kind == "bf16",
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={
-            "use_reentrant": False
-        },  # the base is frozen: no input of a layer asks for a gradient by itself
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_contexts,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # a NaN is to be seen
-        save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
-        report_to="none",
-        disable_tqdm=True,  # Watch shows the progress
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
+def _need_memory(job: Job, precision: str) -> None:
+    machine = load.machine_memory() // distributed.local_world_size()
+    memory.need_memory(
+        job.recipe,
+        job.base_model,
+        precision,
+        distributed.all_reduce_min(load.memory()),
+        distributed.world_size(),
+        distributed.all_reduce_min(machine),
     )

@@ -1,129 +1,131 @@
-"""What a recipe will need of memory, before any run: weights, adapter, optimizer and activations, from the model's own config.json.
+"""The memory that training needs, before any run: weights, adapter, optimizer and activations, from the model's config.json.
 
     python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16, bf16 and fp32; null without a model
 
-Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for
-grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, and what LoRA adds: in half precision a copy of each
-adapted layer's input, and with dropout one more in fp32. Only answers go through the output head, LOGITS_AT_ONCE of their logits at a time, held
-in fp32 three times: as such, as probabilities and as gradient. A context is taken to have six questions, as TAT-QA's,
-the longest of them max_length tokens long: an upper bound for most data, but no promise.
+Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section
+4), for grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, plus what LoRA adds: in half
+precision a copy of each adapted layer's input, and with dropout one more in fp32. Only answers go through the output head,
+LOGITS_AT_ONCE logits at a time, held in fp32 three times: as logits, as probabilities and as gradient. A context counts as six
+questions, as in TAT-QA, the longest of them max_length tokens long: an upper bound for most data, but not a guarantee.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from pipeline import job
-from pipeline.data import format as formatting
-from pipeline.errors import Stop
-from pipeline.recipe import Recipe
+from pipeline.errors import Stop, one_line
+from pipeline.recipe import Recipe, Training
 
-_ADAM = 8  # bytes a trained parameter: two moments in fp32
-_TRAINED = 8  # weight and gradient in fp32
+_ADAM = 8  # bytes per trained parameter: two moments in fp32
+_TRAINED = 8  # bytes per trained parameter: weight and gradient in fp32
 _QUESTIONS = 6
-_SHARED = (
-    1.6  # longest packed row of the sample and of TAT-QA against max_length, which bounds one question: 1.15 to 1.63
-)
-_TOKENS_A_QUESTION = 100  # of packed rows of TAT-QA, a context's tokens among its questions
+# longest packed row of the sample and of TAT-QA, relative to max_length, which bounds one question: 1.15 to 1.63
+_SHARED = 1.6
+_TOKENS_PER_QUESTION = 100  # of packed rows of TAT-QA, including a question's part of the context
 LOGITS_AT_ONCE = 2**26
 """Logits that training holds at once: 256 MiB in float32, 1,365 answer tokens of SmolLM2 and 335 of Phi-4-mini."""
 
 _RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
 
+Estimate = dict[str, Any]
 
-def estimate(recipe: Recipe) -> dict[str, Any] | None:
-    """None where the model has not been fetched, else bytes by part for each precision: {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "bf16": …, "fp32": …}.
+
+def estimate(recipe: Recipe, base_model: Path, answer_tokens: int) -> Estimate | None:
+    """Bytes by part for each precision, or None if the model has not been fetched.
+
+    Args:
+        base_model: its folder.
+        answer_tokens: at which answers are cut off.
+
+    Returns:
+        {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "bf16": …, "fp32": …}, and what they
+        were computed from.
 
     Raises:
         Stop: the model's config.json does not say its shape.
     """
-    path = job.base(recipe) / "config.json"
+    path = base_model / "config.json"
     if not path.exists():
         return None
     try:
         shape = Shape(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        raise Stop(
-            "a decoder's shape in config.json",
-            f"{type(error).__name__}: {error}",
-            str(path),
-            "use a model of the Llama kind",
-        ) from None
-    tokens, questions = _pass(recipe)
-    logits = min(formatting.answer_limit(recipe) * questions * shape.vocabulary, max(LOGITS_AT_ONCE, shape.vocabulary))
-    adapter = shape.lora(recipe.lora.r, recipe.lora.targets)
+        todo = "use a model of the Llama kind"
+        raise Stop("a decoder's shape in config.json", one_line(error), str(path), todo) from None
+    tokens, questions = _pass(recipe.training)
+    logits = min(answer_tokens * questions * shape.vocabulary, max(LOGITS_AT_ONCE, shape.vocabulary))
+    trained = shape.lora(recipe.lora.r, recipe.lora.targets)
     adapted = shape.inputs(recipe.lora.targets)
-    made = {}
+    by_precision = {}
     for precision, size in (("fp16", 2), ("bf16", 2), ("fp32", 4)):
-        layer = (
-            shape.kept_per_token * size
-            + (adapted * size if size < 4 else 0)
-            + (adapted * 4 if recipe.lora.dropout else 0)
-        )
-        # with checkpointing, the inputs of all layers and the whole of one
-        kept = (
-            shape.layers * shape.hidden * size + layer
-            if recipe.training.gradient_checkpointing
-            else shape.layers * layer
-        )
+        layer = shape.kept_per_token * size
+        layer += adapted * size if size < 4 else 0
+        layer += adapted * 4 if recipe.lora.dropout else 0
+        if recipe.training.gradient_checkpointing:  # the inputs of all layers, and the whole of one
+            kept = shape.layers * shape.hidden * size + layer
+        else:
+            kept = shape.layers * layer
         parts = {
             "weights": shape.parameters * size,
-            "adapter": adapter * _TRAINED,
-            "optimizer": adapter * _ADAM,
+            "adapter": trained * _TRAINED,
+            "optimizer": trained * _ADAM,
             "activations": tokens * kept + logits * 4 * 3,
             "runtime": _RUNTIME,
         }
-        made[precision] = {**parts, "total": sum(parts.values())}
+        by_precision[precision] = {**parts, "total": sum(parts.values())}
     return {
-        "model": job.base(recipe).name,
+        "model": base_model.name,
         "parameters": shape.parameters,
-        "trained": adapter,
+        "trained": trained,
         "tokens": tokens,
         "precision": recipe.training.precision,
         "fsdp": recipe.training.fsdp,
-        **made,
+        **by_precision,
     }
 
 
-def need_memory(recipe: Recipe, precision: str, has: int, processes: int = 1, machine: int | None = None) -> None:
-    """Raise Stop if weights, adapter and optimizer alone, which is sure, are more than `has` bytes; a model of unknown shape passes.
+def need_memory(
+    recipe: Recipe, base_model: Path, precision: str, has: int, world_size: int = 1, machine: int | None = None
+) -> None:
+    """Raise Stop if weights, adapter and optimizer alone are more than `has` bytes; a model of unknown shape passes.
 
-    With training.fsdp each of the processes holds its part of them, and has read the whole model before into `machine` bytes of memory.
+    With training.fsdp each rank holds its shard of them, and has read the whole model before into `machine` bytes of memory.
     """
     try:
-        made = estimate(recipe)
+        estimated = estimate(recipe, base_model, answer_tokens=0)  # activations do not count here
     except Stop:
         return
-    shares = processes if recipe.training.fsdp else 1
-    parts = {name: made[precision][name] / shares for name in ("weights", "adapter", "optimizer")} if made else {}
+    if estimated is None:
+        return
+    shards = world_size if recipe.training.fsdp else 1
+    parts = {name: estimated[precision][name] / shards for name in ("weights", "adapter", "optimizer")}
     if sum(parts.values()) > has:
         shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
         raise Stop(
             f"{sum(parts.values()) / 2**30:.1f} GiB of memory before the first step ({shown})",
             f"{has / 2**30:.1f} GiB",
             f"{recipe.model.source}, lora.r = {recipe.lora.r}, {precision}",
-            "a smaller lora.r, or fewer lora.targets, or a smaller model; on several GPUs --set training.fsdp=true --gpus-per-node N",
+            "a smaller lora.r, or fewer lora.targets, or a smaller model; "
+            "on several GPUs --set training.fsdp=true --gpus-per-node N",
         )
-    if made and shares > 1 and machine is not None and made[precision]["weights"] > machine:
-        raise Stop(
-            f"{made[precision]['weights'] / 2**30:.1f} GiB of the machine's memory for each of its processes, which read the whole model",
-            f"{machine / 2**30:.1f} GiB",
-            f"{recipe.model.source}, {precision}, training.fsdp",
-            "fewer processes on each machine",
+    weights = estimated[precision]["weights"]
+    if shards > 1 and machine is not None and weights > machine:
+        wanted = (
+            f"{weights / 2**30:.1f} GiB of the machine's memory for each of its processes, which read the whole model"
         )
+        where = f"{recipe.model.source}, {precision}, training.fsdp"
+        raise Stop(wanted, f"{machine / 2**30:.1f} GiB", where, "fewer processes on each machine")
 
 
-def _pass(recipe: Recipe) -> tuple[int, int]:
+def _pass(settings: Training) -> tuple[int, int]:
     """Tokens and questions of one forward and backward pass."""
-    settings = recipe.training
-    a_context = _SHARED if settings.packing == "shared" else _QUESTIONS
-    tokens, questions = (
-        int(settings.max_length * settings.batch_contexts * a_context),
-        _QUESTIONS * settings.batch_contexts,
-    )
+    per_context = _SHARED if settings.packing == "shared" else _QUESTIONS
+    tokens = int(settings.max_length * settings.batch_contexts * per_context)
+    questions = _QUESTIONS * settings.batch_contexts
     if settings.packing == "shared" and 0 < settings.row_tokens < tokens:
-        return settings.row_tokens, min(questions, settings.row_tokens // _TOKENS_A_QUESTION)
+        return settings.row_tokens, min(questions, settings.row_tokens // _TOKENS_PER_QUESTION)
     return tokens, questions
 
 

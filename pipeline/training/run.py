@@ -1,4 +1,4 @@
-"""Starting a run or going on with one, and its manifest at the end."""
+"""Start or resume a run, and write its manifest at the end."""
 
 from __future__ import annotations
 
@@ -8,151 +8,139 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import distributed, job
-from pipeline.data import fetch
-from pipeline.data import format as formatting
+from pipeline import distributed
+from pipeline.data import check
 from pipeline.errors import Stop, need_space
-from pipeline.recipe import Recipe, as_values
+from pipeline.job import Job
+from pipeline.recipe import as_values
 from pipeline.runs import manifest, store
-from pipeline.sources import splits
+
+_SPACE = 512 * 2**20  # bytes: adapter, optimizer state, a few checkpoints
+
+Say = Callable[[str], None]
 
 
-def train(recipe: Recipe, resume: bool, say: Callable[[str], None], newest: bool = True) -> tuple[Path, dict[str, Any]]:
-    """Train in a new run folder, or in the newest unfinished one; of several processes each calls this, and the first alone records.
+def train(job: Job, resume: bool, say: Say, newest: bool = True) -> tuple[Path, dict[str, Any]]:
+    """Train in a new run folder, or resume the newest unfinished one. Every rank calls this, and rank 0 alone records.
 
     Args:
         newest: whether `latest` is to name the run.
 
+    Returns:
+        The run's folder and its manifest.
+
     Raises:
-        Stop: data or model missing, nothing to resume, a recipe that changed since, no disk space, or what the training itself raises.
+        Stop: data or model missing, nothing to resume, a changed recipe, no disk space, or what the training itself raises.
     """
-    distributed.join()
-    inputs = distributed.each(lambda: _inputs(recipe))
+    distributed.init()
+    inputs = distributed.raise_together(lambda: _inputs(job))
     from pipeline.models import load  # torch is heavy: only once everything is there
     from pipeline.training import loop
 
-    kind, _ = distributed.each(lambda: load.precision(recipe))
-    environment = {**manifest.code(), "precision": f"{kind} on {load.device()}"}
-    own = {"recipe": as_values(recipe), "environment": environment, **inputs}
-    first_has = distributed.of_all(own)[0]
-    distributed.each(lambda: _need_alike(first_has, own))
-    first = distributed.number() == 0
-    held = contextlib.ExitStack()  # no other process trains in the run's folder
-    if done := distributed.of_first(lambda: store.finished_already(recipe) if resume else None):
-        say(f"train  {done[0]} had come to its end")
-        return Path(done[0]), dict(done[1])
-    now = {"inputs": inputs, "environment": environment, "processes": distributed.count()}
-    run, checkpoint = distributed.of_first(lambda: _place(recipe, resume, now, say, held))
-    split, _ = splits(recipe)
-    with held:
+    precision, _ = distributed.raise_together(lambda: load.precision(job.recipe.training.precision))
+    values = as_values(job.recipe)
+    environment = {**manifest.code(), "precision": f"{precision} on {load.device()}"}
+    own = {"recipe": values, "environment": environment, **inputs}
+    of_rank_zero = distributed.all_gather(own)[0]
+    distributed.raise_together(lambda: _need_equal(of_rank_zero, own))
+    finished = distributed.on_rank_zero(lambda: store.finished_already(job.runs, values) if resume else None)
+    if finished:
+        say(f"train  {finished[0]} had finished already")
+        return Path(finished[0]), dict(finished[1])
+    now = {"inputs": inputs, "environment": environment, "processes": distributed.world_size()}
+    with contextlib.ExitStack() as locks:  # no other process trains in the run's folder
+        run, checkpoint = distributed.on_rank_zero(lambda: _place(job, resume, now, say, locks))
         try:
-            done = loop.train(recipe, job.formatted_split(recipe, split), run, checkpoint)
+            trained = loop.train(job, run, checkpoint)
         except Exception:
-            if first and not store.begun(run):
+            if distributed.rank() == 0 and not store.has_steps(run):
                 shutil.rmtree(run)  # nothing to look at, or to resume
             raise
-        made = manifest.of_training(recipe, run, inputs, {**done, "resumed": resume})
-        if first:
-            store.finish(run, made, newest)
-    return run, made
+        record = manifest.of_training(job.recipe, run, inputs, {**trained, "resumed": resume})
+        if distributed.rank() == 0:
+            store.finish(run, record, newest)
+    return run, record
 
 
-def _inputs(recipe: Recipe) -> dict[str, Any]:
-    """The hashes of what training reads, which is all there."""
-    lacking = fetch.missing(recipe)
-    if lacking:
-        raise Stop("data and model", f"missing: {', '.join(lacking)}", "data/ and models/", "invoke fetch data")
-    if stale := formatting.unformatted(recipe):
-        raise Stop(
-            "formatted data",
-            f"missing or older than its raw file: {', '.join(stale)}",
-            str(job.formatted(recipe)),
-            "invoke data",
-        )
-    need_space(Path("runs"), 512 * 2**20)  # adapter, optimizer state, a few checkpoints
-    return manifest.inputs(recipe)
+def _inputs(job: Job) -> dict[str, Any]:
+    """The hashes of what training reads.
+
+    Raises:
+        Stop: some of it is missing, or there is too little disk space.
+    """
+    check.need_all(job)
+    need_space(job.runs, _SPACE)
+    return manifest.inputs(job)
 
 
-def _need_alike(first_has: dict[str, Any], own: dict[str, Any]) -> None:
-    """Processes on other machines are called there, and read files of their own."""
-    if others := manifest.differing(first_has, own):
-        raise Stop(
-            "the recipe, environment, model and data of the first process",
-            f"others: {', '.join(others)}",
-            "data/, models/ and the command",
-            "the same image, files and command on every machine",
-        )
+def _need_equal(of_rank_zero: dict[str, Any], own: dict[str, Any]) -> None:
+    """Ranks on other machines have a command and files of their own."""
+    if others := manifest.differing(of_rank_zero, own):
+        wanted = "the recipe, environment, model and data of rank 0"
+        where, todo = "data/, models/ and the command", "the same image, files and command on every machine"
+        raise Stop(wanted, f"others: {', '.join(others)}", where, todo)
 
 
 def _place(
-    recipe: Recipe, resume: bool, now: dict[str, Any], say: Callable[[str], None], held: contextlib.ExitStack
+    job: Job, resume: bool, now: dict[str, Any], say: Say, locks: contextlib.ExitStack
 ) -> tuple[Path, Path | None]:
-    """The run's folder, and the checkpoint to go on from."""
+    """The run's folder, locked, and the checkpoint to resume from."""
+    values = as_values(job.recipe)
     if not resume:
-        run = store.create(recipe, now)
-        held.enter_context(store.hold(run))
+        run = store.create(job.runs, values, now)
+        locks.enter_context(store.lock(run))
         return run, None
-    run, started = store.unfinished(recipe)
-    held.enter_context(store.hold(run))
-    _unchanged(recipe, started["recipe"], run)
+    run, started = store.unfinished(job.runs, values)
+    locks.enter_context(store.lock(run))
+    where = run / store.UNFINISHED
+    _need_same_recipe(started["recipe"], values, where)
     if (then := started.get("processes", 1)) != now["processes"]:
-        raise Stop(
-            f"{then} processes, as the run was started with",
-            str(now["processes"]),
-            str(run / store.UNFINISHED),
-            "the same --nodes and --gpus-per-node as then, or start anew with invoke train",
-        )
-    manifest.need_same(started["inputs"], now["inputs"], run / store.UNFINISHED)
-    _need_same_environment(started.get("environment", {}), now["environment"], run / store.UNFINISHED, say)
+        wanted = f"{then} processes, as the run was started with"
+        todo = "the same --nodes and --gpus-per-node as then, or start anew with invoke train"
+        raise Stop(wanted, str(now["processes"]), str(where), todo)
+    manifest.need_same(started["inputs"], now["inputs"], where)
+    _need_same_environment(started.get("environment", {}), now["environment"], where, say)
     return run, _checkpoint(run, say)
 
 
-def _need_same_environment(then: dict[str, Any], now: dict[str, Any], where: Path, say: Callable[[str], None]) -> None:
-    """Other wheels or another precision would make another adapter; other code may."""
+def _need_same_environment(then: dict[str, Any], now: dict[str, Any], where: Path, say: Say) -> None:
+    """Other wheels or another precision would give another adapter; other code may."""
     others = [f"{key}: {then[key]} then, {now[key]} now" for key in then if then[key] != now[key]]
     if any(then.get(key, now[key]) != now[key] for key in ("lock_sha256", "precision")):
-        raise Stop(
-            "the environment that the run was started in",
-            "; ".join(others),
-            str(where),
-            f"git checkout {then.get('revision') or 'of then'}, on a machine of that kind; or start anew with invoke train",
-        )
+        checkout = f"git checkout {then.get('revision') or 'of then'}, on a machine of that kind"
+        todo = f"{checkout}; or start anew with invoke train"
+        raise Stop("the environment that the run was started in", "; ".join(others), str(where), todo)
     if others:
-        say(f"train  started by other code, so that the adapter may be another: {'; '.join(others)}")
+        say(f"train  started by other code, so the adapter may differ: {'; '.join(others)}")
 
 
-def _checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
+def _checkpoint(run: Path, say: Say) -> Path | None:
     from pipeline.training import checkpoint as checkpoints
 
-    checkpoint, broken = checkpoints.newest_checkpoint(run)
-    for folder in broken:
-        say(f"train  {folder} is not whole; the one before it is taken")
+    checkpoint, corrupt = checkpoints.newest_intact(run)
+    for folder in corrupt:
+        say(f"train  {folder} is corrupt; the one before it is taken")
     if checkpoint:
-        checkpoints.restore(checkpoint, run)
+        checkpoints.restore_metrics(checkpoint, run)
     say(
-        f"train  going on from {checkpoint}"
+        f"train  resuming from {checkpoint}"
         if checkpoint
-        else f"train  {run} has no whole checkpoint: starting over in it"
+        else f"train  {run} has no intact checkpoint: starting over in it"
     )
     return checkpoint
 
 
-def _unchanged(recipe: Recipe, started: dict[str, Any], run: Path) -> None:
-    now = as_values(recipe)
+def _need_same_recipe(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
     changed = [
-        f"{section}.{key}: {started.get(section, {}).get(key)!r} then, {value!r} now"
+        f"{section}.{key}: {then.get(section, {}).get(key)!r} then, {value!r} now"
         for section in ("model", "data", "lora", "training")
         for key, value in now[section].items()
-        if _listed(started.get(section, {}).get(key)) != _listed(value)
+        if _as_list(then.get(section, {}).get(key)) != _as_list(value)
     ]
     if changed:
-        raise Stop(
-            "the recipe that the run was started with",
-            "; ".join(changed),
-            str(run / store.UNFINISHED),
-            "set these keys back, or start anew with invoke train",
-        )
+        todo = "set these keys back, or start anew with invoke train"
+        raise Stop("the recipe that the run was started with", "; ".join(changed), str(where), todo)
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value  # JSON has no tuples

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import packing
-from pipeline.training.trainer import Collator
+from pipeline.training.collator import Collator
 from tests.conftest import ROOT
 from tests.models import CONTEXTS
 from tests.steps import begin, finish, latest, manifest, saved, step, until
@@ -53,7 +53,7 @@ def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     assert "2 processes, as the run was started with" in out
     status, out = finish("--resume", *words, *together)
     assert status == 0, out
-    assert out.count("going on from") == 1
+    assert out.count("resuming from") == 1
     _need_same_curve(wanted)
     made = manifest()["training"]
     assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
@@ -117,7 +117,7 @@ def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place
     assert process.returncode == 75, out
     status, out = finish(*words, *SPREAD, "--resume")
     assert status == 0, out
-    assert "going on from" in out
+    assert "resuming from" in out
     assert manifest()["training"]["adapter_sha256"] == made["adapter_sha256"]
 
 
@@ -141,18 +141,18 @@ OTHERS = [
     (
         "models/tiny/config.json",
         None,
-        ["found: missing: model tiny", "where: data/ and models/, on process 1", "next: invoke fetch data"],
+        ["found: missing: model tiny", "where: data/ and models/, on rank 1", "next: invoke fetch data"],
     ),
     (
         "models/tiny/generation_config.json",
         ("{", '{"top_k": 7,'),
-        ["model and data of the first process", "found: others: model.files.generation_config.json"],
+        ["model and data of rank 0", "found: others: model.files.generation_config.json"],
     ),
     ("tiny.toml", ("learning_rate = 1e-2", "learning_rate = 5e-2"), ["found: others: recipe.training.learning_rate"]),
     (
         "tiny.toml",
         ('precision = "auto"', 'precision = "fp16"'),
-        ["wanted: a GPU for training.precision = fp16", "the recipe, [training] precision, on process 1"],
+        ["wanted: a GPU for training.precision = fp16", "the recipe, [training] precision, on rank 1"],
     ),
 ]
 
@@ -197,12 +197,13 @@ import sys, torch
 sys.path.insert(0, sys.argv[1])
 from tests.models import random_model
 from peft import LoraConfig, get_peft_model
-from pipeline.training import processes, sharding
-processes.join()
+from pipeline import distributed
+from pipeline.training import fsdp
+distributed.init()
 base = random_model("llama").to(torch.bfloat16)
 adapted = get_peft_model(base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
 before = sum(weight.numel() for weight in adapted.parameters())
-sharding.shard(adapted, base, "cpu")
+fsdp.shard(adapted, base, "cpu")
 trained = [weight for weight in adapted.parameters() if weight.requires_grad]
 """
 
@@ -245,7 +246,7 @@ scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(trained, lr=0.1
 for overflows in (False, True):
     loss = adapted(input_ids=torch.tensor([[3, 4, 5]]), labels=torch.tensor([[3, 4, 5]])).loss
     scaler.scale(loss).backward()
-    if overflows and processes.number() == 1:
+    if overflows and distributed.rank() == 1:
         [weight for weight in trained if weight.grad is not None][-1].grad.to_local().fill_(float("inf"))
     held = [weight.to_local().clone() for weight in trained]
     scaler.unscale_(optimizer)
@@ -268,4 +269,4 @@ def test_processes_that_meet_in_every_pass_have_the_same_number_of_rows() -> Non
 
 def test_one_process_cannot_spread_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train", "--set", "training.fsdp=true") == 1
-    assert "several processes to spread the model over" in capsys.readouterr().err
+    assert "several processes to shard the model over" in capsys.readouterr().err

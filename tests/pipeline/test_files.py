@@ -21,9 +21,9 @@ def test_git_blob_id_is_gits(tmp_path: Path) -> None:
 
 def test_a_folder_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "merged"
-    with files.new_folder(target) as aside:
+    with files.atomic_folder(target) as aside:
         (aside / "weights").write_text("old")
-    with pytest.raises(RuntimeError), files.new_folder(target) as aside:
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as aside:
         (aside / "weights").write_text("ne")
         raise RuntimeError
     assert (target / "weights").read_text() == "old"
@@ -32,7 +32,7 @@ def test_a_folder_that_failed_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     for number in range(2):
-        with files.new_folder(tmp_path / "merged") as aside:
+        with files.atomic_folder(tmp_path / "merged") as aside:
             (aside / str(number)).write_text("")
     assert os.listdir(tmp_path / "merged") == ["1"]
     assert os.listdir(tmp_path) == ["merged"]

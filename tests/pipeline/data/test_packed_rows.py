@@ -15,8 +15,9 @@ from pipeline.data.packing import IGNORED, collate, pack
 from pipeline.errors import Stop
 from pipeline.models.attention import attend_by_context
 from pipeline.recipe import load
-from pipeline.training import trainer
-from pipeline.training.trainer import Collator, answer_loss
+from pipeline.training import loss as losses
+from pipeline.training.collator import Collator
+from pipeline.training.loss import answer_loss
 from tests.models import CONTEXTS, KINDS, random_context, random_model
 from tests.steps import latest, step
 
@@ -61,7 +62,7 @@ def test_answers_that_go_through_the_head_in_parts_give_the_same(monkeypatch: py
     wanted = _loss_and_gradients(model, [batch])
     sizes: list[int] = []
     model.get_output_embeddings().register_forward_hook(lambda module, given, made: sizes.append(made.numel()))
-    monkeypatch.setattr(trainer, "LOGITS_AT_ONCE", 700)
+    monkeypatch.setattr(losses, "LOGITS_AT_ONCE", 700)
     loss, gradients = _loss_and_gradients(model, [batch])
     assert len(sizes) > 2
     assert max(sizes) <= 700

@@ -14,12 +14,12 @@ from pipeline.errors import Stop
 from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
-from pipeline.training.trainer import answer_loss
+from pipeline.training.loss import answer_loss
 
 
 @pytest.fixture(scope="module")
-def talker(tiny_model: Path) -> chat_template.Chat:
-    return chat_template.chat(chat_template.load_tokenizer(tiny_model))
+def template(tiny_model: Path) -> chat_template.ChatTemplate:
+    return chat_template.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def _loss_and_gradients(tiny_model: Path, batch: dict[str, torch.Tensor]) -> tup
 
 
 def test_shared_and_separate_questions_have_one_loss_and_gradient(
-    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+    tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    contexts, _ = encode(talker, rows, 4096)
+    contexts, _ = encode(template, rows, 4096)
     shared, separate = (
         _loss_and_gradients(tiny_model, collate(contexts, packing, 1)) for packing in ("shared", "none")
     )
@@ -48,10 +48,10 @@ def test_shared_and_separate_questions_have_one_loss_and_gradient(
 
 
 def test_a_question_does_not_see_its_siblings(
-    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+    tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     """With another sibling before it, a question's own loss stays."""
-    (context,), _ = encode(talker, rows[:6], 4096)
+    (context,), _ = encode(template, rows[:6], 4096)
     alone = Encoded(context.prefix, context.questions[1:2])
     pair = Encoded(context.prefix, context.questions[:2])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -62,9 +62,11 @@ def test_a_question_does_not_see_its_siblings(
     assert both == pytest.approx(one + other, rel=1e-5)
 
 
-def test_the_loss_is_transformers_own(tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]) -> None:
+def test_the_loss_is_transformers_own(
+    tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
+) -> None:
     """Against a plain sequence with labels on the answer, by the model's own loss."""
-    contexts, _ = encode(talker, rows[:1], 4096)
+    contexts, _ = encode(template, rows[:1], 4096)
     (rest, answer), prefix = contexts[0].questions[0], contexts[0].prefix
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     labels = [-100] * len(prefix + rest) + answer
@@ -76,20 +78,24 @@ def test_the_loss_is_transformers_own(tiny_model: Path, talker: chat_template.Ch
 
 @pytest.mark.parametrize("packing", ["shared", "none"])
 def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
-    talker: chat_template.Chat, rows: list[dict[str, Any]], packing: str
+    template: chat_template.ChatTemplate, rows: list[dict[str, Any]], packing: str
 ) -> None:
-    contexts, left_out = encode(talker, rows, 4096)
+    contexts, left_out = encode(template, rows, 4096)
     assert left_out == 0
     labels = collate(contexts, packing, 1)["labels"]
-    wanted = sorted(token for row in rows for token in [*talker.ids([row["output"]])[0], talker.tokenizer.eos_token_id])
+    wanted = sorted(
+        token for row in rows for token in [*template.ids([row["output"]])[0], template.tokenizer.eos_token_id]
+    )
     assert sorted(labels[labels != IGNORED].tolist()) == wanted
-    assert (labels == talker.tokenizer.eos_token_id).sum() == len(rows)
+    assert (labels == template.tokenizer.eos_token_id).sum() == len(rows)
 
 
-def test_questions_that_do_not_fit_are_counted(talker: chat_template.Chat, rows: list[dict[str, Any]]) -> None:
-    everything = [len(ids) + len(row["output"]) + 1 for row, ids in zip(rows, talker.prompts(rows), strict=True)]
-    contexts, left_out = encode(talker, rows, max(everything) - 1)
+def test_questions_that_do_not_fit_are_counted(
+    template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
+) -> None:
+    everything = [len(ids) + len(row["output"]) + 1 for row, ids in zip(rows, template.prompts(rows), strict=True)]
+    contexts, left_out = encode(template, rows, max(everything) - 1)
     assert left_out == everything.count(max(everything))
     assert sum(len(context.questions) for context in contexts) == len(rows) - left_out
     with pytest.raises(Stop, match=r"training\.max_length"):
-        encode(talker, rows, 16)
+        encode(template, rows, 16)

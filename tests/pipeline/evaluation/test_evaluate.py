@@ -102,7 +102,7 @@ def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monke
     from pipeline.evaluation import evaluate
 
     def answered(
-        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+        job: Any, model: Any, template: Any, rows: list[dict[str, Any]], name: str, cache: Any, limit: int
     ) -> dict[str, str]:
         return {row["uid"]: "9" * 400 if i == 3 else row["output"] for i, row in enumerate(rows)}
 
@@ -150,7 +150,7 @@ def test_what_was_left_out_is_said_beside_the_scores(place: Path, capsys: pytest
     assert step("fetch", *settings) == step("format", *settings) == 0
     printed = capsys.readouterr().out
     assert "questions too long" in printed
-    assert "contexts cut" not in printed  # it costs its siblings nothing
+    assert "contexts truncated" not in printed  # it costs its siblings nothing
     assert step("train", *settings) == step("evaluate") == 0
     assert "1 more were left out: longer than training.max_length" in capsys.readouterr().out
     assert json.loads((latest() / "evaluation.json").read_text())["questions"] == 5

@@ -19,8 +19,8 @@ NEW = 12
 
 
 @pytest.fixture(scope="module")
-def talker(tiny_model: Path) -> chat_template.Chat:
-    return chat_template.chat(chat_template.load_tokenizer(tiny_model), tiny_model)
+def template(tiny_model: Path) -> chat_template.ChatTemplate:
+    return chat_template.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -61,62 +61,62 @@ def _model(kind: str, vocabulary: int) -> Any:
     return made[kind]().double().eval()
 
 
-def _one_by_one(model: Any, talker: chat_template.Chat, rows: list[dict[str, Any]]) -> list[str]:
+def _one_by_one(model: Any, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]) -> list[str]:
     texts = []
-    for ids in talker.prompts(rows):
+    for ids in template.prompts(rows):
         written = model.generate(
             torch.tensor([ids]),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long),
             do_sample=False,
             max_new_tokens=NEW,
-            eos_token_id=list(talker.ends),
+            eos_token_id=list(template.ends),
         )[0, len(ids) :]
-        kept = [token for token in written.tolist() if token not in talker.ends]
-        texts.append(talker.tokenizer.decode(kept, skip_special_tokens=True).strip())
+        kept = [token for token in written.tolist() if token not in template.ends]
+        texts.append(template.tokenizer.decode(kept, skip_special_tokens=True).strip())
     return texts
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "mistral, sliding window", "phi3"])
 def test_shared_and_separate_questions_are_answered_alike(
-    kind: str, talker: chat_template.Chat, rows: list[dict[str, Any]]
+    kind: str, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    model = _model(kind, len(talker.tokenizer))
-    wanted = _one_by_one(model, talker, rows)
+    model = _model(kind, len(template.tokenizer))
+    wanted = _one_by_one(model, template, rows)
     assert len(set(wanted)) > len(rows) / 2  # no model that always says the same
     for batch in (1, 4, 5, 24):
-        assert generate.answers(model, talker, rows, NEW, batch) == wanted
+        assert generate.answers(model, template, rows, NEW, batch) == wanted
 
 
 def test_an_answer_ends_where_the_model_ends_it(
-    tiny_model: Path, talker: chat_template.Chat, rows: list[dict[str, Any]]
+    tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     """With every second token an end, answers are of many lengths, and some are empty."""
     import dataclasses
 
-    model = _model("llama", len(talker.tokenizer))
-    many = dataclasses.replace(talker, ends=(talker.ends[0], *range(2, len(talker.tokenizer), 4)))
+    model = _model("llama", len(template.tokenizer))
+    many = dataclasses.replace(template, ends=(template.ends[0], *range(2, len(template.tokenizer), 4)))
     wanted = _one_by_one(model, many, rows)
     assert len({len(text) for text in wanted}) > 2
     assert generate.answers(model, many, rows, NEW, 7) == wanted
 
 
 def test_what_does_not_fit_is_not_asked_and_each_batch_is_kept(
-    talker: chat_template.Chat, rows: list[dict[str, Any]]
+    template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    model = _model("llama", len(talker.tokenizer))
-    lengths = [len(ids) for ids in talker.prompts(rows)]
+    model = _model("llama", len(template.tokenizer))
+    lengths = [len(ids) for ids in template.prompts(rows)]
     limit = sorted(lengths)[len(rows) // 2]
     kept: dict[int, str] = {}
-    found = generate.answers(model, talker, rows, NEW, 4, max_length=limit, keep=kept.update)
+    found = generate.answers(model, template, rows, NEW, 4, max_length=limit, keep=kept.update)
     assert [text is None for text in found] == [length > limit for length in lengths]
     assert kept == {place: text for place, text in enumerate(found) if text is not None}
-    assert generate.answers(model, talker, [], NEW, 4) == []
+    assert generate.answers(model, template, [], NEW, 4) == []
 
 
 def test_each_context_is_read_once(
-    talker: chat_template.Chat, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    template: chat_template.ChatTemplate, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = _model("llama", len(talker.tokenizer))
+    model = _model("llama", len(template.tokenizer))
     read = 0
     forward = model.model.forward
 
@@ -126,15 +126,15 @@ def test_each_context_is_read_once(
         return forward(*args, **more)
 
     monkeypatch.setattr(model.model, "forward", counting)
-    generate.answers(model, talker, rows, 1, 24)
-    prompts = talker.prompts(rows)
+    generate.answers(model, template, rows, 1, 24)
+    prompts = template.prompts(rows)
     contexts = [
         [ids for row, ids in zip(rows, prompts, strict=True) if row["context"] == name]
         for name in dict.fromkeys(row["context"] for row in rows)
     ]
     packed = []
     for each in contexts:
-        length = packing.shared(each)
+        length = packing.common_prefix(each)
         packed.append(length + sum(len(ids) - length for ids in each))
     assert read == len(contexts) * max(packed)  # the shorter ones are padded
     assert read < sum(map(len, prompts)) / 2

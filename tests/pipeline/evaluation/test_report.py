@@ -44,7 +44,7 @@ def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from pipeline.evaluation import evaluate
 
     def answered(
-        recipe: Any, model: Any, talker: Any, rows: list[dict[str, Any]], name: str, partial: Any
+        job: Any, model: Any, template: Any, rows: list[dict[str, Any]], name: str, cache: Any, limit: int
     ) -> dict[str, str]:
         wrong = "type: arithmetic\nequation: 1 /\nscale: <script>alert(1)</script>"
         return {row["uid"]: row["output"] if (i % 6 != 1) == (name == "tuned") else wrong for i, row in enumerate(rows)}

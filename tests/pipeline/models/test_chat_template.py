@@ -67,18 +67,18 @@ def _pieces(vocabulary: list[str]) -> Any:
 
 def test_mistral_has_one_bos_no_system_role_and_the_rules_in_the_users_turn(rows: list[dict[str, Any]]) -> None:
     tokenizer = _pieces(list("abcdefghijklmnopqrstuvwxyz0123456789,.;:[]/|?$%-IN STAQTWCB"))
-    talker = chat_template.chat(tokenizer)
-    assert not talker.system_role
-    (ids,) = talker.prompts(rows[:1])
+    template = chat_template.inspect(tokenizer)
+    assert not template.system_role
+    (ids,) = template.prompts(rows[:1])
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
-    text = talker.prompt(rows[0])
+    text = template.prompt(rows[0])
     assert text.startswith(f"<s>[INST] {rows[0]['system']}\n\n{rows[0]['instruction']}\n")
     assert text.endswith(f"{rows[0]['input'][-20:]} [/INST]")
-    (answer,) = talker.answers(rows[:1])
+    (answer,) = template.answers(rows[:1])
     assert answer[-1] == tokenizer.eos_token_id
     # prompt and answer apart are the ids of the whole conversation, as the template writes it
     whole = tokenizer.apply_chat_template(
-        [*talker.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False
+        [*template.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False
     )
     assert [*ids, *answer] == tokenizer(whole, add_special_tokens=False).input_ids
 
@@ -97,26 +97,28 @@ def test_phi_ends_an_answer_with_its_own_token(tiny: Any, rows: list[dict[str, A
     phi.chat_template = PHI
     end = phi.convert_tokens_to_ids("<|end|>")
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [phi.eos_token_id, 77]}))
-    talker = chat_template.chat(phi, tmp_path)
-    assert talker.system_role
-    assert talker.ends == (end, phi.eos_token_id, 77)
-    assert talker.answers(rows[:1])[0][-1] == end
-    assert talker.prompt(rows[0]).startswith(f"<|system|>{rows[0]['system']}<|end|><|user|>{rows[0]['instruction']}\n")
-    assert talker.prompt(rows[0]).endswith("<|end|><|assistant|>")
+    template = chat_template.inspect(phi, tmp_path)
+    assert template.system_role
+    assert template.ends == (end, phi.eos_token_id, 77)
+    assert template.answers(rows[:1])[0][-1] == end
+    assert template.prompt(rows[0]).startswith(
+        f"<|system|>{rows[0]['system']}<|end|><|user|>{rows[0]['instruction']}\n"
+    )
+    assert template.prompt(rows[0]).endswith("<|end|><|assistant|>")
 
 
 def test_a_system_role_that_is_there_is_used(tiny: Any, rows: list[dict[str, Any]]) -> None:
-    talker = chat_template.chat(tiny)
-    assert talker.system_role
-    assert [each["role"] for each in talker.messages(rows[0])] == ["system", "user"]
-    assert [each["role"] for each in talker.messages({**rows[0], "system": ""})] == ["user"]
-    assert talker.ends[0] == tiny.eos_token_id
+    template = chat_template.inspect(tiny)
+    assert template.system_role
+    assert [each["role"] for each in template.messages(rows[0])] == ["system", "user"]
+    assert [each["role"] for each in template.messages({**rows[0], "system": ""})] == ["user"]
+    assert template.ends[0] == tiny.eos_token_id
 
 
 def test_lengths_are_those_of_the_prompts(tiny: Any, rows: list[dict[str, Any]]) -> None:
-    for talker in (chat_template.chat(tiny), chat_template.chat(_pieces(list("abcdefghijklmnopqrstuvwxyz")))):
+    for template in (chat_template.inspect(tiny), chat_template.inspect(_pieces(list("abcdefghijklmnopqrstuvwxyz")))):
         groups = [rows[:6], rows[6:7], rows[7:]]
-        assert talker.prompt_lengths(groups) == [[len(ids) for ids in talker.prompts(group)] for group in groups]
+        assert template.prompt_lengths(groups) == [[len(ids) for ids in template.prompts(group)] for group in groups]
 
 
 def test_a_tokenizer_that_cannot_chat_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_narrow_one_trains_and_a_wrong_width_is_refused(
         from tests.steps import latest, manifest, step
 
         assert step("fetch") == step("format") == step("train", "--set", "data.train_contexts=1") == 0
-        folder = job.base(load("tiny.toml"))
+        folder = job.resolve(load("tiny.toml")).base_model
         first = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         assert folder.name == "mistral-7b-instruct-random-512"
         assert manifest()["inputs"]["model"]["source"] == folder.name

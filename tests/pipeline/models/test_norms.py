@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.models.norms import RMSNorm, put_safe_norms
+from pipeline.models.norms import RMSNorm, replace_rms_norms
 from tests.models import random_model
 
 FEATURES = 64
@@ -45,7 +45,7 @@ def test_it_equals_the_models_own(kind: str, bits: bool) -> None:
     wanted = model(x)
     (gradient,) = torch.autograd.grad(wanted.square().sum(), x)
     own = model[0].weight
-    assert put_safe_norms(model) == 1
+    assert replace_rms_norms(model) == 1
     assert isinstance(model[0], RMSNorm) and model[0].weight is own and list(model.state_dict()) == ["0.weight"]
     found = model(x)
     assert torch.equal(found, wanted) if bits else torch.allclose(found, wanted, rtol=1e-6, atol=1e-6)
@@ -56,7 +56,7 @@ def test_it_is_finite_where_a_naive_one_overflows() -> None:
     model = torch.nn.Sequential(NaiveRMSNorm()).half()
     x = torch.full((1, FEATURES), 300.0, dtype=torch.float16)  # its square is past 65504
     assert not model(x).any()  # x / sqrt(inf): everything is lost
-    assert put_safe_norms(model) == 1
+    assert replace_rms_norms(model) == 1
     found = model(x)
     assert found.dtype == torch.float16
     assert torch.allclose(found, torch.ones_like(found), atol=1e-3)
@@ -68,15 +68,15 @@ def test_every_norm_of_a_model_is_replaced_and_its_loss_stays(kind: str) -> None
     model = random_model(kind).float()
     ids = torch.arange(3, 60).unsqueeze(0)
     wanted, names = model(input_ids=ids).logits, list(model.state_dict())
-    assert put_safe_norms(model) == 5  # two a layer, one at the end
+    assert replace_rms_norms(model) == 5  # two a layer, one at the end
     assert torch.equal(model(input_ids=ids).logits, wanted)
     assert list(model.state_dict()) == names
-    assert put_safe_norms(model) == 0
+    assert replace_rms_norms(model) == 0
 
 
 def test_one_that_computes_something_else_stays() -> None:
     from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 
     model = torch.nn.Sequential(GemmaRMSNorm(FEATURES))
-    assert put_safe_norms(model) == 0
+    assert replace_rms_norms(model) == 0
     assert isinstance(model[0], GemmaRMSNorm)

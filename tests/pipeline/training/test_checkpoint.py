@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import job
-from pipeline import recipe as recipes
+from pipeline.errors import Paused
 from pipeline.models import load
 from pipeline.training import checkpoint as checkpoints
 from pipeline.training import fsdp
-from pipeline.training.callbacks.preemption import Paused, Pausing
+from pipeline.training.callbacks.preemption import PreemptionCallback
 from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -73,7 +72,7 @@ def test_told_to_stop_it_saves_and_ends_with_a_status_of_its_own(
     assert "invoke train --resume" in out
     status, out = finish("--resume", "--set", "training.checkpoint_steps=1000")
     assert status == 0, out
-    assert "going on from" in out
+    assert "resuming from" in out
     assert manifest()["training"]["adapter_sha256"] == whole["adapter"]
 
 
@@ -88,7 +87,7 @@ def test_killed_between_manifest_and_mark_the_run_counts_as_finished(
     assert "an unfinished run to resume" in capsys.readouterr().err
     assert step("train", "--resume", "--set", "data.train_contexts=1") == 0
     out = capsys.readouterr().out
-    assert "had come to its end" in out
+    assert "had finished already" in out
     assert f"sha256 {manifest()['training']['adapter_sha256']}" in out
     assert latest() == run
     assert not (run / "unfinished.json").exists()
@@ -102,32 +101,30 @@ def test_no_run_is_there_without_its_mark(place: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(store, "write_json", dies)
     with pytest.raises(KeyboardInterrupt):
-        store.create(recipes.load("tiny.toml"), {"inputs": {}})
-    assert list(job.runs("tiny").glob("*")) == []
+        store.create(Path("runs/tiny"), {}, {"inputs": {}})
+    assert list(Path("runs/tiny").glob("*")) == []
 
 
 def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     for number in (8, 9, 10, 11):
-        made = checkpoints.aside(folder) / f"checkpoint-{number}"
+        made = checkpoints.staging_folder(folder) / f"checkpoint-{number}"
         made.mkdir(parents=True)
         (made / "adapter_model.safetensors").write_bytes(b"weights" * number)
-        assert checkpoints.newest_checkpoint(tmp_path)[0] == (
-            folder / f"checkpoint-{number - 1}" if number > 8 else None
-        )
-        checkpoints.place(folder, number, 3)
+        assert checkpoints.newest_intact(tmp_path)[0] == (folder / f"checkpoint-{number - 1}" if number > 8 else None)
+        checkpoints.publish(folder, number, 3)
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-9"]
     (folder / "checkpoint-11" / "adapter_model.safetensors").write_bytes(b"other")
     after = folder / "checkpoint-12"  # half written, and still there when the run goes on from the one before
     after.mkdir()
     (folder / "checkpoint-10" / "sealed.json").write_text("[")
     broken = [after, folder / "checkpoint-11", folder / "checkpoint-10"]
-    assert checkpoints.newest_checkpoint(tmp_path) == (folder / "checkpoint-9", broken)
-    made = checkpoints.aside(folder) / "checkpoint-10"
+    assert checkpoints.newest_intact(tmp_path) == (folder / "checkpoint-9", broken)
+    made = checkpoints.staging_folder(folder) / "checkpoint-10"
     made.mkdir(parents=True)
-    checkpoints.place(folder, 10, 1)
+    checkpoints.publish(folder, 10, 1)
     assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
-    assert checkpoints.newest_checkpoint(tmp_path) == (folder / "checkpoint-10", [])
+    assert checkpoints.newest_intact(tmp_path) == (folder / "checkpoint-10", [])
 
 
 def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +147,7 @@ def test_killed_after_the_last_step_it_does_none_more(place: Path, monkeypatch: 
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(fsdp, "new_folder", dying)
+        patch.setattr(fsdp, "atomic_folder", dying)
         step("train", *words)
     assert step("train", "--resume", *words) == 0
     made = manifest()["training"]
@@ -168,17 +165,17 @@ class Killed(BaseException):
 
 def _killed_at(step_: int, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """Train up to a step, and end there as if killed."""
-    from pipeline.training.callbacks.metrics import Watch
+    from pipeline.training.callbacks.metrics import MetricsCallback
 
-    logged = Watch.on_log
+    logged = MetricsCallback.on_log
 
-    def dying(watch: Watch, args: Any, state: Any, *given: Any, **more: Any) -> None:
+    def dying(watch: MetricsCallback, args: Any, state: Any, *given: Any, **more: Any) -> None:
         if state.global_step == step_:
             raise Killed
         logged(watch, args, state, *given, **more)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Watch, "on_log", dying)
+        patch.setattr(MetricsCallback, "on_log", dying)
         step("train", *words)
 
 
@@ -209,7 +206,7 @@ def test_other_code_goes_on_and_says_so(
     assert "next: invoke train --resume" in capsys.readouterr().err
     monkeypatch.setenv("PINTUNE_REVISION", "second")
     assert step("train", "--resume") == 0
-    assert "other code, so that the adapter may be another: revision: first then, second now" in capsys.readouterr().out
+    assert "other code, so the adapter may differ: revision: first then, second now" in capsys.readouterr().out
 
 
 def test_where_no_checkpoint_can_be_written_the_run_stays_to_be_gone_on_with(
@@ -229,11 +226,14 @@ def test_where_no_checkpoint_can_be_written_the_run_stays_to_be_gone_on_with(
 
 def test_told_to_stop_outside_its_steps_a_run_that_goes_on_ends_at_once(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Paused, match="invoke train --resume"), contextlib.closing(Pausing(tmp_path, continued=True)):
+    with (
+        pytest.raises(Paused, match="invoke train --resume"),
+        contextlib.closing(PreemptionCallback(tmp_path, resumed=True)),
+    ):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signal.getsignal(signal.SIGTERM) == before
-    with contextlib.closing(Pausing(tmp_path, continued=False)):
+    with contextlib.closing(PreemptionCallback(tmp_path, resumed=False)):
         assert signal.getsignal(signal.SIGTERM) == before  # nothing is saved yet
 
 

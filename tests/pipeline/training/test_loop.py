@@ -93,12 +93,12 @@ def test_memory_that_runs_out_is_said(
 ) -> None:
     import torch
 
-    from pipeline.training import trainer
+    from pipeline.training import loss
 
     def full(*given: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(trainer, "answer_loss", full)
+    monkeypatch.setattr(loss, "answer_loss", full)
     assert step("train") == 1
     assert "training.gradient_checkpointing=true" in capsys.readouterr().err
 
@@ -192,7 +192,7 @@ def test_training_ends_when_the_loss_held_out_rises_and_the_best_adapter_is_kept
     [
         (("training.heldout_contexts=6",), "more contexts than training.heldout_contexts = 6"),
         (("model.width=512",), "model.random = true"),
-        (("training.early_stopping=2",), "training.heldout_contexts, on whose loss early stopping looks"),
+        (("training.early_stopping=2",), "training.heldout_contexts above 0, since early stopping watches their loss"),
     ],
 )
 def test_what_cannot_be_held_out_is_refused(
@@ -203,8 +203,8 @@ def test_what_cannot_be_held_out_is_refused(
 
 
 def test_several_gpus_in_one_process_are_not_made_a_dataparallel(place: Path) -> None:
-    from pipeline.training import loop
+    from pipeline.training.arguments import training_arguments
 
-    arguments = loop._arguments(load("tiny.toml"), "fp32", place)
+    arguments = training_arguments(load("tiny.toml").training, "fp32", place)
     arguments._n_gpu = 4
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import job, recipe
+from pipeline.data.formatted import answer_limit
 from pipeline.errors import Stop
 from pipeline.training import memory
 
@@ -26,9 +27,14 @@ SMOLLM2 = {
 
 
 def _config(where: Path, source: str, values: dict[str, Any]) -> None:
-    path = where / job.model(source) / "config.json"
+    path = where / "models" / source / "config.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values))
+
+
+def _estimate(*given: Any) -> memory.Estimate | None:
+    chosen = job.resolve(recipe.load(*given))
+    return memory.estimate(chosen.recipe, chosen.base_model, answer_limit(chosen))
 
 
 def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
@@ -60,7 +66,7 @@ def test_parameters_are_those_of_the_model(kind: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     config, parameters, trained = _parameters(kind)
     _config(tmp_path, "tiny", config)
-    made = memory.estimate(recipe.load("quickstart", ["model.source=tiny", "lora.r=8"]))
+    made = _estimate("quickstart", ["model.source=tiny", "lora.r=8"])
     assert made is not None
     assert (made["parameters"], made["trained"]) == (parameters, trained)
     for precision in ("fp16", "fp32"):
@@ -71,7 +77,7 @@ def test_parameters_are_those_of_the_model(kind: str, tmp_path: Path, monkeypatc
 def test_the_quickstart_takes_about_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
-    made = memory.estimate(recipe.load("quickstart"))
+    made = _estimate("quickstart")
     assert made is not None
     measured = json.loads((ROOT / "benchmarks" / "results" / "quickstart-venv.json").read_text())["peak_memory_bytes"]
     assert 0.8 < made["fp32"]["total"] / measured < 1.4
@@ -79,7 +85,7 @@ def test_the_quickstart_takes_about_what_was_measured(tmp_path: Path, monkeypatc
 
 def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert memory.estimate(recipe.load("quickstart")) is None
+    assert _estimate("quickstart") is None
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,14 +99,14 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.
     for broken in kinds:
         _config(tmp_path, "smollm2-135m-instruct", broken)
         with pytest.raises(Stop, match=r"config\.json"):
-            memory.estimate(recipe.load("quickstart"))
+            _estimate("quickstart")
 
 
 def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
     shared, alone = (
-        memory.estimate(recipe.load("quickstart", [f"training.packing={packing}", "evaluation.max_new_tokens=32"]))
+        _estimate("quickstart", [f"training.packing={packing}", "evaluation.max_new_tokens=32"])
         for packing in ("shared", "none")
     )
     assert shared is not None
@@ -113,7 +119,7 @@ def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: 
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
 
     def activations(*words: str) -> int:
-        made = memory.estimate(recipe.load("quickstart", [*words, "evaluation.max_new_tokens=32"]))
+        made = _estimate("quickstart", [*words, "evaluation.max_new_tokens=32"])
         assert made is not None
         return int(made["fp16"]["activations"])
 
@@ -131,8 +137,8 @@ def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pyte
     has = 400 * 2**20  # of the 513 MiB of SmolLM2's weights in fp32
     for chosen, processes in ((spread, 1), (recipe.load("quickstart"), 2)):
         with pytest.raises(Stop, match=r"training\.fsdp=true --gpus-per-node N"):
-            memory.need_memory(chosen, "fp32", has, processes)
-    memory.need_memory(spread, "fp32", has, 2)
+            memory.need_memory(chosen, Path("models/smollm2-135m-instruct"), "fp32", has, processes)
+    memory.need_memory(spread, Path("models/smollm2-135m-instruct"), "fp32", has, 2)
 
 
 @pytest.mark.parametrize(("kind", "dropout"), [("phi3", 0.0), ("mistral", 0.0), ("mistral", 0.05)])
@@ -143,7 +149,7 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
 
     from pipeline.data import packing
     from pipeline.models import norms
-    from pipeline.training.trainer import give_answer_loss
+    from pipeline.training.loss import give_answer_loss
     from tests.models import random_context, random_model
 
     batch = packing.collate([random_context(1, 450, [(25, 10)] * 6)], "shared", 1)
@@ -151,7 +157,7 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
 
     def kept(layers: int) -> int:
         base = random_model(kind, num_hidden_layers=layers, **shape).to(torch.bfloat16)
-        norms.put_safe_norms(base)
+        norms.replace_rms_norms(base)
         give_answer_loss(base)
         adapted = get_peft_model(
             base, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout)
