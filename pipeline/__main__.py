@@ -1,7 +1,7 @@
 """The steps inside the container: `python -m pipeline STEP --recipe NAME --set section.key=value`.
 
-Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line; 75 training received SIGTERM and has
-saved (pipeline/steps.toml).
+Exit status: 0 done; 1 stopped, with the reason in four lines; 2 a wrong command line; 75 training received SIGTERM and
+has saved (pipeline/steps.toml).
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _parser() -> argparse.ArgumentParser:
 def use_the_same_kernels() -> None:
     """Before torch is imported: one set of kernels on every processor, and a cuBLAS workspace that gives the same bits.
 
-    Wider kernels round differently. AVX2 is in every x86-64 server since 2015; on two cores of a Zen 4 it costs the quickstart
-    no measurable speed.
+    Wider kernels round differently. AVX2 is in every x86-64 server since 2015; on two cores of a Zen 4 it costs the
+    quickstart no measurable speed.
     """
     settings = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
     for name, value in {**settings, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}.items():
@@ -113,7 +113,7 @@ def use_the_same_kernels() -> None:
 
 
 def _be_quiet(offline: bool = True) -> None:
-    """Before torch and transformers are imported: offline except to fetch, and no progress bars but ours and a download's."""
+    """Before torch and transformers are imported: offline except to fetch, and only our progress bars."""
     settings = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_TELEMETRY": "1"}
     if offline:
         settings |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}

@@ -1,7 +1,7 @@
 """Ranks: which one this process is, launching them as torchrun does, and the message when one of them is lost.
 
-Every rank takes its share of each batch and all average their gradients (DistributedDataParallel), so that a run makes the
-same steps with any world size. Ranks find each other by torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, …), so
+Every rank takes its share of each batch and all average their gradients (DistributedDataParallel), so that a run makes
+the same steps with any world size. Ranks find each other by torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, …), so
 `torchrun -m pipeline train` works as well.
 """
 

@@ -55,7 +55,7 @@ def need_space(folder: Path, size: int) -> None:
 
 
 def unexpected(error: Exception, step: str) -> Stop:
-    """A message for an exception that no stage has foreseen: out of memory, a full disk, a missing permission, a bug."""
+    """The message for an exception that no stage handles: out of memory, a full disk, a missing permission, a bug."""
     shown = one_line(error)
     # torch's own words, on a GPU and on a CPU
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):

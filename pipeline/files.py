@@ -63,7 +63,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def fsync_tree(folder: Path, deep: bool = True) -> None:
-    """Sync a folder's entries to disk, with `deep` all files and folders in it too; its files become readable for all."""
+    """Sync a folder's entries to disk, with `deep` everything in it; its files become readable for all."""
     for path in folder.rglob("*") if deep else ():
         if path.is_file():
             path.chmod(0o644)  # safetensors writes for its owner alone

@@ -1,7 +1,7 @@
 """A recipe resolved once against the working folder: every path and split that a stage needs.
 
-The working folder holds data/, models/ and runs/. `resolve` is called in `pipeline.__main__`; stages take from the job the
-plain paths and values that they need. Nothing below looks up a path or a split again.
+The working folder holds data/, models/ and runs/. `resolve` is called in `pipeline.__main__`; stages take from the job
+the plain paths and values that they need. Nothing below looks up a path or a split again.
 """
 
 from __future__ import annotations

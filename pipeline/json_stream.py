@@ -1,6 +1,7 @@
-"""A JSON list read one element at a time, so that memory does not grow with the file.
+"""Read a JSON list one element at a time, so that memory does not grow with the file.
 
-The standard library's scanner rather than ijson: that one's C reader writes "?" for half a surrogate pair and says nothing.
+The standard library's scanner rather than ijson: that one's C reader writes "?" for half a surrogate pair and says
+nothing.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ class _NotANumber(ValueError):
     pass
 
 
-class _Twice(ValueError):
+class _Duplicate(ValueError):
     pass
 
 
 def refuse(name: str) -> Any:
-    """For json's `parse_constant`: NaN and Infinity are no JSON."""
-    raise _NotANumber(f"{name}, which is no number in JSON")
+    """For json's `parse_constant`: refuse NaN and Infinity, which JSON does not have."""
+    raise _NotANumber(f"{name}, which JSON does not have")
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json's `object_pairs_hook`: of a key that stands twice either value may be meant."""
+    """For json's `object_pairs_hook`: refuse a duplicate key, of which either value may be meant."""
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Twice(f"{next(key for key in keys if keys.count(key) > 1)[:60]!r} twice in one object")
+        raise _Duplicate(f"{next(key for key in keys if keys.count(key) > 1)[:60]!r} twice in one object")
     return made
 
 
@@ -51,7 +52,7 @@ _DECODER = json.JSONDecoder(parse_constant=refuse, parse_float=_finite, object_p
 
 
 class _Text:
-    """The rest of a file as text: `buffer` holds what was read and not yet used."""
+    """The rest of a file as text; `buffer` holds what is read and not yet used."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._decode = file, codecs.getincrementaldecoder("utf-8-sig")()
@@ -76,19 +77,19 @@ class _Text:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.buffer)
-            except (_NotANumber, _Twice):
+            except (_NotANumber, _Duplicate):
                 raise
             except json.JSONDecodeError:
                 if self.ended:
                     raise
             else:
-                # a number may go on in what has not been read
+                # a number may continue in what is not read yet
                 if self.ended or self.buffer[end : end + 1] not in _OF_NUMBERS:
                     self.buffer = self.buffer[end:]
                     return value
             if len(self.buffer) > LARGEST:
                 raise ValueError(f"no end of an element within {LARGEST:,} characters")
-            self.more(len(self.buffer))  # doubled each time: the work stays in proportion
+            self.more(len(self.buffer))  # doubled each time, so the work is linear
 
 
 def elements(path: Path) -> Iterator[Any]:

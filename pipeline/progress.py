@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 
 from tqdm import tqdm
 
-_EVERY = 15.0  # seconds between plain lines
+_INTERVAL = 15.0  # seconds between plain lines
 
 
 def _width() -> int:
-    """Columns of the terminal, 0 where there is none or it does not say."""
+    """Columns of the terminal, 0 if there is none."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError):
@@ -20,7 +20,7 @@ def _width() -> int:
 
 
 class Progress:
-    """Counts up to `total` under a name."""
+    """Progress towards `total`, under a name."""
 
     def __init__(self, name: str, total: int, done: int = 0) -> None:
         self._name, self._total, self._done, self._first = name, total, done, done
@@ -30,13 +30,13 @@ class Progress:
         self._started = self._said = time.monotonic()
 
     def reach(self, done: int, note: str = "") -> None:
-        """Say that `done` are done."""
+        """Show that `done` are done."""
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._done)
         self._done = done
         now = time.monotonic()
-        if self._bar is None and (done == self._total or now - self._said >= _EVERY):
+        if self._bar is None and (done == self._total or now - self._said >= _INTERVAL):
             self._said = now
             seconds = now - self._started
             left = (
@@ -47,6 +47,6 @@ class Progress:
             print(f"{self._name}  {done}/{self._total} in {seconds:.0f} s{left}  {note}".rstrip(), flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()

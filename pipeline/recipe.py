@@ -1,4 +1,4 @@
-"""What makes a run: plain values, each with its unit, meaning and bounds. A recipe file holds only what differs from these defaults."""
+"""What makes a run: plain values, each with unit, meaning and bounds. A recipe file holds what differs from them."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Data:
     """[data]"""
 
     source: str = "sample"
-    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or a file: contexts in TAT-QA's raw
-    schema, or JSON lines of instruction, input and output."""
+    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or a file: contexts in
+    TAT-QA's raw schema, or JSON lines of instruction, input and output."""
     language: Literal["zh", "en"] = "zh"
     """Language of instruction, rules and scale words; the seed project's is "zh"."""
     table: Literal["pipe", "markdown", "csv", "html"] = "pipe"
     """How tables are rendered; "pipe" (bars between cells) takes the fewest tokens."""
     target: Literal["answer", "equation"] = "answer"
-    """What the model writes: "answer" (with its scale), or "equation" (type, evidence, equation and scale, from which the
-    answer is computed): more tokens, and the sums come out right."""
+    """What the model writes: "answer" (with its scale), or "equation" (type, evidence, equation and scale, from
+    which the answer is computed): more tokens, and the sums come out right."""
     train: str = ""
     """Split to train on; empty: the source's own ("train")."""
     evaluation: str = ""
@@ -84,17 +84,18 @@ class Training:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of the adapter's initial weights, the order of the contexts and dropout."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
-    """"fp32", "fp16" (weights in fp16, adapter in fp32, loss scaling), "bf16" (the range of fp32 with less precision; GPUs
-    since A100) or "auto": fp16 on a GPU, fp32 on a CPU."""
+    """"fp32", "fp16" (weights in fp16, adapter in fp32, loss scaling), "bf16" (the range of fp32 with less
+    precision; GPUs since A100) or "auto": fp16 on a GPU, fp32 on a CPU."""
     gradient_checkpointing: bool = False
-    """Keep only each layer's input and recompute the rest in the backward pass: a quarter slower, a fraction of the memory."""
+    """Keep only each layer's input and recompute the rest in the backward pass: a quarter slower, less memory."""
     fsdp: bool = False
     """Shard the model over the ranks (FSDP2): for a model that does not fit one GPU."""
     packing: Literal["shared", "none"] = "shared"
-    """"shared": a context is read once for all its questions; "none": once for each (the reference, same mathematics)."""
+    """"shared": a context is read once for all its questions; "none": once for each (the reference)."""
     row_tokens: Count = 0
-    """Tokens of one row, into which several contexts of a batch are packed ("shared"), at least max_length. Each row is a
-    forward pass of its own, so this bounds the memory. 0: as many as the longest context of the batch, all rows in one pass."""
+    """Tokens of one row, into which several contexts of a batch are packed ("shared"), at least max_length. Each row
+    is a forward pass of its own, so this bounds the memory. 0: as many as the longest context of the batch, all rows
+    in one pass."""
     epochs: AboveZero = 3.0
     """Passes over the training contexts."""
     batch_contexts: AtLeastOne = 4
@@ -112,8 +113,8 @@ class Training:
     max_grad_norm: AboveZero = 1.0
     """Gradients are clipped to this norm."""
     max_length: Annotated[int, Field(ge=16)] = 2048
-    """Tokens of one question with its context and answer; a longer context is truncated (pipeline/tatqa/truncate.py says
-    how) and counted."""
+    """Tokens of one question with its context and answer; a longer context is truncated (pipeline/tatqa/truncate.py
+    says how) and counted."""
     heldout_contexts: Count = 0
     """Contexts from the end of the training split that become the validation split; the adapter with the lowest loss on
     them is kept. 0: none."""

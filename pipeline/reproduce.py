@@ -2,7 +2,8 @@
 
     python -m pipeline reproduce --run quickstart/20261101-120000-ab12cd
 
-The recipe, and which of evaluation and export follow, come from the run's manifest; data and model must have its hashes.
+The recipe, and which of evaluation and export follow, come from the run's manifest; data and model must have its
+hashes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where questions come from: the embedded sample, the real TAT-QA, or a user's file; and the splits of each.
 
-A file holds contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a JSON
-list of them). `fetch` imports it into data/NAME/raw/, every tenth context or row as the split "heldout".
+A file holds contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a
+JSON list of them). `fetch` imports it into data/NAME/raw/, every tenth context or row as the split "heldout".
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def missing_steps(job: Job) -> list[str]:
 
 
 def need_raw(job: Job) -> None:
-    """Raise Stop if an existing raw split is not TAT-QA's at the pinned commit, or comes from another file than data.source."""
+    """Raise Stop if a raw split is not TAT-QA's at the pinned commit, or of another file than data.source."""
     if job.source.file:
         import_file.need_imported(job.source.file, job.raw)
     for split in job.splits if job.source.name == "tatqa" else ():

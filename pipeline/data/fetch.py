@@ -2,8 +2,9 @@
 
     python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
 
-Files are looked up by name in the mirror folder (PINTUNE_MIRROR) first; their hash is checked all the same. Models of the
-Hugging Face hub come from the hub (HF_ENDPOINT names a mirror of it), or from a folder that the user puts under models/.
+Files are looked up by name in the mirror folder (PINTUNE_MIRROR) first; their hash is checked all the same. Models of
+the Hugging Face hub come from the hub (HF_ENDPOINT names a mirror of it), or from a folder that the user puts under
+models/.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m pipeline format       # data/SOURCE/LANGUAGE-TABLE-TARGET-MARK/{train,heldout}.jsonl
 
-The folder also gets report.json (what was counted, and what the rows were made of) and dataset_info.json for LLaMA Factory.
-Everything is read and written as a stream, so memory does not grow with the data.
+The folder also gets report.json (what was counted, and what the rows were made of) and dataset_info.json for LLaMA
+Factory. Everything is read and written as a stream, so memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class _Writer:
         return lengths[0] + (lengths[1] if self._training else 0) <= self._max_length
 
     def _fitting(self, group: Group, lengths: list[Lengths]) -> list[tuple[prompt.Row, int, int]]:
-        """The rows with their lengths; a context that does not fit is truncated, rows that are still too long are counted."""
+        """The rows with their lengths, of a context truncated to fit; rows that are still too long are counted."""
         context, rows = group
 
         def measured(shorter: schema.Context) -> list[Lengths]:

@@ -33,7 +33,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def answer_limit(job: Job) -> int:
-    """Tokens at which an answer is cut off: evaluation.max_new_tokens, or a quarter more than the longest training answer."""
+    """Tokens at which an answer is cut off: evaluation.max_new_tokens, or 5/4 of the longest training answer."""
     if job.recipe.evaluation.max_new_tokens:
         return job.recipe.evaluation.max_new_tokens
     try:

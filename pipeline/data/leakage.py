@@ -1,7 +1,8 @@
 """Duplicates and leakage: uids, texts and tables that occur twice within a split, or in both splits.
 
-Kept on disk, so that memory does not grow with the data. Tables are compared by MinHash (Broder 1997, "On the resemblance
-and containment of documents"): bands of minima over their figures find candidates, whose figures are then compared.
+Kept on disk, so that memory does not grow with the data. Tables are compared by MinHash (Broder 1997, "On the
+resemblance and containment of documents"): bands of minima over their figures find candidates, whose figures are then
+compared.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class LeakageIndex:
         return str(self._base.execute("SELECT split FROM texts WHERE text = ?", (key,)).fetchone()[0])
 
     def add_table(self, split: str, context: Context) -> tuple[str, str] | None:
-        """Add a table; returns (split, uid of the context) of an earlier one that is nearly the same, if there is one."""
+        """Add a table; returns (split, uid of the context) of an earlier near-duplicate, if there is one."""
         figures = sorted({_hash(cell) for row in context.rows for cell in row if any(char.isdigit() for char in cell)})
         if len(figures) < LEAST:
             return None

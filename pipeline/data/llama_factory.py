@@ -1,4 +1,4 @@
-"""dataset_info.json, by which LLaMA Factory opens the formatted files: as alpaca and as sharegpt (its data/README.md, version 0.9.5)."""
+"""dataset_info.json, by which LLaMA Factory (0.9.5, data/README.md) opens the rows as alpaca and sharegpt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def sharegpt(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a conversation; LLaMA Factory joins an alpaca row's instruction and input in the same way."""
+    """A row as a conversation; LLaMA Factory joins the instruction and input of an alpaca row in the same way."""
     asked = "\n".join(part for part in (row["instruction"], row["input"]) if part)
     turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": row["output"]}]
     return {"conversations": turns, "system": row["system"]}

@@ -1,9 +1,9 @@
 """Rows of a context as token ids, and batches of contexts as tensors.
 
-A context is read once for all its questions: [prefix][question 1 + answer 1][question 2 + answer 2] …, where every question
-attends to the prefix and itself and to none of its siblings, and its positions continue from the prefix. That is the same
-mathematics as one sequence per question (`packing = "none"`, the reference), with the prefix computed once instead of six
-times. A row holds several contexts if there is room; they do not attend to each other.
+A context is read once for all its questions: [prefix][question 1 + answer 1][question 2 + answer 2] …, where every
+question attends to the prefix and itself and to none of its siblings, and its positions continue from the prefix. That
+is the same mathematics as one sequence per question (`packing = "none"`, the reference), with the prefix computed once
+instead of six times. A row holds several contexts if there is room; they do not attend to each other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One context: the token ids of the prefix that its questions share, and for each question the rest and its answer."""
+    """One context: token ids of the prefix that its questions share, and of each question's rest and answer."""
 
     prefix: list[int]
     questions: list[tuple[list[int], list[int]]]  # (rest of the prompt, answer with its end-of-turn token)
@@ -83,8 +83,8 @@ def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int
 
     Returns:
         input_ids, position_ids, labels: int64, [rows, length]. labels hold at each position the token to be predicted
-        *there* (already shifted), IGNORED elsewhere. attention_mask: bool, [rows, 1, length, length], True where a query
-        (third axis) attends to a key.
+            *there* (already shifted), IGNORED elsewhere. attention_mask: bool, [rows, 1, length, length], True where a
+            query (third axis) attends to a key.
     """
     if packing == "shared":
         return collate_rows(pack(contexts, row_tokens), pad)
@@ -119,8 +119,8 @@ def micro_batches(batch: Batch, row_tokens: int) -> list[Batch]:
 def pack(contexts: Sequence[Encoded], row_tokens: int = 0) -> list[list[Encoded]]:
     """Contexts in rows of at most `row_tokens` tokens (0: the length of the longest), few and evenly filled.
 
-    Greedy: the longest context goes first, each into the emptiest row (Graham 1969, doi:10.1137/0117039); one row is added
-    while any is too full. A context longer than a row is read once for each part of its questions that fits one.
+    Greedy: the longest context goes first, each into the emptiest row (Graham 1969, doi:10.1137/0117039); one row is
+    added while any is too full. A context longer than a row is read once for each part of its questions that fits one.
 
     Raises:
         Stop: one question with its context is longer than a row.

@@ -1,4 +1,4 @@
-"""Answers on disk as they come, so that a killed evaluation continues: JSON lines, the first says what they are made of."""
+"""Answers on disk as they come, so that a killed evaluation continues: JSON lines after one with their provenance."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Greedy answers of the base and the tuned model to the evaluation split, scored by the authors' rules.
 
-python -m pipeline evaluate     # runs/RECIPE/latest/{evaluation,predictions,predictions-base}.json, answers.jsonl, report.html
+python -m pipeline evaluate     # in runs/RECIPE/latest: evaluation.json, predictions.json, answers.jsonl, report.html
 
 An evaluation that was killed continues where it was when it is called again.
 """

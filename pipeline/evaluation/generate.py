@@ -1,7 +1,8 @@
 """Greedy decoding of the answers to rows; each context is read once for all its questions.
 
-A context and its questions are one row, as in training: a question sees the context and itself and none of its siblings. The same
-mathematics as one generation per question, with the context's keys and values computed and kept once.
+A context and its questions are one row, as in training: a question sees the context and itself and none of its
+siblings. The same mathematics as one generation per question, with the context's keys and values computed and kept
+once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pipeline.progress import Progress
 
 @dataclass(frozen=True)
 class Group:
-    """Questions that share a prefix, by their place among the rows: the prefix's token ids, and the rest of each prompt."""
+    """Questions that share a prefix: its token ids, and by place among the rows the rest of each prompt."""
 
     prefix: list[int]
     rests: list[tuple[int, list[int]]]
@@ -36,7 +37,7 @@ def answers(
     max_length: int = 0,
     keep: Callable[[dict[int, str]], None] | None = None,
 ) -> list[str | None]:
-    """The model's answer to each row, in the order of `rows`; None for a prompt longer than `max_length` tokens (0: no bound).
+    """The model's answer to each row, in order; None for a prompt longer than `max_length` tokens (0: no bound).
 
     Greedy, at most `max_new_tokens` tokens each, up to a stop token; about `batch` rows at once.
 
@@ -72,7 +73,7 @@ def answers(
 
 
 def _windowed(model: Any, length: int) -> bool:
-    """Whether a layer sees less than `length` tokens back: its cache drops keys by position, which a shared row changes."""
+    """Whether a layer sees less than `length` tokens back: its cache drops keys by position, which sharing changes."""
     return (sees := sliding_window(model.config)) is not None and sees < length
 
 
@@ -107,7 +108,8 @@ def _batches(groups: list[Group], most: int) -> list[list[Group]]:
 def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
     """Token ids of each question's answer, by its place, without the stop token.
 
-    A row is a context with all its questions, laid out and masked as in training; each step adds one token to every question.
+    A row is a context with all its questions, laid out and masked as in training; each step adds one token to every
+    question.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()

@@ -29,10 +29,11 @@ class Scored:
 
 
 def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
-    """Score every question of a raw gold file by a prediction file; also a note on questions that only one file has, or "".
+    """Scores of every question of a raw gold file, and a note on questions that only one of the files has, or "".
 
     Raises:
-        Stop: a file that is missing or broken, a prediction that the authors' scorer would crash on, or none for any question of `gold`.
+        Stop: a file that is missing or broken, a prediction that the authors' scorer would crash on, or none for any
+        question of `gold`.
     """
     questions = [question for context in schema.load(gold) for question in context.questions]
     if not questions:
@@ -89,7 +90,7 @@ def as_json(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def summary(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Number of questions and mean scores: of all, by answer type, and by answer type and source, as the authors' tables."""
+    """Number of questions and mean scores: of all, by answer type, and by type and source, as the authors' tables."""
     groups: dict[str, list[Score]] = {"all": [each.score for each in scored]}
     types = sorted({each.answer_type for each in scored}, key=_rank(schema.ANSWER_TYPES))
     for kind in types:

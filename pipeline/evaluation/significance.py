@@ -1,8 +1,8 @@
-"""How sure a score is: confidence intervals and a test, over contexts, since the questions of one context are not independent.
+"""Confidence intervals and a test of scores, over contexts: the questions of one context are not independent.
 
-Interval: percentile bootstrap (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13), contexts drawn with
-replacement. Test: paired randomisation (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses), base and tuned swapped
-context by context, two-sided; Dror et al. 2018 (ACL, P18-1128) recommend it for such scores.
+Interval: percentile bootstrap (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13), contexts drawn
+with replacement. Test: paired randomisation (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses), base and
+tuned swapped context by context, two-sided; Dror et al. 2018 (ACL, P18-1128) recommend it for such scores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def interval(values: Sequence[float], contexts: Sequence[str]) -> tuple[float, f
 
 
 def p_value(one: Sequence[float], other: Sequence[float], contexts: Sequence[str]) -> float:
-    """The chance of a difference of means at least this large if the two were alike; questions in the same order in both."""
+    """The probability of a difference of means at least this large by chance; questions in the same order in both."""
     differences, _ = _by_context([a - b for a, b in zip(one, other, strict=True)], contexts)
     draw = np.random.default_rng(_SEED)
     least = abs(differences.sum()) - 1e-9
@@ -44,7 +44,7 @@ def p_value(one: Sequence[float], other: Sequence[float], contexts: Sequence[str
 
 
 def _by_context(values: Sequence[float], contexts: Sequence[str]) -> tuple[Floats, Floats]:
-    """Sum and number of the values of each context."""
+    """Sum and number of values of each context."""
     number = {name: i for i, name in enumerate(dict.fromkeys(contexts))}
     places = [number[name] for name in contexts]
     return np.bincount(places, weights=values, minlength=len(number)).astype(np.float64), np.bincount(

@@ -21,21 +21,24 @@ from pipeline.recipe import as_values
 from pipeline.runs import manifest
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-# largest difference of a logit that storing the merged weights in that dtype may make; measured 0.05 for float16 on SmolLM2
+# largest difference of a logit that storing the merged weights in that dtype may make; measured 0.05 for float16 on
+# SmolLM2
 _TOLERANCE = {"float16": 0.5, "bfloat16": 4.0, "float32": 0.01}
 
 
 def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
-    """Write merged/ (safetensors, tokenizer, chat template, generation config), reload it from disk and ask it a question.
+    """Write merged/ (weights, tokenizer, chat template, generation config), reload it from disk and ask it a question.
 
     Args:
         trained: the run's manifest.
 
     Returns:
-        question, answer, and the largest difference of a logit between the merged model and base + adapter over that prompt.
+        question, answer, and the largest difference of a logit between the merged model and base + adapter over that
+        prompt.
 
     Raises:
-        Stop: something is missing, no disk space, or the merged model does not answer as base + adapter; an earlier merged/
+        Stop: something is missing, no disk space, or the merged model does not answer as base + adapter; an earlier
+        merged/
             is kept then.
     """
     base, dtype = job.base_model, job.recipe.export.dtype
@@ -43,7 +46,8 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     limit = answer_limit(job)
     need_space(run, 2 * sum(file.stat().st_size for file in base.glob("*.safetensors")))
     template = chat_template.load(base)
-    # on the CPU: float32 takes twice the memory of the GPU that it was trained on, and gives the same bits on every machine
+    # on the CPU: float32 takes twice the memory of the GPU that it was trained on, and gives the same bits on every
+    # machine
     tuned = load.load_adapter(load.load_base(base, torch.float32, "cpu"), run / "adapter")
     wanted = _ask(tuned, template, row, limit)
     merged = tuned.merge_and_unload(safe_merge=True)

@@ -1,8 +1,8 @@
 """Attention over a packed row, one context at a time, so that the zeros between contexts are not computed.
 
 PyTorch's SDPA computes all of a dense mask: a row of n equal contexts costs n times what its contexts cost alone. The
-contexts of a row do not attend to each other, and the softmax of each is over its own keys, so the result is that of the
-whole row's mask.
+contexts of a row do not attend to each other, and the softmax of each is over its own keys, so the result is that of
+the whole row's mask.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows as chats, by the tokenizer's own template: what precedes an answer, what surrounds it, and which tokens end it."""
+"""Rows as chats by the tokenizer's own template: what precedes and surrounds an answer, and which tokens end it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A llama-architecture GGUF file as a Transformers folder: weights by Transformers' own reader, the tokenizer from the file's own arrays.
+"""A GGUF file of the llama architecture as a Transformers folder: weights by Transformers, the tokenizer by us.
 
-Transformers 5.17 reads this file's tokenizer with the end-of-text token set to the begin-of-turn one and without its split into
-single digits, so the tokenizer is built here from what the file says (format: ggml-org/ggml, docs/gguf.md).
+Transformers 5.17 reads this file's tokenizer with the end-of-text token set to the begin-of-turn one and without its
+split into single digits, so the tokenizer is built here from what the file says (format: ggml-org/ggml, docs/gguf.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONTROL = 3  # gguf's token type of special tokens
 def convert(gguf: Path, target: Path) -> None:
     """Write config, float16 safetensors, tokenizer, chat template and generation config into `target`.
 
-    float16 holds more than the quantised weights ever had (4 bits with a scale and a minimum per 32 weights).
+    float16 holds every quantised weight (4 bits with a scale and a minimum per 32 weights).
 
     Raises:
         Stop: a tokenizer of another kind than SmolLM2's.
@@ -32,7 +32,7 @@ def convert(gguf: Path, target: Path) -> None:
     tokenizer = _tokenizer(GGUFReader(gguf), gguf)
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float16)
     config = read.config
-    del config.quantization_config  # else Transformers takes the plain weights for quantised ones
+    del config.quantization_config  # or Transformers takes the weights for quantised ones
     config._name_or_path = ""
     model = LlamaForCausalLM(config).to(torch.float16)
     model.load_state_dict(read.state_dict())
@@ -57,7 +57,7 @@ def _tokenizer(reader: GGUFReader, path: Path) -> PreTrainedTokenizerFast:
     tokens: list[str] = value("ggml.tokens")
     merges = [tuple(merge.split(" ", 1)) for merge in value("ggml.merges")]
     bpe = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
-    # "smollm" in llama.cpp: every digit stands alone, then GPT-2's byte-level split
+    # "smollm" in llama.cpp: each digit is a token, then GPT-2's byte-level split
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),

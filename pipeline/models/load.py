@@ -99,8 +99,8 @@ def load_adapter(base: Any, folder: Path) -> Any:
 def use_deterministic_kernels() -> None:
     """Use only kernels that give the same bits every time (PyTorch documentation, "Reproducibility").
 
-    Transformers' full_determinism also waits for every kernel (CUDA_LAUNCH_BLOCKING) and fills new memory with NaN, which
-    change no result. `pipeline.__main__` sets cuBLAS's workspace.
+    Transformers' full_determinism also waits for every kernel (CUDA_LAUNCH_BLOCKING) and fills new memory with NaN,
+    which change no result. `pipeline.__main__` sets cuBLAS's workspace.
     """
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -1,7 +1,7 @@
 """RMSNorm with statistics in float32 for every input dtype: x / sqrt(mean(x²) + eps) * weight (arXiv:1910.07467).
 
-In fp16 a square overflows above 256 (the largest number is 65504), and a sum over thousands of features much earlier. The
-norms of Llama, Mistral and Phi3 in today's Transformers are safe; other classes or older versions may not be.
+In fp16 a square overflows above 256 (the largest number is 65504), and a sum over thousands of features much earlier.
+The norms of Llama, Mistral and Phi3 in today's Transformers are safe; other classes or older versions may not be.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 
 class RMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """RMSNorm over the last dimension; input and output [..., features] in one dtype, statistics and product in float32.
+    """RMSNorm over the last dimension: input and output [..., features] in one dtype, statistics in float32.
 
     Args:
         weight: [features]; taken as it is, not copied.

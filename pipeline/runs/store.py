@@ -1,6 +1,7 @@
 """Run folders: runs/RECIPE/ID/, and the link `latest` to the newest finished one.
 
-A run is unfinished while it holds unfinished.json, which says what it was started with; manifest.json is written at its end.
+A run is unfinished while it holds unfinished.json, which says what it was started with; manifest.json is written at its
+end.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def has_steps(run: Path) -> bool:
 
 
 def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
-    """Write the manifest, with `newest` set `latest`, then remove unfinished.json; in this order, so that `latest` is complete."""
+    """Write the manifest, with `newest` set `latest`, then remove unfinished.json: `latest` is always complete."""
     write_json(run / MANIFEST, manifest)
     if newest:
         set_latest(run)

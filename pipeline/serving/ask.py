@@ -61,7 +61,7 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
 def _fitting(
     recipe: Recipe, template: ChatTemplate, context: schema.Context, question: str
 ) -> tuple[dict[str, Any], str]:
-    """The row to answer, of a context truncated as for evaluation if it is too long, and what was left out, in words."""
+    """The row to answer, of a context truncated as for evaluation, and what was left out, in words."""
     limit = recipe.training.max_length
 
     def row(of: schema.Context) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Arithmetic as a model writes it: numbers, + - * /, parentheses. Read by a small parser with limits and worked out exactly.
+"""Arithmetic as a model writes it: numbers, + - * /, parentheses. A small parser with limits computes it exactly.
 
 No names, no calls, no powers: nothing that an answer could make run, or make run long.
 """
@@ -102,7 +102,7 @@ def _tokens(text: str) -> Iterator[Token]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if not found:
-            raise Unreadable(f"{text[at : at + 12].strip()!r} is no number and no sign")
+            raise Unreadable(f"{text[at : at + 12].strip()!r} is neither a number nor a sign")
         digits, percent, sign = found.groups()
         if digits and len(digits) > DIGITS:
             raise Unreadable(f"a number of {len(digits)} digits, more than {DIGITS}")
@@ -194,7 +194,7 @@ def _level(tree: Equation) -> int:
 
 
 def numbers(tree: Equation) -> Iterator[str]:
-    """The digits of its operands, from left to right, without small whole factors and divisors: the 2 of an average, the 100 of percents."""
+    """The digits of its operands, left to right, without small integer factors such as an average's 2."""
     if (
         isinstance(tree, Operation)
         and tree.sign in "*/"
@@ -225,7 +225,7 @@ def _is_constant(digits: str) -> bool:
 
 
 def answer(exact: Fraction) -> str:
-    """A value as an answer: plain digits, rounded half up to two decimals as the gold answers are, or to four digits below 0.01."""
+    """A value as an answer: digits, rounded half up to two decimals like gold answers, or to four digits below 0.01."""
     with localcontext() as context:
         context.prec, context.rounding = 60, ROUND_HALF_UP
         number = Decimal(exact.numerator) / Decimal(exact.denominator)
@@ -244,7 +244,7 @@ def answer(exact: Fraction) -> str:
 
 
 def readings(derivation: str) -> Iterator[Equation]:
-    """What a written derivation may mean, the likeliest first: parentheses as groups or around negatives, percents as they stand or as hundredths.
+    """What a written derivation may mean, likeliest first: parentheses are groups or negatives, percents hundredths.
 
     Raises:
         Unreadable: as `parse`, where no reading is an equation.

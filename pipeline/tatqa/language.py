@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SEPARATOR = " ; "  # between several spans: stands in no gold span of TAT-QA's dev and test_gold
+SEPARATOR = " ; "  # between several spans: in no gold span of TAT-QA's dev and test_gold
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Language:
     """One language's words."""
 
     instruction: str
-    rules: dict[str, str]  # target -> how the answer is to be written, so that an untuned model can know it too
+    rules: dict[str, str]  # target -> how to write the answer, so that an untuned model can know it too
     table: str
     notes: str
     question: str
@@ -27,10 +27,14 @@ LANGUAGES = {
     "zh": Language(
         instruction="根据表格和文字回答问题",
         rules={
-            "answer": "只写答案，不要解释。原文中的词照抄；多个答案用“ ; ”隔开。需要计算时写出结果，四舍五入到两位小数，减少为负数。"
+            "answer": "只写答案，不要解释。原文中的词照抄；多个答案用“ ; ”隔开。"
+            "需要计算时写出结果，四舍五入到两位小数，减少为负数。"
             "数值后面写单位：千美元、百万美元、十亿美元或 %；没有单位就不写。",
-            "equation": "只写以下几行，不要解释：\n类型：单段、多段、计算或计数\n证据：照抄表格或文字中的原文，多个用“ ; ”隔开\n"
-            "算式：只用数字、+ - * / 和括号，求百分比要乘以 100（只有类型为计算时写这一行）\n单位：无、千美元、百万美元、十亿美元或 %",
+            "equation": "只写以下几行，不要解释：\n"
+            "类型：单段、多段、计算或计数\n"
+            "证据：照抄表格或文字中的原文，多个用“ ; ”隔开\n"
+            "算式：只用数字、+ - * / 和括号，求百分比要乘以 100（只有类型为计算时写这一行）\n"
+            "单位：无、千美元、百万美元、十亿美元或 %",
         },
         table="表格：",
         notes="文字：",
@@ -44,12 +48,14 @@ LANGUAGES = {
     "en": Language(
         instruction="Answer the question from the table and the text",
         rules={
-            "answer": "Write the answer alone, without explanation. Copy words as they stand; put ' ; ' between several answers. Work out what has "
-            "to be worked out and round it to two decimals; a decrease is negative. After a figure write its scale: thousand, million, billion or "
-            "percent; nothing if it has none.",
-            "equation": "Write these lines alone, without explanation:\ntype: span, multi-span, arithmetic or count\nevidence: what the answer needs, "
-            "copied as it stands, with ' ; ' between several\nequation: numbers, + - * / and parentheses only, * 100 for a percentage (this line for "
-            "arithmetic only)\nscale: none, thousand, million, billion or percent",
+            "answer": "Write the answer alone, without explanation. Copy words as they stand; put ' ; ' between "
+            "several answers. Work out what has to be worked out and round it to two decimals; a decrease is negative. "
+            "After a figure write its scale: thousand, million, billion or percent; nothing if it has none.",
+            "equation": "Write these lines alone, without explanation:\n"
+            "type: span, multi-span, arithmetic or count\n"
+            "evidence: what the answer needs, copied as it stands, with ' ; ' between several\n"
+            "equation: numbers, + - * / and parentheses only, * 100 for a percentage (this line for arithmetic only)\n"
+            "scale: none, thousand, million, billion or percent",
         },
         table="Table:",
         notes="Text:",

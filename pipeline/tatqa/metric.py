@@ -1,12 +1,16 @@
-"""Exact match, F1 and scale score by the authors' rules (NExTplusplus/TAT-QA at 870accc4, tatqa_metric.py and tatqa_utils.py).
+"""EM, F1 and scale score by the authors' rules (NExTplusplus/TAT-QA at 870accc4, tatqa_metric.py and tatqa_utils.py).
 
-A prediction file is `{question uid: [answer, scale]}`; an answer is a string, a number or a list of these. The rules, restated:
+A prediction file is `{question uid: [answer, scale]}`; an answer is a string, a number or a list of these. The rules,
+restated:
 
 1. An empty prediction (missing, "", [], null, 0) scores nothing, its scale neither.
-2. Gold and prediction become one string each: items sorted as they are written, a number as `%.4f` of its value (rounded to two
+2. Gold and prediction become one string each: items sorted as they are written, a number as `%.4f` of its value
+   (rounded to two
    decimals) times its scale, a number with "%" as its fraction, a text with the scale word after it; joined by a space.
-3. A single number without "%" and without a scale also counts as it is: 0.2212 matches 22.12 percent. The better of the two counts.
-4. EM is equality of the normalised strings; F1 compares their sets of tokens, rounded to two decimals; for arithmetic and count it is EM.
+3. A single number without "%" and without a scale also counts as it is: 0.2212 matches 22.12 percent. The better of the
+   two counts.
+4. EM is equality of the normalised strings; F1 compares their sets of tokens, rounded to two decimals; for arithmetic
+   and count it is EM.
 5. The scale score is equality of the scale, for non-empty predictions.
 """
 
@@ -35,7 +39,7 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 @dataclass(frozen=True)
 class Score:
-    """Of one question, each 0 to 1."""
+    """The scores of one question, each 0 to 1."""
 
     em: float
     f1: float
@@ -136,7 +140,7 @@ def _is_number(text: str) -> bool:
 
 
 def _value(text: str) -> float | int | None:
-    """The number a text stands for, or None. 12.5% is 0.125, (12.6) is -12.6, 3 million is 3000000."""
+    """The number that a text means, or None. 12.5% is 0.125, (12.6) is -12.6, 3 million is 3000000."""
     found = _NUMBER.search(text.translate(_DRESSING))
     if found is None or found.group().lstrip("+-").startswith("."):
         return None

@@ -1,6 +1,7 @@
-"""Unicode that means the same as plainer characters, and what of it was made plain.
+"""Unicode characters that mean the same as plain ones, replaced and counted.
 
-Left as they are: dashes (a dash-only cell, a range), quotes, currency signs, superscripts, everything that a reader tells apart.
+Left as they are: dashes (a dash-only cell, a range), quotes, currency signs, superscripts, everything that a reader
+tells apart.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from collections import Counter
 
 _PLAIN = {
-    "minus sign": {"\u2212": "-", "\u2010": "-", "\u2011": "-"},  # the hyphens of their own are typeset as U+002D is
+    "minus sign": {"\u2212": "-", "\u2010": "-", "\u2011": "-"},  # both hyphens are typeset like U+002D
     "space": dict.fromkeys("\u00a0\u2007\u2009\u202f", " "),  # non-breaking, figure, thin, narrow
     "ligature": {
         "\ufb00": "ff",
@@ -28,7 +29,7 @@ _ANY = re.compile("[" + "".join(_KIND) + "]")
 
 
 def plain(text: str, counted: Counter[str]) -> str:
-    """`text` with these characters made plain; adds to `counted` how many of each kind there were."""
+    """`text` with these characters replaced; adds the number of each kind to `counted`."""
     if text.isascii() or not (found := _ANY.findall(text)):
         return text
     counted.update(_KIND[char] for char in found)

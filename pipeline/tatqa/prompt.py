@@ -1,13 +1,14 @@
-"""Contexts to training rows.
+"""Prompts: contexts to training rows.
 
-A row is the seed project's triple, the rules of writing an answer, and what evaluation needs (the gold answer as JSON text, so that
-the column has one type):
+A row is the seed project's triple, the rules of writing an answer, and what evaluation needs (the gold answer as JSON
+text, so that the column has one type):
 
     {"instruction": "根据表格和文字回答问题",
-     "input": "表格：\\n | 2019 | 2018\\nOther | 44.1 | 56.7\\n文字：\\nSales by contract type (in millions).\\n问题：What is the change in Other?",
+     "input": "表格：\\n | 2019 | 2018\\nOther | 44.1 | 56.7\\n文字：\\nSales (in millions).\\n问题：What is the …?",
      "output": "-12.6 百万美元",
      "system": "只写答案，不要解释。…",
-     "uid": …, "context": …, "answer": "-12.6", "answer_type": "arithmetic", "answer_from": "table-text", "scale": "million"}
+     "uid": …, "context": …, "answer": "-12.6", "answer_type": "arithmetic", "answer_from": "table-text",
+     "scale": "million"}
 
 Table and notes come first and the question last, so that the questions of one context share all but their end.
 """
@@ -37,16 +38,15 @@ class Style:
 
 @dataclass(frozen=True)
 class Row:
-    """A row; why its output is the plain answer although an equation was to be written; and what its output would be read as, where that is
-    not the gold answer (each else "")."""
+    """A training row, and what is unusual about its output."""
 
     fields: dict[str, Any]
-    plain_because: str
-    lost: str = ""
+    plain_because: str  # why the output is the plain answer although the target is "equation", else ""
+    lost: str = ""  # what the output reads back as if that is not the gold answer, else ""
 
 
 def in_plain_characters(context: Context, counted: Counter[str]) -> Context:
-    """The context with table, notes and questions in plain characters; adds to `counted` what was changed. Gold answers stay as they are."""
+    """The context with normalized table, notes and questions, but its gold answers; adds the changes to `counted`."""
     questions = (
         replace(each, text=plain(each.text, counted), derivation=plain(each.derivation, Counter()))
         for each in context.questions

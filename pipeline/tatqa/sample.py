@@ -2,8 +2,8 @@
 
     python -m pipeline fetch        # writes data/sample/raw/{train,heldout}.json
 
-A seeded generator gives the same bytes on every machine. Companies, figures and notes are invented; the shape is TAT-QA's
-(Zhu et al., ACL 2021): a small table, two notes and six questions. One context looks like this:
+A seeded generator gives the same bytes on every machine. Companies, figures and notes are invented; the shape is
+TAT-QA's (Zhu et al., ACL 2021): a small table, two notes and six questions. One context looks like this:
 
     | | 2021 | 2020 |                          (1) The following table presents net sales by segment (in millions).
     | Packaging | $412.6 | $390.1 |            (2) Harlow Industries' largest segment in 2021 was Packaging. The Group
@@ -103,7 +103,7 @@ def contexts(split: str) -> list[dict[str, Any]]:
 
 
 def _context(number: int) -> dict[str, Any]:
-    # A generator of its own for each context: adding one at the end changes none before it.
+    # one generator per context: adding a context at the end changes none before it
     rng = random.Random(SEED * 100_003 + number)
     topic = _TOPICS[number % len(_TOPICS)]
     company = rng.choice(_COMPANIES)

@@ -7,7 +7,8 @@ A raw file is a JSON list of contexts:
      "questions": [{"uid", "order", "question", "answer": -12.6, "derivation": "44.1-56.7", "answer_type": "arithmetic",
                     "answer_from": "table-text", "rel_paragraphs": ["2"], "req_comparison": false, "scale": "million"}]}
 
-The answer is a list of one string (span), a list of strings (multi-span), a number (arithmetic) or digits in a string (count).
+The answer is a list of one string (span), a list of strings (multi-span), a number (arithmetic) or digits in a string
+(count).
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Question:
     derivation: str
     notes: tuple[str, ...]  # orders of the paragraphs it needs, as strings
     order: int = 0
-    comparison: bool = False  # whether figures have to be compared; test_gold does not say
-    facts: tuple[str, ...] = ()  # test_gold only, as all below: the operands as they stand in the context
-    constants: tuple[str, ...] = ()  # operands that do not, such as the 100 of percents
+    comparison: bool = False  # whether figures must be compared; test_gold does not say
+    facts: tuple[str, ...] = ()  # test_gold only, as all below: the operands, verbatim from the context
+    constants: tuple[str, ...] = ()  # operands that are not in the context, such as the 100 of percents
     mappings: tuple[
         tuple[str, int, int], ...
     ] = ()  # of each fact: ("table", row, column) or ("paragraph_ORDER", first character, end)
@@ -62,10 +63,11 @@ class Context:
 
 
 def read(path: Path) -> Iterator[Context]:
-    """The contexts of a raw file one after the other, each checked; that uids differ is for the caller to check.
+    """The contexts of a raw file, one at a time and each checked; the caller checks that uids differ.
 
     Raises:
-        Stop: the file is missing or no JSON list, or a value is not what the schema says; names context, question and field.
+        Stop: the file is missing or no JSON list, or a value is not what the schema says; names context, question and
+        field.
     """
     for number, item in enumerate(json_stream.elements(path)):
         yield _context(_Place(f"{path}, context {number}"), item)
@@ -75,7 +77,7 @@ def load(path: Path) -> list[Context]:
     """Every context of a raw file.
 
     Raises:
-        Stop: as `read`, or a uid stands twice.
+        Stop: as `read`, or a duplicate uid.
     """
     return _distinct(list(read(path)), str(path))
 
@@ -109,7 +111,7 @@ def check(item: object, where: str) -> Context:
 
 
 def uid_twice(uid: str, where: str, first: int, second: int) -> Stop:
-    """The error for a uid that two contexts, by number, have in common."""
+    """The error for a uid that two contexts, given by number, share."""
     place = f"{where}, contexts {first} and {second}" if first != second else f"{where}, context {first}"
     return Stop(
         "a uid of its own for every context and question", f"{uid[:60]!r} twice", place, "drop or rename one of the two"
@@ -117,7 +119,7 @@ def uid_twice(uid: str, where: str, first: int, second: int) -> Stop:
 
 
 class _Place:
-    """Where in the file a value stands; reads typed fields and says what was wrong there."""
+    """The place of a value in the file; reads typed fields and says what is wrong with them."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""A table as text, in one of four ways. Cells lose the white space around them and their line breaks, nothing else."""
+"""A table as text, in one of four renderings. Cells lose only surrounding white space and line breaks."""
 
 from __future__ import annotations
 

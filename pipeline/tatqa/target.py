@@ -1,13 +1,13 @@
-"""What a model is trained to write, and what its text says.
+"""What a model is trained to write, and reading it back.
 
-`answer` is the seed project's: the answer and its scale, `-12.6 million`. `equation` lets the answer be worked out:
+`answer` is the seed project's: the answer and its scale, `-12.6 million`. From `equation` the answer is computed:
 
     type: arithmetic
     evidence: 44.1 ; 56.7
     equation: 44.1 - 56.7
     scale: million
 
-Evidence is verbatim from table and notes. Of a span it is the answer, of a count its items are counted.
+Evidence is verbatim from table and notes. For a span it is the answer, for a count its items are counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TARGETS = ("answer", "equation")
 
 @dataclass(frozen=True)
 class Said:
-    """A model's text as a prediction: the answer and its scale. `problem` says why there is none, where there is none."""
+    """A model's text as a prediction: answer and scale, or a `problem` that says why there is none."""
 
     answer: str | list[str]
     scale: str
@@ -44,7 +44,7 @@ class Task:
     scale: str
     derivation: str
     figures: Mapping[Decimal, str]
-    gold: Answer | None = None  # the answer as the file has it, where `answer` was made plain; it is what counts
+    gold: Answer | None = None  # the answer in the file, where `answer` is normalized; it is the one that is scored
 
 
 def write(task: Task, language: str, target: str) -> tuple[str, str]:
@@ -60,16 +60,16 @@ def write(task: Task, language: str, target: str) -> tuple[str, str]:
 
 
 def lost(text: str, task: Task, language: str, context: str) -> str:
-    """What a target comes back as, where that is not the gold answer; else ""."""
+    """What a target reads back as if that is not the gold answer, else ""."""
     said = read(text, language, context)
     gold = task.answer if task.gold is None else task.gold
     if said.scale == task.scale and _scores(said.answer, gold, task.answer_type, task.scale):
         return ""
-    return said.problem or f"it comes back as {said.answer!r} {said.scale}".rstrip()
+    return said.problem or f"it reads back as {said.answer!r} {said.scale}".rstrip()
 
 
 def _scores(said: str | list[str], gold: Answer, answer_type: str, scale: str) -> bool:
-    """Whether an answer is the gold one by the authors' rules; most are at first sight."""
+    """Whether an answer is the gold one by the authors' rules; most are equal."""
     if (
         said == gold
         or [said] == gold
@@ -93,10 +93,11 @@ def write_answer(answer: Answer, scale: str, language: str) -> str:
 def gold_equation(answer: Answer, scale: str, derivation: str) -> str:
     """The derivation as an equation that evaluates straight to the gold answer.
 
-    A percentage's derivation may or may not have its factor 100; whichever reading gives the gold answer is written out.
+    A percentage's derivation may or may not have its factor 100; whichever reading gives the gold answer is written
+    out.
 
     Raises:
-        Unreadable: no reading gives it; says what the first one gives.
+        Unreadable: no reading gives it; the message has what the first one gives.
     """
     given = ""
     for tree in equation.readings(derivation):
@@ -140,10 +141,10 @@ def _lines(task: Task, language: str) -> str:
 
 
 def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
-    """The figures of a context by their digits, each as it stands: a cell that is one, else a part of a note."""
+    """The figures of a context by their digits, verbatim: a cell that is one, else a part of a note."""
     found = [(number(cell), cell.strip()) for cell in cells]
     found += [(number(part.group()), part.group().strip()) for note in notes for part in _FIGURE.finditer(note)]
-    return {digits: text for digits, text in reversed(found) if digits is not None}  # of equal ones the first
+    return {digits: text for digits, text in reversed(found) if digits is not None}  # the first of equal ones
 
 
 _FIGURE = re.compile(r"[$£€¥]?\(?[$£€¥]?\s?\d[\d,]*(?:\.\d+)?%?\)?")
@@ -159,13 +160,13 @@ def number(cell: str) -> Decimal | None:
 def read(text: str, language: str, context: str) -> Said:
     """A model's text as answer and scale; `context` is what it was asked about, as text.
 
-    The lines of the target "equation" are known by their labels; a text without them is a plain answer.
+    Labels identify the lines of the target "equation"; a text without them is a plain answer.
     """
     words = LANGUAGES[language]
     labels = {label: name for name, label in words.labels.items()}
     pattern = rf"\s*({'|'.join(labels)})\s*[:：]\s*(.*?)\s*"
     found = [match.groups() for line in text.splitlines() if (match := re.fullmatch(pattern, line, re.IGNORECASE))]
-    lines = {labels[label.lower()]: value for label, value in reversed(found)}  # the first of its name counts
+    lines = {labels[label.lower()]: value for label, value in reversed(found)}  # the first line of each label counts
     if not lines.keys() & {"type", "evidence", "equation"}:
         return read_answer(text, language, context)
     scales = {(word or words.no_scale).lower(): name for name, word in words.scales.items()}
@@ -194,7 +195,7 @@ def read(text: str, language: str, context: str) -> Said:
 def read_answer(text: str, language: str, context: str) -> Said:
     """A plain answer, the inverse of `write_answer`: a scale word at its end is the scale.
 
-    Unless the whole text stands in the context just so and is more than bare digits: "$9.8 million" is a span then, without scale.
+    Unless the context contains the whole text and it is more than digits: "$9.8 million" is a span then, without scale.
     """
     text = " ".join(text.split())
     scale = ""

@@ -1,8 +1,8 @@
-"""What of a context is left out where it is too long for the model.
+"""What is left out of a context that is too long for the model.
 
-To train: first the notes that no question refers to and no answer stands in, the last first; then the table's rows from below that no
-answer needs. The heading row, and what an answer needs, stay. To evaluate nothing may be known of the answers: first the notes that
-have the fewest words in common with the questions, then the table's rows from below, the heading row last of all.
+For training: first the notes that no question refers to and that contain no answer, the last one first; then the rows
+that no answer needs, from below. The heading row and what an answer needs stay. For evaluation the answers are unknown:
+first the notes with the fewest words in common with the questions, then the rows from below, the heading row last.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Cut:
 
 
 def cut(context: Context, fits: Callable[[Context], bool], training: bool) -> Cut | None:
-    """The context with as little left out as makes it fit, or with all that may be left out where even that is not enough; None: nothing may."""
+    """The context without as little as makes it fit, or without all that may go; None if nothing may."""
     order = _for_training(context) if training else _for_evaluation(context)
     if not order:
         return None
-    low, high = 1, len(order)  # in between stands the least number that is enough
+    low, high = 1, len(order)  # bisect for the least number that is enough
     while low < high:
         middle = (low + high) // 2
         if fits(_without(context, order[:middle])):
@@ -62,7 +62,7 @@ def _for_training(context: Context) -> list[tuple[str, int]]:
 
 
 def needed(question: Question) -> list[str]:
-    """The texts and figures that a question's answer is made of."""
+    """The texts and figures that a question's answer consists of."""
     if question.answer_type == "arithmetic":
         try:
             tree = equation.parse(gold_equation(question.answer, question.scale, question.derivation))
@@ -74,7 +74,7 @@ def needed(question: Question) -> list[str]:
 
 
 def holds(text: str, wanted: Sequence[str]) -> bool:
-    """Whether one of the wanted texts or figures stands in a cell or note in plain characters; a figure as a whole one."""
+    """Whether a cell or note contains one of the wanted texts or figures; a figure only as a whole number."""
     folded, held = " ".join(text.split()).casefold(), figures([text], [text])
     return any(
         figure in held if (figure := number(item)) is not None else " ".join(item.split()).casefold() in folded

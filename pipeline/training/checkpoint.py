@@ -1,4 +1,4 @@
-"""Checkpoints: written to a staging folder, sealed with the hash of every file, renamed; and which one a run resumes from.
+"""Checkpoints: staged, sealed with the hash of every file, published by a rename; and which one a run resumes from.
 
 A run's checkpoints/ holds checkpoint-N folders, each with sealed.json, and while one is written .staging/checkpoint-N.
 """
@@ -83,7 +83,7 @@ def _is_disk_error(error: Exception) -> bool:
 
 
 def publish(checkpoints: Path, step: int, kept: int) -> None:
-    """Make the staged checkpoint of a step a checkpoint, with the run's metrics so far, and remove all but the newest `kept`."""
+    """Seal and rename the staged checkpoint of a step, with the run's metrics, and keep only the newest `kept`."""
     name = f"checkpoint-{step}"
     staged, target, metrics = staging_folder(checkpoints) / name, checkpoints / name, checkpoints.parent / _METRICS
     with reporting_disk_errors(checkpoints):

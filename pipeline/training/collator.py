@@ -11,7 +11,7 @@ from pipeline.data.packing import Batch, Encoded
 
 
 class Collator:
-    """Contexts as a batch: this rank's share of them, and under "seen" the tokens (without padding) and questions of all.
+    """Contexts as a batch: this rank's share, and under "seen" the tokens (without padding) and questions of all ranks.
 
     Args:
         packing, row_tokens: as `packing.collate`.

@@ -1,8 +1,8 @@
 """A model sharded over the ranks that train it (FSDP2, Zhao et al. 2023, arXiv:2304.11277).
 
 Each decoder layer's weights are gathered for its own pass and freed after it, so that the model need not fit one GPU.
-Gradients and the optimizer's moments are sharded like the weights they belong to. Files hold whole tensors, as those of a
-single process do.
+Gradients and the optimizer's moments are sharded like the weights they belong to. Files hold whole tensors, as those of
+a single process do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.files import atomic_folder
 
 
 def shard(adapted: Any, base: Any, device: str) -> None:
-    """Shard a model with an adapter, in place, over all ranks; weights in the machine's memory move to the device layer by layer.
+    """Shard a model with an adapter, in place, over all ranks; weights move from the CPU to the device layer by layer.
 
     Args:
         adapted: the PEFT model around `base`.

@@ -127,7 +127,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
 
 
 def prepared(recipe: Recipe, folder: Path, precision: str, contexts: Sequence[Encoded]) -> tuple[Any, int]:
-    """The base model with a fresh adapter, as `AnswerTrainer` trains it, and the number of norms replaced by fp16-safe ones.
+    """The base model with a fresh adapter, as `AnswerTrainer` trains it, and the number of replaced norms.
 
     Args:
         folder: of the base model.
@@ -155,7 +155,7 @@ def encoded(job: Job) -> tuple[ChatTemplate, list[Encoded], int]:
 
 
 def need_context_length(base: Any, contexts: Sequence[Encoded]) -> None:
-    """Raise Stop if a question is longer than the model's context: our masks have no sliding window, and positions end."""
+    """Raise Stop if a question is longer than the model's context: our masks know no sliding window."""
     longest = max(
         len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions
     )

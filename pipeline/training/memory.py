@@ -1,12 +1,13 @@
-"""The memory that training needs, before any run: weights, adapter, optimizer and activations, from the model's config.json.
+"""The memory that training needs: weights, adapter, optimizer and activations, from the model's config.json.
 
-    python -m pipeline estimate --recipe quickstart     prints JSON, in bytes, for fp16, bf16 and fp32; null without a model
+    python -m pipeline estimate --recipe quickstart     # JSON, in bytes, for fp16, bf16 and fp32; null without a model
 
-Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198, section
-4), for grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, plus what LoRA adds: in half
-precision a copy of each adapted layer's input, and with dropout one more in fp32. Only answers go through the output head,
-LOGITS_AT_ONCE logits at a time, held in fp32 three times: as logits, as probabilities and as gradient. A context counts as six
-questions, as in TAT-QA, the longest of them max_length tokens long: an upper bound for most data, but not a guarantee.
+Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198,
+section 4), for grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, plus what LoRA
+adds: in half precision a copy of each adapted layer's input, and with dropout one more in fp32. Only answers go through
+the output head, LOGITS_AT_ONCE logits at a time, held in fp32 three times: as logits, as probabilities and as gradient.
+A context counts as six questions, as in TAT-QA, the longest of them max_length tokens long: an upper bound for most
+data, but not a guarantee.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def estimate(recipe: Recipe, base_model: Path, answer_tokens: int) -> Estimate |
         answer_tokens: at which answers are cut off.
 
     Returns:
-        {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "bf16": …, "fp32": …}, and what they
+        {"fp16": {"weights", "adapter", "optimizer", "activations", "runtime", "total"}, "bf16": …, …}, and what they
         were computed from.
 
     Raises:
@@ -91,7 +92,8 @@ def need_memory(
 ) -> None:
     """Raise Stop if weights, adapter and optimizer alone are more than `has` bytes; a model of unknown shape passes.
 
-    With training.fsdp each rank holds its shard of them, and has read the whole model before into `machine` bytes of memory.
+    With training.fsdp each rank holds its shard of them, and has read the whole model before into `machine` bytes of
+    memory.
     """
     try:
         estimated = estimate(recipe, base_model, answer_tokens=0)  # activations do not count here

@@ -30,7 +30,8 @@ def train(job: Job, resume: bool, say: Say, newest: bool = True) -> tuple[Path, 
         The run's folder and its manifest.
 
     Raises:
-        Stop: data or model missing, nothing to resume, a changed recipe, no disk space, or what the training itself raises.
+        Stop: data or model missing, nothing to resume, a changed recipe, no disk space, or what the training itself
+        raises.
     """
     distributed.init()
     inputs = distributed.raise_together(lambda: _inputs(job))

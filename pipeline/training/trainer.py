@@ -15,7 +15,7 @@ from pipeline.training.trainer_hooks import HookedTrainer
 
 
 class AnswerTrainer(HookedTrainer):
-    """A Trainer whose loss is the mean cross entropy, in nats, over the answer tokens of an optimizer step on all ranks.
+    """A Trainer whose loss is the mean cross entropy, in nats, over the answer tokens of a step on all ranks.
 
     The model is one that `loss.give_answer_loss` has been called on, the data set a list of `Encoded`, the collator a
     `Collator`.
@@ -46,13 +46,13 @@ class AnswerTrainer(HookedTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Sum over this rank's answer tokens / answer tokens of the whole step: accumulation and ranks weigh all alike."""
+        """Sum over this rank's answer tokens, divided by those of the whole step: every token has the same weight."""
         loss, answers = model(**inputs)
         # DistributedDataParallel averages gradients over ranks, of which each holds a part of the sum
         return loss / (answers if num_items_in_batch is None else num_items_in_batch) * self.args.world_size
 
     def get_train_dataloader(self) -> Any:
-        """Every rank goes through all contexts in the order of a single process; the collator takes its share of each batch."""
+        """Every rank iterates over all contexts in the same order; the collator takes its share of each batch."""
         loader = super().get_train_dataloader()
         if self.args.world_size > 1:
             sampler = (

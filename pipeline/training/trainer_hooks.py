@@ -22,14 +22,14 @@ class HookedTrainer(Trainer):  # type: ignore[misc]
     sharded = False
 
     def _wrap_model(self, model: Any, *positional: Any, **options: Any) -> Any:
-        """Leave a sharded model as it is: accelerate would wrap it in DistributedDataParallel, and has no switch for that."""
+        """Leave a sharded model as it is: accelerate would wrap it in DistributedDataParallel, without a switch."""
         if self.sharded:
             prepare = type(self.accelerator).prepare_model
             self.accelerator.prepare_model = functools.partial(prepare, self.accelerator, evaluation_mode=True)
         return super()._wrap_model(model, *positional, **options)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the adapter into existing weights: PEFT's load_adapter, which Trainer calls, cannot fill sharded ones."""
+        """Load into existing weights: PEFT's load_adapter, which Trainer calls, cannot fill sharded ones."""
         fsdp.load_adapter(self.model, Path(resume_from_checkpoint))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

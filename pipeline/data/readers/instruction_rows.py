@@ -1,4 +1,4 @@
-"""Rows of a caller's own: JSON lines of instruction, input and output, with or without a system text."""
+"""Instruction rows of a user's file: JSON lines of instruction, input and output, with an optional system text."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from pipeline import json_stream
 from pipeline.errors import Stop
 
-ANSWER_TYPE = "text"  # an answer that is compared as it stands, without a scale
+ANSWER_TYPE = "text"  # an answer that is compared verbatim, without a scale
 
 
 def read(path: Path, split: str) -> Iterator[dict[str, Any]]:
-    """The rows of a file, checked, with the fields that evaluation needs: each is a context of its own.
+    """The checked rows of a file with the fields that evaluation needs; each row is its own context.
 
     Raises:
-        Stop: not UTF-8, not JSON, or a field that is missing or no text; names the line.
+        Stop: not UTF-8, not JSON, or a field is missing or not text; names the line.
     """
     number = 0
     try:
-        with path.open("rb") as file:  # a line that is not UTF-8 is found by itself
+        with path.open("rb") as file:  # by line, so that a message can name the one that is not UTF-8
             for number, line in enumerate(file, 1):
                 if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
                     yield row(

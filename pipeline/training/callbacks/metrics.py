@@ -25,8 +25,9 @@ _PATIENCE_SKIPPED = 25  # skipped steps in a row: the scale, halved each time fr
 class MetricsCallback(TrainerCallback):  # type: ignore[misc]
     """A line in metrics.jsonl per optimizer step, the same for TensorBoard, and a progress bar; all on rank 0 alone.
 
-    A line holds step, loss (nats per answer token), learning_rate, grad_norm (null if it is NaN or infinite), tokens and
-    questions (so far, without padding), seconds (of training so far), and under fp16 overflows (skipped steps so far).
+    A line holds step, loss (nats per answer token), learning_rate, grad_norm (null if it is NaN or infinite), tokens
+    and questions (so far, without padding), seconds (of training so far), and under fp16 overflows (skipped steps so
+    far).
 
     Args:
         run: the run's folder.

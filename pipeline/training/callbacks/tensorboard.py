@@ -13,7 +13,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 
 class EventWriter:
-    """An event file in `folder`, synced with every step: SummaryWriter's thread would lose an error such as a full disk.
+    """An event file in `folder`, synced every step: SummaryWriter's thread would lose an error such as a full disk.
 
     Args:
         first_step: where this process begins; TensorBoard hides what an earlier process wrote from there on.

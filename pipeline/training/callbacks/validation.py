@@ -43,7 +43,7 @@ def divide(contexts: list[Encoded], count: int) -> tuple[list[Encoded], list[Enc
 
 
 class ValidationCallback(TrainerCallback):  # type: ignore[misc]
-    """Measures every `heldout_steps` steps and after the last, as heldout_loss (nats per answer token) in metrics.jsonl.
+    """Measures every `heldout_steps` steps and after the last: heldout_loss (nats per answer token) in metrics.jsonl.
 
     The lowest loss and its step, which a resume needs, are in metrics.jsonl too.
 
