@@ -162,6 +162,14 @@ def test_readme_has_the_two_commands() -> None:
     assert ["lint", "test"] in found
 
 
+def test_the_start_page_has_the_first_command_of_readme() -> None:
+    starts = [
+        [line for _, line in split((ROOT / name).read_text(encoding="utf-8"))[1] if "apt-get" in line]
+        for name in ("README.md", "docs/index.md")
+    ]
+    assert starts[1] == starts[0][:1]
+
+
 def test_every_page_is_in_the_navigation_and_on_the_start_page() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)
@@ -170,6 +178,13 @@ def test_every_page_is_in_the_navigation_and_on_the_start_page() -> None:
         "index.md",
         *(link.partition("#")[0] for link in links((ROOT / "docs/index.md").read_text())),
     }
+
+
+def test_the_site_loads_nothing_from_the_network() -> None:
+    """Its fonts are the system's; the theme's plugin `offline` and any address would add a script from elsewhere."""
+    told = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert re.search(r"^  font: false\b", told, re.MULTILINE)
+    assert not re.search(r"https?://|^  - offline", told, re.MULTILINE)
 
 
 def test_every_benchmark_is_on_its_page() -> None:
