@@ -10,8 +10,9 @@ from images.running import venv
 
 
 def tests(slow: bool, pick: str) -> list[list[str]]:
-    """pytest on the slow tests or on all others; `pick` as its -k."""
-    return [["pytest", "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]]
+    """pytest on the slow tests or on all others, with coverage at the end; `pick` as its -k."""
+    coverage = ["--cov", "--cov-report", "term:skip-covered"]
+    return [["pytest", *coverage, "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]]
 
 
 def lint() -> list[list[str]]:

@@ -13,13 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from images import pip_config
 from images.building import wheelhouse
 from images.building.lock import Pin
 from images.errors import Stop
 from images.pip_config import Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def test_settings_are_what_pip_says(tmp_path: Path) -> None:
