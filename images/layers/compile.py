@@ -1,8 +1,8 @@
-"""Compile every module under a folder to the same bytes in every build; what is compiled already is left alone.
+"""Compile every module under a folder to the same bytes in every build; compiled modules are left alone.
 
-`python -m compileall` does not: it marks an object for sharing by how many references it has at that moment, which differs with the
-order of its workers (https://github.com/python/cpython/issues/78274). marshal's version 2 shares nothing. The .pyc files are of the
-kind that is not checked against its source (PEP 552): a container whose root is read-only could not write them anew.
+`python -m compileall` is not reproducible: it marks an object for sharing by its current reference count, which depends
+on the order of its workers (https://github.com/python/cpython/issues/78274). marshal's version 2 shares nothing. The
+.pyc files are not checked against their sources (PEP 552): a container with a read-only root could not rewrite them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `invoke test` and `invoke lint` run, in an environment of their own lock."""
+"""The commands of `invoke test`, `invoke lint` and `invoke docs`, in the environment of the lock `test`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def tests(slow: bool, pick: str) -> list[list[str]]:
 
 
 def lint() -> list[list[str]]:
-    """Style, types, Dockerfile, and the workflows' pins and schema."""
-    workflows = [
-        str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))
-    ]
+    """Style, spelling, imports, types, the Dockerfile, and the workflows' pins and schema."""
+    folder = matrix.ROOT / ".github" / "workflows"
+    workflows = [str(path.relative_to(matrix.ROOT)) for path in sorted(folder.glob("*.yml"))]
     return [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
+        ["codespell"],
+        ["lint-imports"],
         ["mypy"],
         ["mypy", "--python-version", "3.10", "tasks.py", "images"],
         ["hadolint", "images/Dockerfile"],
@@ -31,11 +32,16 @@ def lint() -> list[list[str]]:
     ]
 
 
+def docs() -> list[list[str]]:
+    """The documentation site, from mkdocs.yml; a warning is a failure."""
+    return [["mkdocs", "build", "--strict"]]
+
+
 def run(commands: list[list[str]]) -> None:
-    """Make the environment unless it is there, and run the commands.
+    """Run commands in the environment, which is made if it is not up to date.
 
     Raises:
-        StepFailed: one of them failed; those after it were not run.
+        StepFailed: a command failed; those after it did not run.
         Stop: as `venv.build`.
     """
     print(venv.build("test", "cpu", dry=False), flush=True)

@@ -1,9 +1,8 @@
-"""pip's settings of the host, as files for uv and pip elsewhere; and wheels that lie on this machine."""
+"""pip's settings of the host, as files for uv and pip elsewhere."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.server
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from images import pip_config
-from images.building import wheelhouse
-from images.building.lock import Pin
 from images.errors import Stop
 from images.pip_config import Settings
 
@@ -72,7 +69,8 @@ def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
         "pip": {"torch-backend": "cpu"},
     }
     assert pip_config.pip_conf(settings, "/run/ca") == (
-        "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\nfind-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
+        "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\n"
+        "find-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
     )
 
 
@@ -95,40 +93,9 @@ def test_secret_files_are_for_their_owner(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def _wheel(folder: Path, name: str, content: bytes) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
-    right = _wheel(tmp_path / "a", "Foo_Bar-1.0-py3-none-any.whl", b"right")
-    _wheel(tmp_path / "a", "baz-1.0-py3-none-any.whl", b"not what is locked")
-    _wheel(tmp_path / "a", "foo_bar-1.0.1-py3-none-any.whl", b"another version")
-    indexed = _wheel(tmp_path / "files", "qux-2.0-py3-none-any.whl", b"indexed")
-    (tmp_path / "simple" / "qux").mkdir(parents=True)
-    (tmp_path / "simple" / "qux" / "index.html").write_text(
-        f'<a href="../../files/qux-2.0-py3-none-any.whl#sha256={indexed}">qux</a>'
-    )
-    pins = [
-        Pin("foo-bar", "1.0", frozenset({right})),
-        Pin("baz", "1.0", frozenset({"0" * 64})),
-        Pin("qux", "2.0", frozenset({indexed})),
-    ]
-    house = tmp_path / "house"
-    _wheel(house, "stale-1.0-py3-none-any.whl", b"from before")
-    taken = wheelhouse.gather(pins, Settings(folders=(tmp_path / "a",), local_indexes=(tmp_path / "simple",)), house)
-    assert (
-        sorted(taken)
-        == sorted(path.name for path in house.iterdir())
-        == ["Foo_Bar-1.0-py3-none-any.whl", "qux-2.0-py3-none-any.whl"]
-    )
-    assert (house / "qux-2.0-py3-none-any.whl").read_bytes() == b"indexed"
-
-
 @pytest.fixture
 def company_index(tmp_path: Path) -> Iterator[str]:
-    """The address of a simple index (PEP 503) on the loopback that asks for a name and a token, with one package under /more."""
+    """Address of a simple index (PEP 503) on the loopback that requires a name and a token; /more has a package."""
     pages = tmp_path / "pages"
     folder = pages / "more" / "simple" / "onlyhere"
     folder.mkdir(parents=True)

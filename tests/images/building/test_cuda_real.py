@@ -36,7 +36,7 @@ def test_torch_is_what_the_matrix_says(engine_there: None, invoke: Invoke, flavo
 
 
 def test_the_webui_imports_and_serves(engine_there: None, invoke: Invoke) -> None:
-    """LLaMA Factory with its own torch, torchvision and torchaudio; healthy on a read-only root and without capabilities."""
+    """LLaMA Factory with its own torch, torchvision and torchaudio, on a read-only root and without capabilities."""
     done = invoke("build", "--runner", "docker", "--image", "webui", "--flavor", "cu130")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     name = "pintune/webui:cu130"

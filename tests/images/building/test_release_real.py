@@ -1,4 +1,4 @@
-"""With a real engine and a real registry: releases, push and pull, builds without network, and what a container may not do."""
+"""Releases with a real engine and a real registry: push, pull, and builds without network."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> Non
 
 
 def test_nothing_in_a_release_says_where_the_wheels_came_from(verified: str) -> None:
-    """An index and a local folder give the same files: uv would write uv_cache.json, with the time, for the latter alone."""
-    look = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info; find /opt -name uv_cache.json -o -name direct_url.json"
+    """An index and a local folder give the same files; for a folder, uv would add uv_cache.json with the time."""
+    torch = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info"
+    look = f"{torch}; find /opt -name uv_cache.json -o -name direct_url.json"
     ran = subprocess.run(
         ["docker", "run", "--rm", "pintune/train:cpu", "sh", "-c", look], capture_output=True, text=True
     )
@@ -132,9 +133,11 @@ class _Tampered(http.server.BaseHTTPRequestHandler):
     """A registry that answers every manifest with another."""
 
     def do_GET(self) -> None:
-        body = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {}, "layers": []}'
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        manifest = {"schemaVersion": 2, "mediaType": media_type, "config": {}, "layers": []}
+        body = json.dumps(manifest).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+        self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if self.command == "GET" else b"")
@@ -211,54 +214,3 @@ def test_without_any_network_from_what_was_carried_over(
     wheel.unlink()
     lacks = calls("build", "--flavor", "cpu", "--offline", "--wheelhouse", str(carried))
     assert (lacks.returncode, "none of peft==" in lacks.stderr) == (1, True), lacks.stderr
-
-
-ESCAPES = {
-    "write to /": "touch /here",
-    "write to the code": "touch /opt/pintune/pipeline/here",
-    "write to its data": "touch /pintune/data/here",
-    "reach a network": "python -c \"import socket; socket.create_connection(('1.1.1.1', 53), 3)\"",
-    "see a network device": "test $(ls /sys/class/net | grep -vc '^lo$') -gt 0",
-    "become root": "python -c 'import os; os.setuid(0)'",
-    "find a file that makes it root": 'test -n "$(find / -xdev -type f -perm /6000 2>/dev/null)"',
-    "have a capability": "test $(sed -n 's/^CapBnd:\\t//p' /proc/self/status) != 0000000000000000",
-    "gain privileges": "grep -q 'NoNewPrivs:.*0' /proc/self/status",
-}
-
-
-@pytest.mark.parametrize("attempt", ESCAPES)
-def test_a_training_container_cannot(image: str, checkout: Path, attempt: str) -> None:
-    from images.running import container, runner
-    from images.running.runner import Choices
-
-    spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
-    spec = container.Container(**{**spec.__dict__, "command": ("sh", "-c", f"{ESCAPES[attempt]} && echo it could")})
-    status, text = container.run(spec, capture=True)
-    assert status != 0
-    assert "it could" not in text
-
-
-def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
-    """So that the attempts above fail for want of rights, not of a working container."""
-    from images.running import container, runner
-    from images.running.runner import Choices
-
-    spec = runner._container(Choices("quickstart", "cpu", "docker"), "train", ("train",), (), checkout, capture=True)
-    spec = container.Container(
-        **{
-            **spec.__dict__,
-            "command": ("sh", "-c", "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could"),
-        }
-    )
-    assert container.run(spec, capture=True) == (0, "it could\n")
-
-
-def test_an_engine_without_buildx_is_said(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
-    """A docker command that knows no buildx, in front of the real one."""
-    docker = tmp_path / "docker"
-    docker.write_text(
-        '#!/bin/sh\n[ "$1" = buildx ] && { echo "docker: unknown command: docker buildx" >&2; exit 1; }\nexec /usr/bin/env -i true\n'
-    )
-    docker.chmod(0o755)
-    done = calls("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert (done.returncode, "wanted: docker buildx" in done.stderr) == (1, True), done.stderr

@@ -1,4 +1,4 @@
-"""Training with a real engine: stopped from outside, on a full disk, and in two containers on a network without a way out."""
+"""Training with a real engine: stopped from outside, on a full disk, and in two containers on an internal network."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def test_on_a_full_disk_the_last_good_checkpoint_stays(image: str, alone: Path, 
     """runs/ is a file system in memory that fills up while training runs; what is left is looked at from inside."""
     mounts = tuple(container.Mount(checkout / name, f"/pintune/{name}") for name in ("data", "models", "tiny.toml"))
     uid, gid = container.user()
-    fill = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1; cat /dev/zero >runs/other"
+    wait = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1"
+    fill = f"{wait}; cat /dev/zero >runs/other"
     train = f"python -m pipeline train {' '.join(TINY)} --set training.checkpoints_kept=99"
     look = (
         "from pathlib import Path; from pipeline.training import resume; (run,) = Path('runs/tiny').glob('[0-9]*');"

@@ -1,0 +1,89 @@
+"""Containers: the printed command, and the same for the engine's SDK."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from images import engine
+from images.running import (
+    container,
+)
+from images.running.container import Container, Mount
+
+SPEC = Container(
+    "pintune/train:cpu",
+    ("python", "-m", "pipeline", "train"),
+    (Mount(Path("/d"), "/pintune/data"), Mount(Path("/r"), "/pintune/runs", True)),
+    {"PINTUNE_RUNNER": "docker"},
+    501,
+    20,
+)
+
+
+def test_the_run_command() -> None:
+    assert engine.shown(container.argv(SPEC)) == (
+        "docker run --rm --user 501:20 --cap-drop ALL --security-opt no-new-privileges --read-only --init"
+        " --tmpfs /tmp:exec,mode=1777 --network none"
+        " --mount type=bind,source=/d,target=/pintune/data,readonly --mount type=bind,source=/r,target=/pintune/runs"
+        " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"), [("nvidia", ["--gpus", "all"]), ("cdi", ["--device", "nvidia.com/gpu=all"]), ("", [])]
+)
+def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
+    spec = dataclasses.replace(SPEC, gpu=gpu)
+    line = container.argv(spec)
+    shared = ["--shm-size", str(2**30)] if gpu else []  # NCCL's, among several
+    assert line[line.index("none") + 1 : line.index("--mount")] == [*shared, *words]
+    assert container.settings(spec).get("shm_size") == (2**30 if gpu else None)
+    asked = container.settings(spec).get("device_requests", [])
+    assert [(each["Driver"], each["Count"], each["DeviceIDs"], each["Capabilities"]) for each in asked] == {
+        "nvidia": [("", -1, [], [["gpu"]])],
+        "cdi": [("cdi", 0, ["nvidia.com/gpu=all"], [])],
+        "": [],
+    }[gpu]
+
+
+def test_a_proxys_password_is_in_no_command() -> None:
+    told = Container("i", (), (), {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}, 1, 1)
+    assert container.argv(told)[-3:] == ["--env", "HTTPS_PROXY", "i"]
+    assert container.settings(told)["environment"] == {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}
+
+
+def test_the_sdk_is_asked_for_the_same() -> None:
+    asked = container.settings(SPEC)
+    assert (asked["user"], asked["cap_drop"], asked["security_opt"], asked["read_only"], asked["network_mode"]) == (
+        "501:20",
+        ["ALL"],
+        ["no-new-privileges"],
+        True,
+        "none",
+    )
+    assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in asked["mounts"]] == [
+        ("/d", "/pintune/data", True),
+        ("/r", "/pintune/runs", False),
+    ]
+
+
+def test_root_never_runs_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    assert container.user() == (1000, 1000)
+    monkeypatch.setattr("os.getuid", lambda: 501)
+    monkeypatch.setattr("os.getgid", lambda: 20)
+    assert container.user() == (501, 20)
+
+
+def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Path] = []
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setattr("os.lchown", lambda path, uid, gid: given.append(path))
+    monkeypatch.setattr(container, "OTHER_UID", -1)
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "latest").symlink_to("nowhere")
+    container.hand_over(tmp_path / "runs")
+    assert sorted(given) == [tmp_path / "runs", tmp_path / "runs" / "a", tmp_path / "runs" / "latest"]

@@ -1,0 +1,67 @@
+"""Running a step: dry commands, and what stops it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from images.errors import Stop
+from images.running import (
+    runner,
+    step_call,
+)
+from images.running.choices import Choices
+
+
+@pytest.mark.parametrize("given", ["./mine.toml", "sub//mine.toml", "mine.toml"])
+def test_a_file_is_found_in_the_container_however_it_is_written(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(given).parent.mkdir(exist_ok=True)
+    Path(given).write_text("")
+    choices = Choices(given, "cpu", "docker", dry=True)
+    runner.run(choices, "docker", step_call.make(choices, "train"))
+    line = capsys.readouterr().out
+    whole = Path(given).resolve()
+    assert f"source={whole},target={whole},readonly" in line
+    assert f"--recipe {whole}" in line
+
+
+def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
+    choices = Choices("mistral", "cpu", "venv", ("lora.r=8",))
+    again = runner.again(choices, step_call.make(choices, "train"))
+    assert again == "invoke train --resume --recipe mistral --flavor cpu --runner venv --set lora.r=8"
+    again = runner.again(choices, step_call.make(choices, "train", nodes=2, processes=4))
+    assert "--runner venv --nodes 2 --gpus-per-node 4 --set lora.r=8" in again
+    assert runner.again(choices, step_call.make(choices, "format")).startswith("invoke data --recipe")
+    assert runner.again(choices, step_call.make(choices, "score")) == "run the same command again"
+
+
+def test_a_recipe_file_that_is_not_there_stops_before_anything_starts() -> None:
+    with pytest.raises(Stop, match=r"mine\.toml"):
+        step_call.make(Choices("mine.toml", "cpu", "venv"), "train")
+
+
+def test_nodes_need_an_engine() -> None:
+    choices = Choices("quickstart", "cpu", "venv")
+    with pytest.raises(Stop, match="--gpus-per-node"):
+        runner.run(choices, "venv", step_call.make(choices, "train", nodes=2))
+
+
+@pytest.mark.parametrize("runner_", ["docker", "venv"])
+def test_only_what_reads_the_data_file_gets_it(
+    runner_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my data.jsonl").write_text("{}")
+    choices = Choices("quickstart", "cpu", runner_, ("data.source=my data.jsonl",), dry=True)
+    whole = tmp_path / "my data.jsonl"
+    for step in ("missing", "fetch", "format", "train"):
+        runner.run(choices, runner_, step_call.make(choices, step))
+        line = capsys.readouterr().out
+        assert f"'data.source={whole}'" in line
+        assert (f"source={whole},target={whole},readonly" in line) == (
+            runner_ == "docker" and step in ("missing", "fetch")
+        )
