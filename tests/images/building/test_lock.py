@@ -106,3 +106,15 @@ def test_a_lock_over_another_than_it_was_made_over_is_refused(tmp_path: Path) ->
 def test_a_row_without_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="no such file"):
         lock.read(lock.Row(tmp_path / "none.txt", REQUIREMENTS))
+
+
+def test_pins_are_read_with_extras_local_versions_and_several_hashes() -> None:
+    hashes = ["a" * 64, "b" * 64]
+    body = (
+        f"# comment\ntorch==2.13.0+cpu \\\n    --hash=sha256:{hashes[0]} \\\n    --hash=sha256:{hashes[1]}\n"
+        f"coverage[toml]==7.1 \\\n    --hash=sha256:{hashes[0]}\n"
+    )
+    assert list(lock.parse(body)) == [
+        lock.Pin("torch", "2.13.0+cpu", frozenset(hashes)),
+        lock.Pin("coverage", "7.1", frozenset(hashes[:1])),
+    ]

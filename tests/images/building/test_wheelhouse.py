@@ -50,3 +50,32 @@ def test_a_wheelhouse_that_lacks_a_wheel_is_refused(tmp_path: Path) -> None:
     wheelhouse.need([good], tmp_path)
     with pytest.raises(Stop, match=r"six==1\.18\.0"):
         wheelhouse.need([good, lock.Pin("six", "1.18.0", frozenset({"0" * 64}))], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "file", "is_it"),
+    [
+        ("foo-bar", "1.0", "Foo_Bar-1.0-py3-none-any.whl", True),
+        ("foo.bar", "1.0", "foo_bar-1.0-1-cp311-cp311-linux_x86_64.whl", True),  # with a build number
+        ("torch", "2.13.0+cpu", "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl", True),
+        ("torch", "2.13.0", "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl", False),
+        ("foo", "1.0", "foo-1.0.1-py3-none-any.whl", False),
+        ("foo", "1.0", "foo_bar-1.0-py3-none-any.whl", False),
+        ("foo", "1.0", "foo-1.0.tar.gz", False),
+        ("foo", "1.0", "foo-one-py3-none-any.whl", False),
+    ],
+)
+def test_wheel_names(name: str, version: str, file: str, is_it: bool) -> None:
+    assert wheelhouse.is_wheel_of(Pin(name, version, frozenset()), file) is is_it
+
+
+def test_debian_packages_are_needed_too(tmp_path: Path) -> None:
+    with pytest.raises(Stop, match="apt's lists"):
+        wheelhouse.need_debs(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "a_Packages.lz4").touch()
+    with pytest.raises(Stop, match="apt's archives"):
+        wheelhouse.need_debs(tmp_path)
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "a.deb").touch()
+    wheelhouse.need_debs(tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +89,83 @@ def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypa
     (tmp_path / "runs" / "latest").symlink_to("nowhere")
     container.hand_over(tmp_path / "runs")
     assert sorted(given) == [tmp_path / "runs", tmp_path / "runs" / "a", tmp_path / "runs" / "latest"]
+
+
+def _of_command(words: list[str]) -> dict[str, Any]:
+    """What a `docker run` command sets, by the names of the engine's API."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for flag in ("rm", "read-only", "init", "tty"):
+        parser.add_argument(f"--{flag}", action="store_true")
+    for flag in ("user", "network", "tmpfs", "shm-size", "gpus", "name"):
+        parser.add_argument(f"--{flag}", default="")
+    for flag in ("cap-drop", "security-opt", "device", "mount", "env"):
+        parser.add_argument(f"--{flag}", action="append", default=[])
+    parser.add_argument("image")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    assert words[:2] == ["docker", "run"]
+    given = parser.parse_args(words[2:])
+    assert given.rm
+    mounts = [dict(part.partition("=")[::2] for part in each.split(",")) for each in given.mount]
+    gpus = [each.strip('"').removeprefix("device=") for each in given.gpus.split('","') if each]
+    return {
+        "image": given.image,
+        "command": given.command,
+        "user": given.user,
+        "cap_drop": given.cap_drop,
+        "security_opt": given.security_opt,
+        "read_only": given.read_only,
+        "init": given.init,
+        "tty": given.tty,
+        "name": given.name,
+        "tmpfs": given.tmpfs,
+        "network": given.network,
+        "shm_size": int(given.shm_size or 0),
+        "nvidia": gpus[0].split(",") if gpus else [],
+        "cdi": given.device,
+        "mounts": [(each["type"], each["source"], each["target"], "readonly" in each) for each in mounts],
+        "environment": [each.partition("=")[0] for each in given.env],
+    }
+
+
+def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
+    """The same of the SDK's arguments."""
+    asked = dict(asked)
+    requests = asked.pop("device_requests", [])
+    nvidia = [request["DeviceIDs"] or ["all"] for request in requests if request["Capabilities"] == [["gpu"]]]
+    made = {
+        **{"tty": False, "name": "", "shm_size": 0},
+        **asked,
+        "tmpfs": ":".join(*asked["tmpfs"].items()),
+        "network": asked["network_mode"],
+        "nvidia": [number for numbers in nvidia for number in numbers],
+        "cdi": [name for request in requests if request["Driver"] == "cdi" for name in request["DeviceIDs"]],
+        "mounts": [
+            (mount["Type"], mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in asked.get("mounts", [])
+        ],
+        "environment": list(asked.get("environment", {})),
+    }
+    del made["network_mode"]
+    return made
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"terminal": True, "name": "node", "network": "internal"},
+        {"gpu": "nvidia"},
+        {"gpu": "nvidia", "gpus": ("2", "3")},
+        {"gpu": "cdi"},
+        {"gpu": "cdi", "gpus": ("0",)},
+        {"environment": {"A": "b c", "HF_TOKEN": "secret"}},
+        {"mounts": (), "environment": {}, "command": ("sh", "-c", "true --rm")},
+    ],
+    ids=str,
+)
+def test_the_printed_command_and_the_sdk_set_the_same(changes: dict[str, Any]) -> None:
+    spec = dataclasses.replace(SPEC, **changes)
+    assert _of_command(container.argv(spec)) == _of_settings(container.settings(spec))
+
+
+def test_every_fact_has_both_renderings() -> None:
+    assert container._WORDS.keys() == container._SETTINGS.keys()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from images.errors import Stop
+from images.errors import Killed, StepFailed, Stop
 from images.running import (
+    environment,
     runner,
     step_call,
 )
@@ -65,3 +68,38 @@ def test_only_what_reads_the_data_file_gets_it(
         assert (f"source={whole},target={whole},readonly" in line) == (
             runner_ == "docker" and step in ("missing", "fetch")
         )
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9"),
+        ("raise SystemExit(143)", "killed by signal 15"),  # as a shell or an engine reports it
+    ],
+)
+def test_a_step_that_is_killed_is_reported_with_the_command_that_resumes(
+    monkeypatch: pytest.MonkeyPatch, code: str, found: str
+) -> None:
+    command = [sys.executable, "-c", code]
+    monkeypatch.setattr(environment, "for_process", lambda choices, name, call: (command, dict(os.environ)))
+    choices = Choices("quickstart", "cpu", "venv")
+    with pytest.raises(Killed, match=found) as stopped:
+        runner.run(choices, "venv", step_call.make(choices, "train"))
+    assert stopped.value.todo.startswith("free memory, then invoke train --resume")
+
+
+def test_the_status_of_a_step_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices("quickstart", "cpu", "venv")
+    for code, status in (("raise SystemExit(75)", 75), ("raise SystemExit(2)", 2)):
+        command = [sys.executable, "-c", code]
+        monkeypatch.setattr(environment, "for_process", lambda *words, command=command: (command, dict(os.environ)))
+        with pytest.raises(StepFailed) as failed:
+            runner.run(choices, "venv", step_call.make(choices, "train"))
+        assert failed.value.status == status
+
+
+def test_the_output_of_a_step_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "print('fetch'); print('format')"]
+    monkeypatch.setattr(environment, "for_process", lambda *words: (command, dict(os.environ)))
+    choices = Choices("quickstart", "cpu", "venv")
+    assert runner.run(choices, "venv", step_call.make(choices, "missing"), capture=True) == "fetch\nformat\n"

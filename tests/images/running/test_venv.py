@@ -39,3 +39,14 @@ def test_an_environment_is_not_begun_on_a_full_disk(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Stop, match=r"4 GiB free\n found: 1\.0 GiB"):
         venv.build("train", "cpu", dry=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_environment_is_ready_once_it_is_sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = tmp_path / "venv"
+    monkeypatch.setattr(venv, "folder", lambda image, flavor: target)
+    (target / "bin").mkdir(parents=True)
+    (target / "bin" / "python").touch()
+    assert not venv.ready("train", "cpu")  # an interrupted build
+    (target / "pintune-lock").touch()
+    assert venv.ready("train", "cpu")
+    assert not venv.ready("train", "cu99")

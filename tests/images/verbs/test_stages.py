@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.marks import Invoke
 
 
@@ -16,3 +18,28 @@ def test_a_gpu_that_is_asked_for_and_missing_stops_the_run(call: Invoke) -> None
             True,
             True,
         ), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("ask",), "ask --recipe quickstart"),
+        (("ask", "--context", "3", "--question=-5?"), "ask --recipe quickstart --context 3 '--question=-5?'"),
+        (("ask", "--file", "tasks.py", "--context", "3"), "ask --recipe quickstart --file tasks.py"),
+        (("train", "--resume", "--gpus-per-node", "2"), "train --recipe quickstart --resume --processes 2"),
+        (
+            ("score", "tasks.py", "--gold", "./README.md", "--json"),
+            "score --predictions tasks.py --gold README.md --json",
+        ),
+    ],
+)
+def test_flags_reach_the_step(call: Invoke, words: tuple[str, ...], command: str) -> None:
+    done = call("--dry", *words, PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"-m pipeline {command}")
+
+
+@pytest.mark.parametrize("flags", [("--nodes", "0"), ("--gpus-per-node", "0")])
+def test_no_process_at_all_is_refused(call: Invoke, flags: tuple[str, str]) -> None:
+    done = call("--dry", "train", "--flavor", "cpu", *flags)
+    assert (done.returncode, "--nodes and --gpus-per-node of at least 1" in done.stderr) == (1, True), done.stderr
