@@ -17,6 +17,6 @@ def free(path: Path) -> int:
 
 
 def need_space(size: int, available: int | None, where: str, todo: str) -> None:
-    """Raise Stop unless `size` bytes are available; None stands for a disk that cannot be measured from here."""
+    """Raise Stop unless `size` bytes are available; None: the disk cannot be measured."""
     if available is not None and available < size:
         raise Stop(f"{size / GIB:.0f} GiB free", f"{available / GIB:.1f} GiB", where, todo)

@@ -1,4 +1,4 @@
-"""Fixtures for both rooms: a tiny model, a copy of the checkout to run verbs in, an engine."""
+"""Fixtures for both sides: a tiny model, a copy of the checkout to run verbs in, an engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAT = (
 
 
 def lacking(what: str) -> None:
-    """Skip for want of something; in CI that is a failure."""
+    """Skip a test that needs something; in CI, fail."""
     if IN_CI:
         pytest.fail(f"CI must have {what}")
     pytest.skip(f"needs {what}")

@@ -1,4 +1,4 @@
-"""The verbs as a person calls them, in a copy of the checkout."""
+"""All verbs, called in a copy of the checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.marks import NO_ENGINE, Invoke
 
 
-def test_every_verb_and_flag_says_what_it_is_for(call: Invoke) -> None:
+def test_every_verb_and_flag_has_help(call: Invoke) -> None:
     listed = call("--list").stdout
     verbs = re.findall(r"^  ([a-z]+)  +\S", listed, re.MULTILINE)
     assert verbs == [
@@ -92,7 +92,7 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
         (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
     ],
 )
-def test_what_cannot_be_ends_in_one_message_and_status_1(
+def test_a_wrong_call_ends_with_one_message_and_status_1(
     call: Invoke, words: tuple[str, ...], environment: dict[str, str], said: str
 ) -> None:
     done = call(*words, **environment)

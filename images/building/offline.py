@@ -40,7 +40,7 @@ def gather(image: str, flavor: str, to: Path, dry: bool) -> str:
     lists = ("base", "tools", *(["cuda"] if cuda else []), *_LISTS.get(image, ()))
     output = build.Output(
         ("--output", f"type=local,dest={to}"),
-        "carried",
+        "offline",
         {"LISTS": " ".join(lists), "LOCKS": " ".join(path.name for path in locks)},
     )
     reported = build.build(image, flavor, dry, output)

@@ -19,7 +19,7 @@ SHARES_NOTHING = 2
 
 
 def compiled(source: Path) -> bool:
-    """Compile one module; False where this Python does not know its grammar (torch carries tests for newer ones)."""
+    """Compile one module; False if it is not in this Python's grammar (torch has tests for newer versions)."""
     target = Path(importlib.util.cache_from_source(str(source)))
     if target.exists():
         return True
@@ -38,9 +38,8 @@ def compiled(source: Path) -> bool:
 
 def main(folder: Path) -> None:
     """Compile everything under a folder on every core."""
-    sources = [
-        source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)
-    ]  # nobody imports these here
+    # tests of packages are never imported
+    sources = [source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)]
     with ProcessPoolExecutor() as pool:
         done = list(pool.map(compiled, sources, chunksize=64))
     left = [str(source) for source, well in zip(sources, done, strict=True) if not well]

@@ -88,7 +88,7 @@ def _mount_words(mount: Mount) -> list[str]:
 
 
 def _env_words(variable: tuple[str, str]) -> list[str]:
-    # a proxy's address may contain a password: given the name alone, docker takes the value from its own environment
+    # a proxy's address may contain a password: with the name alone, docker takes the value from its environment
     name, value = variable
     return ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
 

@@ -80,7 +80,7 @@ def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
         elif flavor.name == chosen and against:
             yield Finding("wrong", f"flavor {flavor.name}", f"asked for, but {against}", f"--flavor {best or 'cpu'}")
         else:
-            yield Finding("ok", f"flavor {flavor.name}", f"not here: {against}" if against else "would do")
+            yield Finding("ok", f"flavor {flavor.name}", f"not here: {against}" if against else "fits too")
 
 
 def lines(found: list[Finding]) -> str:

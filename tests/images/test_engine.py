@@ -1,4 +1,4 @@
-"""Which engine is asked, and what it says of its GPUs; test_engine_real.py asks a real one."""
+"""Finding the engine, and its report on GPUs; test_engine_real.py uses a real one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from images.errors import Stop
 
 @pytest.fixture(autouse=True)
 def own_client() -> Iterator[None]:
-    """A client for each test, and the next test's own after it."""
+    """A client of its own for each test."""
     engine.client.cache_clear()
     yield
     engine.client.cache_clear()
@@ -25,7 +25,7 @@ def own_client() -> Iterator[None]:
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Starts an HTTP server that speaks as much of the engine's API as `docker info` needs."""
+    """Starts an HTTP server with the part of the engine's API that `docker info` needs."""
     servers = []
 
     def start(info: dict[str, Any]) -> None:

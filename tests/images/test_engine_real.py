@@ -1,4 +1,4 @@
-"""What a real engine says of images."""
+"""Images in a real engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of an exception: one message, an exit status, and no traceback."""
+"""Exceptions as a person sees them: one message, an exit status, and no traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from images.errors import Killed, StepFailed, Stop
 
 @pytest.fixture(autouse=True)
 def own_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The handler of SIGTERM as it was before."""
+    """Restore the handler of SIGTERM."""
     monkeypatch.delenv("PINTUNE_DEBUG", raising=False)
     before = signal.getsignal(signal.SIGTERM)
     yield

@@ -1,4 +1,4 @@
-"""Commits of a real repository, unpacked; and archives that must not be."""
+"""Commits of a real repository, unpacked, and archives that are refused."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def _sources(tmp_path: Path, listed: str, day: str) -> subprocess.CompletedProce
     return subprocess.run(["sh", "-s", "bookworm", day], input=script, capture_output=True, text=True)
 
 
-def test_the_snapshot_is_where_the_base_says(tmp_path: Path) -> None:
+def test_the_snapshot_comes_from_the_archive_that_the_base_names(tmp_path: Path) -> None:
     done = _sources(tmp_path, OFFICIAL, "20261101T000000Z")
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "sources.list.d").iterdir())
@@ -38,18 +38,18 @@ def test_the_snapshot_is_where_the_base_says(tmp_path: Path) -> None:
     assert all(line.startswith("deb [check-valid-until=no] ") for line in lines)
 
 
-def test_without_a_day_the_bases_own_sources_stay(tmp_path: Path) -> None:
+def test_without_a_day_the_bases_own_sources_are_kept(tmp_path: Path) -> None:
     assert _sources(tmp_path, OFFICIAL, "").returncode == 0
     assert (tmp_path / "sources.list.d" / "debian.sources").read_text() == OFFICIAL
 
 
-def test_a_base_that_names_no_snapshot_is_said(tmp_path: Path) -> None:
+def test_a_base_that_names_no_snapshot_is_reported(tmp_path: Path) -> None:
     done = _sources(tmp_path, "deb http://mirror.example/debian bookworm main\n", "20261101T000000Z")
     assert (done.returncode, "next: PINTUNE_SNAPSHOT=off" in done.stderr) == (1, True)
 
 
 def test_modules_are_compiled_to_the_same_bytes(tmp_path: Path) -> None:
-    """In another order and with other modules beside them, too."""
+    """Also in another order, and next to other modules."""
     made = []
     for run, names in enumerate((("a", "b", "c"), ("c", "a"))):
         folder = tmp_path / str(run)

@@ -1,4 +1,4 @@
-"""The matrix: what does not fit together is refused."""
+"""The matrix, and errors in it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_broken_matrix_is_refused_where_it_is_broken(
     assert where in stopped.value.where
 
 
-def test_an_unknown_flavor_or_image_names_the_known() -> None:
+def test_an_unknown_flavor_or_image_lists_the_known_ones() -> None:
     with pytest.raises(Stop, match="cpu, cu128, cu130"):
         matrix.load().flavor("cu99")
     with pytest.raises(Stop, match="train, dev, webui, serve"):

@@ -1,4 +1,4 @@
-"""pip's settings of the host, as files for uv and pip elsewhere."""
+"""The host's pip settings, as files for uv and pip in builds and containers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ else:
     import tomli as tomllib
 
 
-def test_settings_are_what_pip_says(tmp_path: Path) -> None:
+def test_settings_are_read_from_pip_config_list(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("x")
     (tmp_path / "wheels").mkdir()
     listing = f"""
@@ -46,18 +46,18 @@ global.find-links='/other'
     )
 
 
-def test_no_settings_are_no_lines() -> None:
+def test_empty_settings_give_empty_files() -> None:
     assert pip_config.parse("", {}) == Settings()
     assert pip_config.uv_toml(Settings(), []) == ""
     assert pip_config.pip_conf(Settings(), "/x") == "[global]\n"
 
 
-def test_a_bundle_that_is_not_there_is_refused() -> None:
+def test_a_missing_certificate_bundle_is_refused() -> None:
     with pytest.raises(Stop, match=r"/no/such\.pem"):
         pip_config.parse("global.cert='/no/such.pem'\n", {})
 
 
-def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
+def test_uv_and_pip_get_the_same_settings(tmp_path: Path) -> None:
     settings = Settings("https://a/", ("https://b/", "https://c/"), ("https://l/",), ("a",), tmp_path)
     told = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
     assert told == {
@@ -74,7 +74,7 @@ def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
     )
 
 
-def test_pytorchs_own_index_is_asked_only_where_nothing_else_is_told() -> None:
+def test_pytorchs_own_index_is_used_only_without_other_settings() -> None:
     assert pip_config.torch_backend(Settings(), [], "cpu") == "cpu"
     assert pip_config.torch_backend(Settings(), ["torch-2.13.0-cp311.whl"], "cpu") == ""
     for told in (
@@ -85,7 +85,7 @@ def test_pytorchs_own_index_is_asked_only_where_nothing_else_is_told() -> None:
         assert pip_config.torch_backend(told, [], "cpu") == ""
 
 
-def test_secret_files_are_for_their_owner(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_secret_files(tmp_path: Path) -> None:
     path = pip_config.private(tmp_path / "pip.conf", "token")
     assert path.stat().st_mode & 0o077 == 0
     with pip_config.secrets(keep=False) as folder:
@@ -133,7 +133,7 @@ def company_index(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: Path) -> None:
+def test_uv_and_pip_find_a_package_with_these_files(company_index: str, tmp_path: Path) -> None:
     settings = Settings(index=f"{company_index}/main/simple/", extra_indexes=(f"{company_index}/more/simple/",))
     environment = pip_config.uv_environment(settings, tmp_path, [])
     words = [
@@ -168,8 +168,8 @@ def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: 
     assert (tmp_path / "by-pip" / "onlyhere-1.0-py3-none-any.whl").exists(), done.stderr
 
 
-def test_uv_takes_pytorchs_own_index_where_the_flavor_names_it(tmp_path: Path) -> None:
-    """Offline, so that nothing is reached: uv says itself that it looked no further."""
+def test_uv_uses_the_pytorch_index_of_the_flavor(tmp_path: Path) -> None:
+    """Offline, so that uv only reports which index it would use."""
     told = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
     environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(told)}
     words = [pip_config.uv(), "pip", "compile", "-", "--offline", "--no-cache", "-v"]

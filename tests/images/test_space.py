@@ -11,7 +11,7 @@ from images import space
 from images.errors import Stop
 
 
-def test_a_path_need_not_exist_to_be_measured(tmp_path: Path) -> None:
+def test_a_path_need_not_exist(tmp_path: Path) -> None:
     free = space.free(tmp_path / "not" / "there")
     assert abs(free - shutil.disk_usage(tmp_path).free) < space.GIB
 

@@ -68,7 +68,7 @@ def test_the_day_that_debian_packages_come_from(environment: dict[str, str], day
     assert build.snapshot(matrix.load(), environment) == day
 
 
-def test_a_snapshot_that_is_no_day_is_refused() -> None:
+def test_an_invalid_snapshot_is_refused() -> None:
     with pytest.raises(Stop, match="PINTUNE_SNAPSHOT"):
         build.snapshot(matrix.load(), {"PINTUNE_SNAPSHOT": "yesterday"})
 
@@ -79,7 +79,7 @@ def test_the_base_is_pinned_unless_replaced() -> None:
     assert build.base_image(known, {"PINTUNE_BASE_IMAGE": "debian:mine"}) == "debian:mine"
 
 
-def test_an_image_is_not_begun_where_the_engines_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_build_starts_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "need_buildx", lambda: None)
     monkeypatch.setattr(engine, "free_space", lambda: 2**30)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The train image, built by a real engine: what it can, and what does not stay in it."""
+"""The train image, built by a real engine: it runs anywhere, and contains no settings of the host."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_it_runs_as_any_user_on_a_read_only_root(image: str) -> None:
 
 
 def _bytes_of(image: str) -> Iterator[bytes]:
-    """All files of an image, with some overlap between parts so that no mark is cut in two."""
+    """All files of an image; parts overlap, so that no mark is cut in two."""
     made = engine.client().containers.create(image)
     try:
         last = b""
@@ -64,7 +64,7 @@ def _bytes_of(image: str) -> Iterator[bytes]:
 
 
 def _addresses() -> list[bytes]:
-    """What this machine's own pip settings say, and the marks that the build was given."""
+    """This machine's own pip settings, and the marks in those of the build."""
     settings = pip_config.read()
     own = [
         settings.index,
@@ -76,7 +76,7 @@ def _addresses() -> list[bytes]:
     return [text.encode() for text in (TOKEN, AUTHORITY, *own) if text]
 
 
-def test_no_address_certificate_or_token_stays(image: str) -> None:
+def test_no_address_certificate_or_token_is_in_the_image(image: str) -> None:
     history = _docker("history", "--no-trunc", image).stdout + _docker("image", "inspect", image).stdout
     marks = _addresses()
     assert not [mark for mark in marks if mark.decode() in history]
@@ -84,15 +84,15 @@ def test_no_address_certificate_or_token_stays(image: str) -> None:
     assert not found
 
 
-def test_the_search_finds_what_is_there(image: str) -> None:
-    """The last line of a file of ours: the search reads contents, to the end."""
+def test_the_search_for_marks_finds_existing_text(image: str) -> None:
+    """The last line of a file in the image: the search reads contents to the end."""
     assert any(b"sys.exit(main())" in part for part in _bytes_of(image))
 
 
-def test_a_fresh_build_of_the_tools_keeps_nothing_either(
+def test_a_fresh_build_of_the_tools_contains_no_marks(
     image: str, checkout: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
-    """The stage that reads pip.conf, rebuilt now: a cached layer could have been made without the marks."""
+    """The stage that reads pip.conf, without cache: a cached layer may be older than the marks."""
     settings = marked_settings(tmp_path)
     line = next(
         line
@@ -125,8 +125,8 @@ def test_an_edit_makes_the_image_stale(image: str, invoke: Invoke, checkout: Pat
         file.write_text(text)
 
 
-def test_an_engine_without_buildx_is_said(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
-    """A docker command that knows no buildx, in front of the real one."""
+def test_a_docker_command_without_buildx_is_reported(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
+    """With a docker command without buildx before the real one on the PATH."""
     docker = tmp_path / "docker"
     docker.write_text(
         '#!/bin/sh\n[ "$1" = buildx ] && { echo "docker: unknown command: docker buildx" >&2; exit 1; }\n'

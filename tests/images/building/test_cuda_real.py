@@ -1,4 +1,4 @@
-"""The CUDA train images, built for real: gigabytes of wheels, so slow. A GPU is not needed to build and to import."""
+"""The CUDA images, built by a real engine: gigabytes of wheels, so slow. Building and importing need no GPU."""
 
 from __future__ import annotations
 

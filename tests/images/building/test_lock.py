@@ -1,4 +1,4 @@
-"""Locks: complete, of this matrix, and refused where they are not."""
+"""The locks of the matrix, and errors in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from images.errors import Stop
 
 
 @pytest.mark.parametrize("row", lock.wanted(), ids=lambda row: row.path.name)
-def test_every_lock_is_there_and_of_this_matrix(row: lock.Row) -> None:
+def test_every_lock_exists_and_matches_the_matrix(row: lock.Row) -> None:
     pins = {pin.name: pin for pin in lock.read(row)}
     assert all(pin.hashes for pin in pins.values())
     for requirement in row.requirements:
@@ -25,8 +25,8 @@ def test_every_lock_is_there_and_of_this_matrix(row: lock.Row) -> None:
     ("image", "flavor"),
     [(each.name, flavor) for each in matrix.load().images.values() if each.extends for flavor in each.flavors],
 )
-def test_what_extends_an_image_has_its_very_versions(image: str, flavor: str) -> None:
-    """The tests run on what trains, and dev shares train's layers."""
+def test_an_image_has_the_versions_of_the_image_that_it_extends(image: str, flavor: str) -> None:
+    """So tests run with the versions that train, and dev shares train's layers."""
     known = matrix.load()
     under, over = (
         {pin.name: pin.version for pin in lock.read(lock.row(name, flavor))}
@@ -68,7 +68,7 @@ def test_a_lock_edited_by_hand_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "six==1.17.0\n", lock._HEADER])
-def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.txt").write_text(text)
     with pytest.raises(Stop, match="invoke lock"):
         lock.read(lock.Row(tmp_path / "l.txt", REQUIREMENTS))
@@ -90,7 +90,7 @@ def test_a_lock_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest
         lock.read(lock.Row(path, REQUIREMENTS))
 
 
-def test_a_lock_over_another_than_it_was_made_over_is_refused(tmp_path: Path) -> None:
+def test_a_lock_on_top_of_a_changed_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "under.txt").write_text("a")
     over = lock.Row(tmp_path / "over.txt", REQUIREMENTS, extends=tmp_path / "under.txt")
     over.path.write_text(
@@ -103,7 +103,7 @@ def test_a_lock_over_another_than_it_was_made_over_is_refused(tmp_path: Path) ->
         lock.read(over)
 
 
-def test_a_row_without_lock_is_refused(tmp_path: Path) -> None:
+def test_a_missing_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="no such file"):
         lock.read(lock.Row(tmp_path / "none.txt", REQUIREMENTS))
 

@@ -1,4 +1,4 @@
-"""Image archives: what differs between two, and files that are none."""
+"""Image archives, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _archive(path: Path, layers: list[bytes], env: str = "A=1") -> Path:
 SAME = _layer({"etc/base": (b"1", 0o644, 0)})
 
 
-def test_what_differs_is_named_by_layer_and_file(tmp_path: Path) -> None:
+def test_differences_are_listed_by_layer_and_file(tmp_path: Path) -> None:
     one = _archive(
         tmp_path / "1.tar", [SAME, _layer({"a": (b"x", 0o644, 5), "b": (b"y", 0o644, 5), "only": (b"", 0o644, 5)})]
     )
@@ -69,7 +69,7 @@ def test_what_differs_is_named_by_layer_and_file(tmp_path: Path) -> None:
     assert found[3].endswith("only in the first")
 
 
-def test_the_same_files_in_another_order_are_said_so(tmp_path: Path) -> None:
+def test_the_same_files_in_another_order_are_reported(tmp_path: Path) -> None:
     files = {"a": (b"x", 0o644, 5), "b": (b"y", 0o644, 5)}
     one = _archive(tmp_path / "1.tar", [_layer(files)])
     two = _archive(tmp_path / "2.tar", [_layer(dict(reversed(files.items())))])
@@ -80,7 +80,7 @@ def test_the_same_files_in_another_order_are_said_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["none", "text", "empty"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, broken: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, broken: str) -> None:
     path = tmp_path / "a.tar"
     if broken == "text":
         path.write_text("no tar")

@@ -30,7 +30,7 @@ def test_a_build_with_network_has_no_folder(tmp_path: Path, monkeypatch: pytest.
 def test_the_command_names_every_list_and_lock(image: str, flavor: str, lists: str, locks: str) -> None:
     command = offline.gather(image, flavor, Path("/to"), dry=True)
     assert "--output type=local,dest=/to" in command
-    assert "--target carried" in command
+    assert "--target offline" in command
     assert f"'LISTS={lists}'" in command
     assert f"'LOCKS={locks}'" in command
     assert "--tag" not in command

@@ -15,7 +15,7 @@ from tests.marks import RELEASE
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout in which train:cpu has been released, and recorded."""
+    """A checkout with a recorded release of train:cpu."""
     monkeypatch.setattr(registry, "RECORD", tmp_path / "released.json")
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.delenv("PINTUNE_REGISTRY", raising=False)
@@ -53,7 +53,7 @@ def test_a_pull_takes_the_recorded_digest_and_names_it(record: Path, monkeypatch
         (engine.Pulled((DIGEST,), {}), "the label dev.pintune.lock"),
     ],
 )
-def test_a_pull_of_anything_else_is_refused_and_not_named(
+def test_a_pull_of_another_image_is_refused_and_not_named(
     record: Path, monkeypatch: pytest.MonkeyPatch, pulled: engine.Pulled, said: str
 ) -> None:
     monkeypatch.setattr(engine, "pull", lambda source: pulled)
@@ -68,7 +68,7 @@ def test_a_push_of_another_digest_than_recorded_is_refused(record: Path) -> None
         registry.push("train", "cpu", "r.example/p", dry=False)
 
 
-def test_a_push_that_the_registry_holds_otherwise_is_refused_and_not_recorded(
+def test_a_push_that_changes_the_digest_is_refused_and_not_recorded(
     record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record.unlink()
@@ -81,7 +81,7 @@ def test_a_push_that_the_registry_holds_otherwise_is_refused_and_not_recorded(
     assert not record.exists()
 
 
-def test_a_tag_that_the_registry_has_for_another_image_is_kept(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_image_of_that_tag_in_the_registry_is_kept(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record.unlink()
     monkeypatch.setattr(engine, "registry_digest", lambda where: "sha256:" + "3" * 64)
     monkeypatch.setattr(engine, "push", lambda *words: pytest.fail("pushed"))
@@ -89,7 +89,7 @@ def test_a_tag_that_the_registry_has_for_another_image_is_kept(record: Path, mon
         registry.push("train", "cpu", "r.example/p", dry=False)
 
 
-def test_an_engine_that_repacks_pushes_nothing(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_changes_the_digest_pushes_nothing(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "load", lambda archive: None)
     monkeypatch.setattr(engine, "registry_digest", lambda where: "")
     monkeypatch.setattr(engine, "image_id", lambda name: "sha256:" + "4" * 64)
@@ -98,7 +98,7 @@ def test_an_engine_that_repacks_pushes_nothing(record: Path, monkeypatch: pytest
         registry.push("train", "cpu", "r.example/p", dry=False)
 
 
-def test_a_record_that_is_no_json_is_said(record: Path) -> None:
+def test_an_invalid_record_is_reported(record: Path) -> None:
     record.write_text("{")
     with pytest.raises(Stop, match="git checkout"):
         registry.pull("train", "cpu", "", dry=False)

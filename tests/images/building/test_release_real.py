@@ -27,15 +27,15 @@ REGISTRY = "127.0.0.1:5000"
 
 @pytest.fixture(scope="session")
 def calls(committed: Path) -> Invoke:
-    """Run `invoke` in the committed copy, where git overlooks one file that is not committed."""
-    (committed / ".git" / "info" / "exclude").write_text("overlooked.txt\n")
-    (committed / "pipeline" / "overlooked.txt").write_text("not in the commit")
+    """Run `invoke` in the committed copy, where git ignores one file that is not committed."""
+    (committed / ".git" / "info" / "exclude").write_text("ignored.txt\n")
+    (committed / "pipeline" / "ignored.txt").write_text("not in the commit")
     return invoke_in(committed)
 
 
 @pytest.fixture(scope="session")
 def verified(calls: Invoke) -> str:
-    """What `invoke build --verify` prints: two release builds from nothing."""
+    """The output of `invoke build --verify`: two release builds without cache."""
     done = calls("build", "--verify", "--flavor", "cpu")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -43,7 +43,7 @@ def verified(calls: Invoke) -> str:
 
 @pytest.fixture(scope="session")
 def registry() -> str:
-    """A registry of this machine, with the stand-in base image in it."""
+    """A registry of this machine, with the base image in it."""
     try:
         urllib.request.urlopen(f"http://{REGISTRY}/v2/", timeout=10).close()
     except OSError:
@@ -63,17 +63,17 @@ def test_two_release_builds_give_one_digest(verified: str, committed: Path) -> N
     assert oci.compressed_size(archive) <= 480e6
 
 
-def test_a_release_holds_the_commit_alone(verified: str, committed: Path) -> None:
-    """A file that git was told to overlook lay in the checkout: see `calls`."""
+def test_a_release_contains_only_files_of_the_commit(verified: str, committed: Path) -> None:
+    """The checkout had a file that git ignores: see `calls`."""
     ran = subprocess.run(
         ["docker", "run", "--rm", "pintune/train:cpu", "ls", "/opt/pintune/pipeline"], capture_output=True, text=True
     )
     assert "recipe.py" in ran.stdout
-    assert "overlooked.txt" not in ran.stdout
-    assert (committed / "pipeline" / "overlooked.txt").exists()
+    assert "ignored.txt" not in ran.stdout
+    assert (committed / "pipeline" / "ignored.txt").exists()
 
 
-def test_nothing_in_a_release_says_where_the_wheels_came_from(verified: str) -> None:
+def test_a_release_does_not_record_where_wheels_came_from(verified: str) -> None:
     """An index and a local folder give the same files; for a folder, uv would add uv_cache.json with the time."""
     torch = "ls -d /opt/venv/lib/python3.11/site-packages/torch-*.dist-info"
     look = f"{torch}; find /opt -name uv_cache.json -o -name direct_url.json"
@@ -93,7 +93,7 @@ def test_a_release_is_of_a_commit(calls: Invoke, committed: Path) -> None:
         extra.unlink()
 
 
-def test_the_labels_say_what_is_in_it(verified: str, committed: Path) -> None:
+def test_the_labels_describe_the_image(verified: str, committed: Path) -> None:
     labels = engine.client().images.get("pintune/train:cpu").labels
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=committed, capture_output=True, text=True).stdout.strip()
     assert labels["org.opencontainers.image.revision"] == head
@@ -130,7 +130,7 @@ def test_push_and_pull_by_digest(verified: str, calls: Invoke, committed: Path, 
 
 
 class _Tampered(http.server.BaseHTTPRequestHandler):
-    """A registry that answers every manifest with another."""
+    """A registry that answers every request for a manifest with another one."""
 
     def do_GET(self) -> None:
         media_type = "application/vnd.oci.image.manifest.v1+json"
@@ -150,7 +150,7 @@ class _Tampered(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tampered() -> Iterator[str]:
-    """Address of a registry that lies."""
+    """Address of a registry that sends other bytes than requested."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tampered)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
@@ -158,9 +158,7 @@ def tampered() -> Iterator[str]:
     server.server_close()
 
 
-def test_other_bytes_than_the_digest_says_are_refused(
-    verified: str, calls: Invoke, committed: Path, tampered: str
-) -> None:
+def test_bytes_of_another_digest_are_refused(verified: str, calls: Invoke, committed: Path, tampered: str) -> None:
     file = committed / "images" / "released.json"
     before, known = (
         file.read_text() if file.exists() else "",
@@ -180,14 +178,14 @@ def test_other_bytes_than_the_digest_says_are_refused(
         file.write_text(before) if before else file.unlink()
 
 
-def test_a_registry_that_is_not_there_is_said(verified: str, calls: Invoke) -> None:
+def test_an_unreachable_registry_is_reported(verified: str, calls: Invoke) -> None:
     done = calls("push", "--flavor", "cpu", "--registry", "127.0.0.1:1/pintune")
     assert (done.returncode, "wanted: a push to 127.0.0.1:1/pintune/train:cpu-0.1.0" in done.stderr) == (1, True), (
         done.stderr
     )
 
 
-def test_a_base_pinned_by_digest_is_taken_from_a_registry(calls: Invoke, registry: str) -> None:
+def test_a_base_pinned_by_digest_is_pulled(calls: Invoke, registry: str) -> None:
     manifest = urllib.request.Request(f"http://{registry}/v2/debian/manifests/bookworm-slim", method="HEAD")
     manifest.add_header(
         "Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -200,9 +198,7 @@ def test_a_base_pinned_by_digest_is_taken_from_a_registry(calls: Invoke, registr
     assert f"{labels['org.opencontainers.image.base.name']}@{labels['org.opencontainers.image.base.digest']}" == base
 
 
-def test_without_any_network_from_what_was_carried_over(
-    calls: Invoke, committed: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_build_without_network(calls: Invoke, committed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     carried = tmp_path_factory.mktemp("carried") / "wheelhouse"
     gathered = calls("wheelhouse", "--flavor", "cpu", "--to", str(carried))
     assert gathered.returncode == 0, gathered.stdout[-2000:] + gathered.stderr[-2000:]

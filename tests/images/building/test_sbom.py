@@ -30,7 +30,7 @@ Version: 1:4.13+dfsg1-1
 """
 
 
-def test_the_bill_of_materials_is_valid_and_whole() -> None:
+def test_the_bill_of_materials_is_valid_and_complete() -> None:
     text = matrix.lock_file("train", "cpu").read_text(encoding="utf-8")
     made = sbom.bill(RELEASE, text, STATUS)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(made)) is None

@@ -1,4 +1,4 @@
-"""Wheels that this machine has, by locked hash."""
+"""Wheels of this machine, by locked hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _wheel(folder: Path, name: str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
+def test_wheels_with_a_locked_hash_are_gathered(tmp_path: Path) -> None:
     right = _wheel(tmp_path / "a", "Foo_Bar-1.0-py3-none-any.whl", b"right")
     _wheel(tmp_path / "a", "baz-1.0-py3-none-any.whl", b"not what is locked")
     _wheel(tmp_path / "a", "foo_bar-1.0.1-py3-none-any.whl", b"another version")
@@ -44,7 +44,7 @@ def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
     assert (house / "qux-2.0-py3-none-any.whl").read_bytes() == b"indexed"
 
 
-def test_a_wheelhouse_that_lacks_a_wheel_is_refused(tmp_path: Path) -> None:
+def test_a_missing_wheel_is_refused(tmp_path: Path) -> None:
     (tmp_path / "six-1.17.0-py2.py3-none-any.whl").write_bytes(b"wheel")
     good = lock.Pin("six", "1.17.0", frozenset({hashlib.sha256(b"wheel").hexdigest()}))
     wheelhouse.need([good], tmp_path)

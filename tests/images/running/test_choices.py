@@ -20,7 +20,7 @@ from images.running import (
         ("here", {"PINTUNE_IMAGE": "train"}, False, "here"),
     ],
 )
-def test_the_first_runner_that_fits_is_taken(
+def test_auto_uses_the_first_runner_that_fits(
     wanted: str, environment: dict[str, str], answers: bool, chosen: str
 ) -> None:
     name, why = choices.choose_runner(wanted, environment, lambda: answers)
@@ -29,6 +29,6 @@ def test_the_first_runner_that_fits_is_taken(
 
 
 @pytest.mark.parametrize("wanted", ["here", "podman"])
-def test_a_named_runner_is_taken_or_refused(wanted: str) -> None:
+def test_a_named_runner_is_used_or_refused(wanted: str) -> None:
     with pytest.raises(Stop):
         choices.choose_runner(wanted, {}, lambda: True)

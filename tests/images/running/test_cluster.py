@@ -18,7 +18,7 @@ from tests.images.running.test_container import SPEC
 CALL = StepCall(steps.get("train"), nodes=2)
 
 
-def test_nodes_meet_on_a_network_without_a_way_out() -> None:
+def test_nodes_share_an_internal_network() -> None:
     first, second = cluster.containers(dataclasses.replace(SPEC, terminal=True), CALL, name="pintune-7")
     assert cluster.network_argv([first, second]) == ["docker", "network", "create", "--internal", "pintune-7"]
     for node, spec in enumerate((first, second)):

@@ -1,4 +1,4 @@
-"""Containers: the printed command, and the same for the engine's SDK."""
+"""Containers: the printed command, and the arguments of the engine's SDK."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_run_command() -> None:
 @pytest.mark.parametrize(
     ("gpu", "words"), [("nvidia", ["--gpus", "all"]), ("cdi", ["--device", "nvidia.com/gpu=all"]), ("", [])]
 )
-def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
+def test_gpus_are_passed_as_the_engine_supports_it(gpu: str, words: list[str]) -> None:
     spec = dataclasses.replace(SPEC, gpu=gpu)
     line = container.argv(spec)
     shared = ["--shm-size", str(2**30)] if gpu else []  # NCCL's, among several
@@ -51,13 +51,13 @@ def test_gpus_come_in_as_the_engine_can(gpu: str, words: list[str]) -> None:
     }[gpu]
 
 
-def test_a_proxys_password_is_in_no_command() -> None:
+def test_the_command_does_not_contain_a_proxys_password() -> None:
     told = Container("i", (), (), {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}, 1, 1)
     assert container.argv(told)[-3:] == ["--env", "HTTPS_PROXY", "i"]
     assert container.settings(told)["environment"] == {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}
 
 
-def test_the_sdk_is_asked_for_the_same() -> None:
+def test_the_sdk_gets_the_same_limits() -> None:
     asked = container.settings(SPEC)
     assert (asked["user"], asked["cap_drop"], asked["security_opt"], asked["read_only"], asked["network_mode"]) == (
         "501:20",
@@ -80,7 +80,7 @@ def test_root_never_runs_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert container.user() == (501, 20)
 
 
-def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_given_to_the_containers_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Path] = []
     monkeypatch.setattr("os.getuid", lambda: 0)
     monkeypatch.setattr("os.lchown", lambda path, uid, gid: given.append(path))
@@ -92,7 +92,7 @@ def test_folders_are_handed_over_to_the_containers_user(tmp_path: Path, monkeypa
 
 
 def _of_command(words: list[str]) -> dict[str, Any]:
-    """What a `docker run` command sets, by the names of the engine's API."""
+    """The settings of a `docker run` command."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for flag in ("rm", "read-only", "init", "tty"):
         parser.add_argument(f"--{flag}", action="store_true")
@@ -128,7 +128,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
 
 
 def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
-    """The same of the SDK's arguments."""
+    """The settings of the SDK's arguments, in the same form."""
     asked = dict(asked)
     requests = asked.pop("device_requests", [])
     nvidia = [request["DeviceIDs"] or ["all"] for request in requests if request["Capabilities"] == [["gpu"]]]

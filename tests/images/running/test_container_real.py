@@ -1,4 +1,4 @@
-"""What a container of a step may not do, with a real engine."""
+"""The limits of a step's container, with a real engine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_training_container_cannot(image: str, checkout: Path, attempt: str) -
 
 
 def test_the_same_container_can_do_its_work(image: str, checkout: Path) -> None:
-    """So that the attempts above fail for want of rights, not of a working container."""
+    """So the attempts above fail because of missing rights, and not because the container is broken."""
     spec = _of_a_training(checkout)
     script = "touch /pintune/runs/here /tmp/here && rm /pintune/runs/here && echo it could"
     spec = dataclasses.replace(spec, command=("sh", "-c", script))
@@ -57,7 +57,7 @@ def _docker(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=600)
 
 
-def test_a_disk_that_is_full_is_said(image: str) -> None:
+def test_a_full_disk_is_reported(image: str) -> None:
     done = _docker(
         "run",
         "--rm",
@@ -76,7 +76,7 @@ def test_a_disk_that_is_full_is_said(image: str) -> None:
     assert "No space left on device" in done.stderr
 
 
-def test_training_can_neither_write_elsewhere_nor_reach_a_network(image: str, checkout: Path) -> None:
+def test_a_container_writes_only_to_runs_and_reaches_no_network(image: str, checkout: Path) -> None:
     """In a container with exactly the settings of a training step."""
     code = """
 import os, socket

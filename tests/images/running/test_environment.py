@@ -19,7 +19,7 @@ DRY = Choices("quickstart", "cpu", "docker", dry=True)
 
 @pytest.fixture(autouse=True)
 def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the variables that a step would get from this test's own environment."""
+    """Remove the variables that a step would get from the environment of the tests."""
     for name in ("PINTUNE_MIRROR", "PINTUNE_DEBUG", "CUDA_VISIBLE_DEVICES", "HF_TOKEN", *pip_config.PROXIES):
         monkeypatch.delenv(name, raising=False)
 

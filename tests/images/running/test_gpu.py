@@ -59,7 +59,7 @@ NONE = gpu.Seen()
         (gpu.visible(MIXED, "1"), "cu130"),
     ],
 )
-def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> None:
+def test_auto_picks_the_newest_flavor_that_fits(seen: gpu.Seen, flavor: str) -> None:
     name, why = gpu.pick(KNOWN, seen)
     assert name == flavor
     assert why
@@ -74,7 +74,7 @@ def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> N
         (BROKEN, "broken", "repair the driver, or --flavor cpu"),
     ],
 )
-def test_a_gpu_that_nothing_fits_is_no_silent_cpu(seen: gpu.Seen, said: str, todo: str) -> None:
+def test_a_gpu_that_no_flavor_fits_is_refused_and_not_replaced_by_the_cpu(seen: gpu.Seen, said: str, todo: str) -> None:
     with pytest.raises(Stop) as stopped:
         gpu.pick(KNOWN, seen)
     assert said in stopped.value.found
@@ -107,7 +107,7 @@ def test_a_flavor_that_does_not_fit_names_one_that_does(flavor: str, seen: gpu.S
         (("9.0",), ("9.0",), "8.9", False),  # but not backwards
     ],
 )
-def test_architectures_go_by_major_version_and_ptx(
+def test_architectures_match_by_major_version_and_ptx(
     cubins: tuple[str, ...], ptx: tuple[str, ...], capability: str, runs: bool
 ) -> None:
     flavor = dataclasses.replace(KNOWN.flavor("cu128"), cubins=cubins, ptx=ptx)
@@ -119,7 +119,7 @@ def test_every_gpu_of_a_machine_must_fit() -> None:
     assert gpu.pick(KNOWN, mixed)[0] == "cu128"
 
 
-def test_figures_that_the_driver_does_not_say() -> None:
+def test_values_that_the_driver_does_not_report() -> None:
     shared = gpu.parse("NVIDIA GB10, 12.1, [N/A], 580.95.05\n")
     assert shared.gpus == (gpu.Gpu("NVIDIA GB10", (12, 1), 0),)
     assert gpu.pick(KNOWN, shared)[0] == "cu130"
@@ -127,13 +127,13 @@ def test_figures_that_the_driver_does_not_say() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["", "7"])
-def test_no_gpu_is_left_where_none_is_made_visible(wanted: str) -> None:
+def test_no_visible_device_leaves_no_gpu(wanted: str) -> None:
     assert gpu.visible(MIXED, wanted).gpus == ()
     assert gpu.visible(MIXED, "GPU-8932f937").gpus == gpu.visible(MIXED, None).gpus == MIXED.gpus
 
 
 @pytest.mark.parametrize("text", ["X, [N/A], 1, [N/A]", "X, 8.0, 1, [N/A]", "[Insufficient Permissions]", "a,b"])
-def test_lines_that_say_nothing_are_trouble(text: str) -> None:
+def test_unexpected_output_is_reported(text: str) -> None:
     assert gpu.parse(text).trouble
     assert not gpu.parse(text).gpus
 
@@ -161,7 +161,9 @@ def test_lines_that_say_nothing_are_trouble(text: str) -> None:
         ),
     ],
 )
-def test_a_driver_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, raised: Any, returned: Any, trouble: str) -> None:
+def test_a_failing_driver_is_reported(
+    monkeypatch: pytest.MonkeyPatch, raised: Any, returned: Any, trouble: str
+) -> None:
     def answer(*words: Any, **options: Any) -> Any:
         if raised:
             raise raised

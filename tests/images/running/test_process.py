@@ -1,4 +1,4 @@
-"""Steps as processes of this machine."""
+"""Steps as processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from images.running import (
 
 @pytest.mark.parametrize(("answer", "status"), [("sys.exit(75)", 75), ("sys.exit(1)", None)])
 def test_an_interrupt_reaches_a_process_as_sigterm(tmp_path: Path, answer: str, status: int | None) -> None:
-    """Ctrl-C and SIGTERM are a KeyboardInterrupt here; a training answers with 75, having saved."""
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt in the verb; a training saves and exits with 75."""
     begun = tmp_path / "begun"
     code = (
         f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {answer}); "

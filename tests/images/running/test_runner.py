@@ -18,7 +18,7 @@ from images.running.choices import Choices
 
 
 @pytest.mark.parametrize("given", ["./mine.toml", "sub//mine.toml", "mine.toml"])
-def test_a_file_is_found_in_the_container_however_it_is_written(
+def test_a_recipe_file_is_mounted_however_its_path_is_written(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def test_a_file_is_found_in_the_container_however_it_is_written(
     assert f"--recipe {whole}" in line
 
 
-def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
+def test_the_command_after_a_kill_has_the_flags_of_the_call() -> None:
     choices = Choices("mistral", "cpu", "venv", ("lora.r=8",))
     again = runner.again(choices, step_call.make(choices, "train"))
     assert again == "invoke train --resume --recipe mistral --flavor cpu --runner venv --set lora.r=8"
@@ -42,7 +42,7 @@ def test_what_to_do_after_a_kill_has_the_flags_of_the_call() -> None:
     assert runner.again(choices, step_call.make(choices, "score")) == "run the same command again"
 
 
-def test_a_recipe_file_that_is_not_there_stops_before_anything_starts() -> None:
+def test_a_missing_recipe_file_stops_before_anything_starts() -> None:
     with pytest.raises(Stop, match=r"mine\.toml"):
         step_call.make(Choices("mine.toml", "cpu", "venv"), "train")
 
@@ -54,7 +54,7 @@ def test_nodes_need_an_engine() -> None:
 
 
 @pytest.mark.parametrize("runner_", ["docker", "venv"])
-def test_only_what_reads_the_data_file_gets_it(
+def test_only_steps_that_read_the_data_file_get_it(
     runner_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from images.running import (
 )
 
 
-def test_only_fetch_has_a_network_and_no_step_writes_everywhere() -> None:
+def test_only_fetch_has_a_network() -> None:
     assert [name for name, step in steps.load().steps.items() if step.network] == ["fetch"]
     assert [name for name, step in steps.load().steps.items() if step.gpu] == [
         "train",

@@ -67,16 +67,16 @@ def _unfinished(checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
-    """The run of one process that nobody stops, of a model whose steps take no time."""
+    """The uninterrupted run of one process, with a tiny model."""
     shutil.copytree(tiny_model, checkout / "models" / "tiny")
     (checkout / "tiny.toml").write_text(RECIPE)
-    # built anew, from cache: another test may have given its name to an image that it pulled
+    # rebuilt from cache: another test may have pulled an image of that name
     done = invoke("build", "--runner", "docker", "train", *TINY)
     assert done.returncode == 0, done.stderr
     return _latest(checkout)
 
 
-def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
+def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
     words = ("train", "--runner", "docker", *TINY)
     known = {
         key: value
@@ -103,7 +103,7 @@ def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke:
     assert _training(_latest(checkout))["adapter_sha256"] == _training(alone)["adapter_sha256"]
 
 
-def test_two_containers_make_the_steps_of_one_and_end_together(
+def test_two_containers_train_as_one_does_and_end_together(
     alone: Path, image: str, invoke: Invoke, checkout: Path
 ) -> None:
     words = ("train", "--runner", "docker", *TINY, "--nodes", "2", "--gpus-per-node", "1")
@@ -135,9 +135,7 @@ def test_two_containers_make_the_steps_of_one_and_end_together(
     assert _losses(run) == pytest.approx(_losses(alone), rel=1e-4)
 
 
-def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(
-    alone: Path, invoke: Invoke, checkout: Path
-) -> None:
+def test_a_sweep_trains_new_points_only_and_a_run_is_reproduced(alone: Path, invoke: Invoke, checkout: Path) -> None:
     words = (
         "sweep",
         "--runner",
@@ -164,8 +162,8 @@ def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(
     assert re.search(r"adapter/adapter_model.safetensors +same", again.stdout)
 
 
-def test_on_a_full_disk_the_last_good_checkpoint_stays(image: str, alone: Path, checkout: Path) -> None:
-    """runs/ is a file system in memory that fills up while training runs; what is left is looked at from inside."""
+def test_a_full_disk_keeps_the_last_intact_checkpoint(image: str, alone: Path, checkout: Path) -> None:
+    """runs/ is a tmpfs that fills up during training; the checkpoints are inspected in the same container."""
     mounts = tuple(container.Mount(checkout / name, f"/pintune/{name}") for name in ("data", "models", "tiny.toml"))
     uid, gid = container.user()
     wait = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1"

@@ -16,7 +16,7 @@ from images.running.user_files import UserFile
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of its own, in which the caller stands."""
+    """A checkout, which is the caller's working directory."""
     made = tmp_path / "checkout"
     (made / "runs" / "r" / "1").mkdir(parents=True)
     (made / "runs" / "r" / "1" / "p.json").write_text("{}")
@@ -48,7 +48,7 @@ def test_names_and_mounts(root: Path) -> None:
     assert not mount.writable
 
 
-def test_the_data_file_is_the_last_that_was_set(root: Path) -> None:
+def test_the_last_data_source_counts(root: Path) -> None:
     (root / "mine.toml").write_text('[data]\nsource = "a.json"\n')
     found = user_files.data_file("mine.toml", ())
     assert found == UserFile(Path("a.json"), "a.json")
@@ -60,7 +60,7 @@ def test_the_data_file_is_the_last_that_was_set(root: Path) -> None:
     assert user_files.data_file("mine.toml", ()) is None
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="none given"):
         user_files.existing("", "a gold file", "pass --gold")
     with pytest.raises(Stop, match="no such file"):

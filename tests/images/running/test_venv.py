@@ -16,7 +16,7 @@ from images.running import (
 )
 
 
-def test_the_environments_commands() -> None:
+def test_the_commands() -> None:
     make, install = venv.argv("train", "cpu")
     assert re.fullmatch(
         r"uv venv --quiet --python-preference system --python 3\.11 \S+/\.pintune/venv/train-cpu-[0-9a-f]{12}",
@@ -33,7 +33,7 @@ class Usage(NamedTuple):
     free: int
 
 
-def test_an_environment_is_not_begun_on_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_environment_is_made_on_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(venv, "folder", lambda image, flavor: tmp_path / "venv" / "train")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**30))
     with pytest.raises(Stop, match=r"4 GiB free\n found: 1\.0 GiB"):

@@ -25,7 +25,7 @@ def test_a_lock_that_does_not_match_the_matrix_stops_the_build(call: Invoke, bar
         file.write_text(text)
 
 
-def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path) -> None:
+def test_a_missing_python_is_reported_with_a_remedy(call: Invoke, bare: Path) -> None:
     known = matrix.load()
     requirements = known.requirements("train", "cpu")
     sealed = matrix.digest(
@@ -49,7 +49,7 @@ def test_no_python_of_the_matrix_is_said_with_a_remedy(call: Invoke, bare: Path)
     assert not list((bare / ".pintune").glob("venv/*/pintune-lock"))
 
 
-def test_an_image_that_this_one_is_not_is_refused_inside(call: Invoke) -> None:
+def test_inside_an_image_another_one_is_refused(call: Invoke) -> None:
     inside = {"PINTUNE_IMAGE": "dev", "PINTUNE_FLAVOR": "cpu"}
     good = lock.sha256(matrix.lock_file("dev", "cpu"))
     done = call("build", PINTUNE_LOCK=good, **inside)

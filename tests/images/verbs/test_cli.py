@@ -10,7 +10,7 @@ from tests.marks import Invoke
 @pytest.mark.parametrize(
     "words", [("build", "--runner", "venv", "train", "export"), ("train", "--runner", "venv", "export")]
 )
-def test_a_flag_given_to_one_verb_holds_for_those_after_it(call: Invoke, words: tuple[str, ...]) -> None:
+def test_a_flag_of_one_verb_holds_for_those_after_it(call: Invoke, words: tuple[str, ...]) -> None:
     done = call("--dry", *words)
     assert "docker" not in done.stdout.replace("--runner", "")
     assert done.stdout.count(" -m pipeline ") == 4

@@ -17,7 +17,7 @@ def _devcontainer() -> dict[str, object]:
     return made
 
 
-def test_the_devcontainer_opens_what_its_host_side_prepares() -> None:
+def test_the_devcontainer_uses_what_the_host_prepares() -> None:
     made = _devcontainer()
     assert made["image"] == "pintune/dev:latest"
     assert made["workspaceFolder"] == devcontainer.WORKSPACE
@@ -29,7 +29,7 @@ def test_the_devcontainer_opens_what_its_host_side_prepares() -> None:
     assert str(made["postCreateCommand"]).endswith("invoke doctor")
 
 
-def test_what_pip_has_been_told_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pips_settings_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
     (tmp_path / "ca.pem").write_text("certificates")

@@ -44,7 +44,7 @@ def _said(seen: gpu.Seen, chosen: str) -> dict[str, doctor.Finding]:
     return {finding.what: finding for finding in doctor.fit(KNOWN, chosen, seen)}
 
 
-def test_doctor_says_which_flavor_fits_and_why_the_others_do_not() -> None:
+def test_doctor_reports_which_flavor_fits_and_why_others_do_not() -> None:
     said = _said(A100, "cu128")
     assert said["driver"].found == "550.127.05"
     assert said["GPU"].found == "NVIDIA A100-SXM4-80GB, compute capability 8.0, 80 GiB"
@@ -55,7 +55,7 @@ def test_doctor_says_which_flavor_fits_and_why_the_others_do_not() -> None:
     assert {finding.severity for finding in said.values()} == {"ok"}
 
 
-def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
+def test_doctor_reports_that_the_requested_flavor_does_not_fit() -> None:
     assert _said(T4, "cu130")["flavor cu130"].severity == "wrong"
     assert _said(T4, "cu130")["flavor cu130"].remedy == "--flavor cu128"
     assert _said(NONE, "cpu")["GPU"].severity == "note"
@@ -82,7 +82,7 @@ ESTIMATE: dict[str, Any] = {"precision": "auto", "fsdp": False} | {
 @pytest.mark.parametrize(
     ("seen", "flavor", "severity"), [(H100, "cu130", "ok"), (T4, "cu128", "wrong"), (L4, "cu130", "ok")]
 )
-def test_a_recipe_is_held_against_the_gpus_memory(seen: gpu.Seen, flavor: str, severity: str) -> None:
+def test_a_recipe_is_compared_with_the_gpus_memory(seen: gpu.Seen, flavor: str, severity: str) -> None:
     found = doctor.need("recipe big", ESTIMATE, KNOWN.flavor(flavor), seen)
     assert found.severity == severity
     assert "about 18.0 GiB in fp16 (weights 14.0" in found.found
@@ -92,7 +92,7 @@ def test_the_recipes_own_precision_counts() -> None:
     assert doctor.need("recipe big", {**ESTIMATE, "precision": "fp32"}, KNOWN.flavor("cu130"), L4).severity == "wrong"
 
 
-def test_a_model_spread_over_gpus_is_held_against_each() -> None:
+def test_a_sharded_model_is_compared_with_each_gpus_memory() -> None:
     two = dataclasses.replace(T4, gpus=T4.gpus * 2)
     found = doctor.need("recipe big", {**ESTIMATE, "fsdp": True}, KNOWN.flavor("cu128"), two)
     assert found.severity == "ok"
@@ -107,7 +107,7 @@ class Usage(NamedTuple):
 @pytest.mark.parametrize(
     ("free", "cuda", "more"), [(25, True, "5.0"), (25, False, None), (31, True, None), (9.9, False, "0.1")]
 )
-def test_doctor_says_when_the_disk_is_too_small(
+def test_doctor_reports_a_disk_that_is_too_small(
     monkeypatch: pytest.MonkeyPatch, free: float, cuda: bool, more: str | None
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(int(free * 2**30)))
@@ -116,7 +116,7 @@ def test_doctor_says_when_the_disk_is_too_small(
     assert (found.severity, f"free {more} GiB more" in found.remedy) == ("wrong" if more else "ok", more is not None)
 
 
-def test_doctor_finds_what_is_there_and_what_is_not(call: Invoke) -> None:
+def test_doctor_reports_what_exists_and_what_is_missing(call: Invoke) -> None:
     done = call("doctor", **NO_ENGINE)
     assert re.search(r"^(ok|wrong) +disk ", done.stdout, re.MULTILINE), done.stdout
     for what in ("Python", "Docker engine", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
@@ -146,7 +146,7 @@ MACHINES = {
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_doctor_picks_the_flavor_of_the_machine(call: Invoke, tmp_path: Path, machine: str) -> None:
-    """The verb itself, with a stand-in that prints what nvidia-smi printed on such machines."""
+    """With a program on the PATH that prints what nvidia-smi printed on such machines."""
     printed, status, flavor, severity = MACHINES[machine]
     (tmp_path / "nvidia-smi").write_text(
         f"#!/bin/sh\ncase \"$*\" in *compute_cap*) cat <<'END'\n{printed}\nEND\nexit {status};; esac\n"
@@ -173,7 +173,7 @@ def test_doctor_picks_the_flavor_of_the_machine(call: Invoke, tmp_path: Path, ma
     assert (dry.returncode == 0) is fits  # what auto does not fit is no silent cpu
 
 
-def test_doctor_reports_what_it_was_asked_for_wrongly(call: Invoke) -> None:
+def test_doctor_reports_wrong_choices(call: Invoke) -> None:
     for words, environment, what in (
         ((), {"PINTUNE_FLAVOR": "zzz"}, "flavor"),
         ((), {"PINTUNE_RUNNER": "zzz"}, "runner"),
@@ -185,7 +185,7 @@ def test_doctor_reports_what_it_was_asked_for_wrongly(call: Invoke) -> None:
         assert (done.returncode, what in wrong) == (1, True), done.stdout
 
 
-def test_doctor_reports_a_wrong_lock_as_wrong(call: Invoke, bare: Path) -> None:
+def test_doctor_reports_a_changed_lock(call: Invoke, bare: Path) -> None:
     file = bare / "images" / "locks" / "train-cpu.txt"
     text = file.read_text()
     try:
@@ -196,7 +196,7 @@ def test_doctor_reports_a_wrong_lock_as_wrong(call: Invoke, bare: Path) -> None:
         file.write_text(text)
 
 
-def test_findings_line_up() -> None:
+def test_findings_are_aligned() -> None:
     lines = doctor.lines(
         [doctor.Finding("ok", "a", "x"), doctor.Finding("note", "long name", "y", "do z")]
     ).splitlines()

@@ -52,7 +52,7 @@ def test_another_lock_is_refused(call: Invoke, bare: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"environment": {}}'])
-def test_what_is_no_finished_run_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_an_unfinished_run_is_refused(tmp_path: Path, text: str | None) -> None:
     if text:
         (tmp_path / "runs" / RUN).mkdir(parents=True)
         (tmp_path / "runs" / RUN / "manifest.json").write_text(text)

@@ -1,4 +1,4 @@
-"""The verbs that run steps, where these cannot run."""
+"""The verbs that run steps: flags, and calls that are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.marks import Invoke
 
 
-def test_a_gpu_that_is_asked_for_and_missing_stops_the_run(call: Invoke) -> None:
+def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
     for words in (
         ("train", "--flavor", "cu130", "--runner", "venv"),
         ("evaluate", "--flavor", "cu128", "--runner", "venv"),

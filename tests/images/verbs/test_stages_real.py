@@ -29,7 +29,7 @@ def _manifest(checkout: Path, recipe: str = "quickstart") -> dict[str, Any]:
     return read
 
 
-def test_the_whole_way_by_both_runners_gives_one_adapter(image: str, invoke: Invoke, checkout: Path) -> None:
+def test_both_runners_train_the_same_adapter(image: str, invoke: Invoke, checkout: Path) -> None:
     hashes = []
     for runner in ("docker", "venv"):
         threads = {"OMP_NUM_THREADS": "1"} if runner == "venv" else {}  # how many there are must not matter either
@@ -50,10 +50,10 @@ def test_the_whole_way_by_both_runners_gives_one_adapter(image: str, invoke: Inv
     assert listed.count("merged") == 2
 
 
-def test_files_of_the_caller_reach_the_container(
+def test_the_callers_files_are_mounted(
     image: str, invoke: Invoke, checkout: Path, tmp_path: Path, raw_context: dict[str, Any]
 ) -> None:
-    """A recipe of one's own, and a context to ask about, from anywhere on the host."""
+    """A recipe and a context from outside the checkout."""
     (tmp_path / "mine.toml").write_text((checkout / "pipeline/recipes/quickstart.toml").read_text())
     (tmp_path / "context.json").write_text(json.dumps(raw_context))
     for parent in (tmp_path, *tmp_path.parents):
@@ -68,7 +68,7 @@ def test_files_of_the_caller_reach_the_container(
 
 
 @pytest.mark.parametrize("runner", ["docker", "venv"])
-def test_score_says_the_authors_figures_and_nothing_else_on_standard_output(
+def test_score_prints_the_authors_figures_alone_on_standard_output(
     runner: str, image: str, invoke: Invoke, checkout: Path, mirror: Path, tmp_path: Path
 ) -> None:
     if runner == "venv":
@@ -88,7 +88,7 @@ def test_score_says_the_authors_figures_and_nothing_else_on_standard_output(
     assert f"where: {broken}" in done.stderr  # as the caller knows it
 
 
-def test_data_of_ones_own_comes_into_the_container(image: str, invoke: Invoke, checkout: Path, tmp_path: Path) -> None:
+def test_the_callers_data_is_mounted(image: str, invoke: Invoke, checkout: Path, tmp_path: Path) -> None:
     from pipeline.tatqa import sample
 
     (tmp_path / "mine.json").write_text(json.dumps(sample.contexts("heldout")))
@@ -115,7 +115,9 @@ def _until(condition: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_container_is_said_and_resumes_to_the_same_adapter(image: str, invoke: Invoke, checkout: Path) -> None:
+def test_a_killed_container_is_reported_and_resumes_to_the_same_adapter(
+    image: str, invoke: Invoke, checkout: Path
+) -> None:
     words = ("train", "--runner", "docker", "--set", "data.train_contexts=10", "--set", "training.checkpoint_steps=2")
     assert invoke(*words).returncode == 0
     whole = _manifest(checkout)["training"]["adapter_sha256"]

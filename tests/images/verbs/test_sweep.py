@@ -58,7 +58,7 @@ def _run(root: Path, name: str, recipe: dict[str, Any], em: float = 0.0) -> None
     (folder / "evaluation.json").write_text(json.dumps({"questions": 72, "base": scores, "tuned": scores}))
 
 
-def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
+def test_the_best_point_comes_first_and_failed_points_last(tmp_path: Path) -> None:
     for number, em in enumerate((0.25, 0.75)):
         _run(tmp_path, f"a/2026010{number}-000000-a", {}, em)
     points = [("lora.r=8", "training.seed=1"), ("lora.r=16", "training.seed=1"), ("lora.r=32", "training.seed=1")]
@@ -68,7 +68,7 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     assert [line.split()[:3] for line in lines] == [["1", "16", "75.0"], ["2", "8", "25.0"], ["-", "32", "failed,"]]
 
 
-def test_a_run_on_other_data_does_not_count(tmp_path: Path) -> None:
+def test_a_run_on_other_data_is_not_reused(tmp_path: Path) -> None:
     recipe = {"lora": {"r": 8}}
     _run(tmp_path, "a/20260101-000000-a", recipe)
     manifest = tmp_path / "runs" / "a" / "20260101-000000-a" / "manifest.json"
@@ -78,7 +78,7 @@ def test_a_run_on_other_data_does_not_count(tmp_path: Path) -> None:
         assert (sweep._of(resolved, tmp_path) is not None) is counts
 
 
-def test_a_sweep_trains_each_point_in_as_many_processes_as_asked(call: Invoke) -> None:
+def test_each_point_is_trained_with_the_requested_processes(call: Invoke) -> None:
     done = call(
         "--dry",
         "sweep",
