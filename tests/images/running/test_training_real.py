@@ -129,7 +129,7 @@ def test_two_containers_train_as_one_does_and_end_together(
     assert not _docker("network", "ls", "--quiet", "--filter", f"name={network}")
     again = invoke(*words, "--resume")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "going on from" in again.stdout
+    assert "checkpoints/checkpoint-" in again.stdout
     assert _latest(checkout) == run
     assert _training(run)["processes"] == 2
     assert _losses(run) == pytest.approx(_losses(alone), rel=1e-4)
@@ -169,11 +169,7 @@ def test_a_full_disk_keeps_the_last_intact_checkpoint(image: str, alone: Path, c
     wait = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1"
     fill = f"{wait}; cat /dev/zero >runs/other"
     train = f"python -m pipeline train {' '.join(TINY)} --set training.checkpoints_kept=99"
-    look = (
-        "from pathlib import Path; from pipeline.training import resume; (run,) = Path('runs/tiny').glob('[0-9]*');"
-        "whole, broken = resume.newest_checkpoint(run); print('whole:', whole.name, 'broken:', broken)"
-    )
-    script = f'({fill}) & {train}; echo status $?; rm runs/other; python -c "{look}"; {train} --resume; echo status $?'
+    script = f"({fill}) & {train}; echo status $?; rm runs/other; {train} --resume; echo status $?"
     command = container.argv(container.Container(image, ("sh", "-c", script), mounts, {}, uid, gid))
     at = command.index(image)
     command[at:at] = ["--tmpfs", f"/pintune/runs:size=600m,uid={uid},gid={gid}"]
@@ -182,5 +178,7 @@ def test_a_full_disk_keeps_the_last_intact_checkpoint(image: str, alone: Path, c
     assert "No space left" in done.stderr or "MiB free" in done.stderr
     assert "then invoke train --resume" in done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(r"whole: checkpoint-[2-9] broken: \[\]", done.stdout), done.stdout
+    resumed = done.stdout.partition("status 1")[2]
+    (step,) = re.findall(r"checkpoints/checkpoint-(\d+)", resumed)  # a corrupt checkpoint would be reported too
+    assert int(step) >= 2
     assert _training(alone)["adapter_sha256"] in done.stdout
