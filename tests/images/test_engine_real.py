@@ -24,9 +24,7 @@ def base(engine_there: None) -> str:
 def test_an_image_and_its_files(base: str) -> None:
     assert str(engine.image_id(base)).startswith("sha256:")
     assert engine.image_label(base, "no.such.label") is None
-    assert b"bookworm" in engine.read_file(base, "/etc/os-release") or b"bookworm" in engine.read_file(
-        base, "/usr/lib/os-release"
-    )
+    assert b"bookworm" in engine.read_file(base, "/usr/lib/os-release")
     assert 1_500_000_000 < engine.created(base) < time.time()
 
 

@@ -125,7 +125,7 @@ def test_an_edit_makes_the_image_stale(image: str, invoke: Invoke, checkout: Pat
         file.write_text(text)
 
 
-def test_a_docker_command_without_buildx_is_reported(calls: Invoke, engine_there: None, tmp_path: Path) -> None:
+def test_a_docker_command_without_buildx_is_reported(invoke: Invoke, engine_there: None, tmp_path: Path) -> None:
     """With a docker command without buildx before the real one on the PATH."""
     docker = tmp_path / "docker"
     docker.write_text(
@@ -133,5 +133,5 @@ def test_a_docker_command_without_buildx_is_reported(calls: Invoke, engine_there
         "exec /usr/bin/env -i true\n"
     )
     docker.chmod(0o755)
-    done = calls("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    done = invoke("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, "wanted: docker buildx" in done.stderr) == (1, True), done.stderr

@@ -20,7 +20,6 @@ import pytest
 from images import engine
 from images.running import container
 from tests.marks import Invoke
-from tests.steps import RECIPE
 
 pytestmark = pytest.mark.docker
 
@@ -68,6 +67,8 @@ def _unfinished(checkout: Path) -> Path:
 @pytest.fixture(scope="module")
 def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
     """The uninterrupted run of one process, with a tiny model."""
+    from tests.steps import RECIPE
+
     shutil.copytree(tiny_model, checkout / "models" / "tiny")
     (checkout / "tiny.toml").write_text(RECIPE)
     # rebuilt from cache: another test may have pulled an image of that name
