@@ -68,10 +68,10 @@ def answers() -> bool:
 def _context_host() -> str:
     if not shutil.which("docker"):
         return ""
-    asked = subprocess.run(
+    done = subprocess.run(
         ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], capture_output=True, text=True
     )
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def need_buildx() -> None:
@@ -90,9 +90,9 @@ def buildx_version() -> str | None:
     """The version that `docker buildx version` prints; None without buildx."""
     if not shutil.which("docker"):
         return None
-    asked = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True)
-    words = asked.stdout.split()
-    return words[1] if asked.returncode == 0 and len(words) > 1 else None
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True)
+    words = done.stdout.split()
+    return words[1] if done.returncode == 0 and len(words) > 1 else None
 
 
 def gpu_access() -> str:

@@ -136,13 +136,13 @@ def load(path: Path = FILE) -> Matrix:
 
 
 def _flavor(raw: dict[str, Any], path: Path, name: str) -> Flavor:
-    given = _read(raw, path, dict, "flavors", name)
+    body = _read(raw, path, dict, "flavors", name)
     requirements = _strings(raw, path, "flavors", name, "requirements")
-    backend = _read(raw, path, str, "flavors", name, "torch_backend") if "torch_backend" in given else ""
-    if "cuda" not in given:
+    backend = _read(raw, path, str, "flavors", name, "torch_backend") if "torch_backend" in body else ""
+    if "cuda" not in body:
         return Flavor(name, requirements, backend)
     cuda, driver = (_read(raw, path, str, "flavors", name, key) for key in ("cuda", "driver"))
-    ptx = _strings(raw, path, "flavors", name, "ptx") if given.get("ptx") else ()
+    ptx = _strings(raw, path, "flavors", name, "ptx") if body.get("ptx") else ()
     cubins = _strings(raw, path, "flavors", name, "cubins")
     for key, values in (("cuda", [cuda]), ("driver", [driver]), ("cubins", cubins), ("ptx", ptx)):
         if wrong := [value for value in values if not _is_release(value)]:

@@ -34,11 +34,11 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
             str(RECORD.relative_to(matrix.ROOT)),
             f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml",
         )
-    there = engine.registry_digest(f"{to}:{tag}")
-    if there and there != made["digest"]:
+    existing = engine.registry_digest(f"{to}:{tag}")
+    if existing and existing != made["digest"]:
         raise Stop(
             f"no other {image}:{tag} in the registry",
-            there,
+            existing,
             f"{to}:{tag}",
             "raise the version in pyproject.toml; nothing was pushed",
         )

@@ -40,7 +40,7 @@ class ExitStatus:
     done: int
     stopped: int  # with a message
     usage: int  # a wrong command line
-    paused: int  # a training that was told to stop, and has saved
+    paused: int  # a training that received SIGTERM and saved
     interrupted: int
     broken_pipe: int
 

@@ -24,8 +24,8 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
         StepFailed: the pipeline found a difference, and reported it.
     """
     name = run.removeprefix("./").removeprefix("runs/").strip("/")
-    made = _manifest(root / "runs" / name / "manifest.json")
-    environment = made["environment"]
+    manifest = _manifest(root / "runs" / name / "manifest.json")
+    environment = manifest["environment"]
     if choices.overrides:
         raise Stop(
             "the run's own recipe",
@@ -34,14 +34,14 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
             "leave out --set, or train a new run with it",
         )
     recorded = str(environment.get("runner") or "auto").replace("here", "auto")  # auto is `here` inside an image
-    own = str(made["recipe"]["data"]["source"])
+    own = str(manifest["recipe"]["data"]["source"])
     chosen = replace(
         choices,
         flavor=environment.get("flavor") or choices.flavor,
         runner=recorded if choices.runner == "auto" else choices.runner,
         overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else (),
     )
-    taken = cli.runner(chosen)
+    runner_name = cli.runner(chosen)
     _same_lock(chosen, environment, name)
     if (before := environment.get("revision")) and before != (now := git.revision()[0]):
         same = f"git checkout {before[:12]} for the same code"
@@ -49,20 +49,20 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
     if environment.get("dirty"):
         print("reproduce  made by code that was not committed", flush=True)
     if not choices.dry:
-        _make(chosen, taken, environment)
-    for step in runner.missing_of_run(chosen, taken, name):
-        runner.run(chosen, taken, step_call.make(chosen, step, {"--run": name}))
-    processes = (made.get("training") or {}).get("processes", 1)
-    runner.run(chosen, taken, step_call.make(chosen, "reproduce", {"--run": name}, processes=processes))
+        _make(chosen, runner_name, environment)
+    for step in runner.missing_of_run(chosen, runner_name, name):
+        runner.run(chosen, runner_name, step_call.make(chosen, step, {"--run": name}))
+    processes = (manifest.get("training") or {}).get("processes", 1)
+    runner.run(chosen, runner_name, step_call.make(chosen, "reproduce", {"--run": name}, processes=processes))
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-        made["environment"], made["recipe"]["data"]["source"], made["outputs"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["environment"], manifest["recipe"]["data"]["source"], manifest["outputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Stop("a finished run, as RECIPE/ID", line(error), str(path), "invoke runs lists them") from None
-    return dict(made)
+    return dict(manifest)
 
 
 def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
@@ -77,11 +77,11 @@ def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
         )
 
 
-def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
+def _make(choices: Choices, runner_name: str, environment: dict[str, Any]) -> None:
     """Make the image or environment of this checkout, and report where the image's digest is not the run's."""
-    if taken == "venv" and not venv.ready("train", choices.flavor):
-        print(runner.make(choices, taken), flush=True)
-    if taken != "docker":
+    if runner_name == "venv" and not venv.ready("train", choices.flavor):
+        print(runner.make(choices, runner_name), flush=True)
+    if runner_name != "docker":
         return
     name = build.tag("train", choices.flavor)
     wanted = build.source_hash("train", choices.flavor)
@@ -89,7 +89,7 @@ def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
         with contextlib.suppress(Stop):  # this version may not be released, or its registry not reachable
             print(registry.pull("train", choices.flavor, "", dry=False), flush=True)
     if engine.image_label(name, build.SOURCE_LABEL) != wanted:
-        print(runner.make(choices, taken), flush=True)
+        print(runner.make(choices, runner_name), flush=True)
     before, now = environment.get("image_digest"), engine.image_id(name)
     if before and before != now:
         found = f"the run's image was {before[:19]}, this is {str(now)[:19]}"

@@ -54,9 +54,9 @@ def sweep(choices: Choices, root: Path, nodes: int = 1, processes: int = 1) -> s
     """
     cli.need_processes(choices, nodes, processes)
     points = grid(choices.overrides)
-    taken = cli.runner(choices)
+    runner_name = cli.runner(choices)
     if not choices.dry:
-        runner.need_environment(choices, taken)
+        runner.need_environment(choices, runner_name)
     made: list[tuple[tuple[str, ...], runs.Run]] = []
     failed: list[StepFailed | Killed] = []
     interrupted = (steps.exit_status().paused, steps.exit_status().interrupted)
@@ -64,7 +64,7 @@ def sweep(choices: Choices, root: Path, nodes: int = 1, processes: int = 1) -> s
         chosen = replace(choices, overrides=point)
         print(f"sweep  {number}/{len(points)}: {' '.join(point)}", flush=True)
         try:
-            run = _point(chosen, taken, root, nodes, processes)
+            run = _point(chosen, runner_name, root, nodes, processes)
         except (StepFailed, Killed) as failure:
             if isinstance(failure, StepFailed) and failure.status in interrupted:
                 raise
@@ -118,13 +118,13 @@ def _value(point: tuple[str, ...], key: str) -> str:
     return next(setting.partition("=")[2] for setting in point if setting.partition("=")[0] == key)
 
 
-def _point(choices: Choices, taken: str, root: Path, nodes: int, processes: int) -> runs.Run | None:
+def _point(choices: Choices, runner_name: str, root: Path, nodes: int, processes: int) -> runs.Run | None:
     """Train and evaluate one point, as far as it has not been; returns its run, or None in a dry call."""
 
     def run_step(step: str, flags: dict[str, str | int | bool] | None = None, capture: bool = False) -> str:
         many = (nodes, processes) if step == "train" else (1, 1)
         call = step_call.make(choices, step, flags, nodes=many[0], processes=many[1])
-        return runner.run(choices, taken, call, capture)
+        return runner.run(choices, runner_name, call, capture)
 
     if choices.dry:
         run_step("train")
