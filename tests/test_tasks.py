@@ -60,7 +60,7 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "said"),
+    ("words", "environment", "message"),
     [
         (("build", "--runner", "docker"), NO_ENGINE, "start Docker, or use --runner venv"),
         (("train", "--runner", "docker"), NO_ENGINE, "a Docker engine that answers"),
@@ -93,10 +93,10 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
     ],
 )
 def test_a_wrong_call_ends_with_one_message_and_status_1(
-    call: Invoke, words: tuple[str, ...], environment: dict[str, str], said: str
+    call: Invoke, words: tuple[str, ...], environment: dict[str, str], message: str
 ) -> None:
     done = call(*words, **environment)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert all(f"{part}: " in done.stderr for part in ("wanted", " found", " where", "  next"))

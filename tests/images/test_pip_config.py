@@ -59,8 +59,8 @@ def test_a_missing_certificate_bundle_is_refused() -> None:
 
 def test_uv_and_pip_get_the_same_settings(tmp_path: Path) -> None:
     settings = Settings("https://a/", ("https://b/", "https://c/"), ("https://l/",), ("a",), tmp_path)
-    told = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
-    assert told == {
+    config = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
+    assert config == {
         "index-url": "https://a/",
         "extra-index-url": ["https://b/", "https://c/"],
         "index-strategy": "unsafe-best-match",
@@ -77,12 +77,12 @@ def test_uv_and_pip_get_the_same_settings(tmp_path: Path) -> None:
 def test_pytorchs_own_index_is_used_only_without_other_settings() -> None:
     assert pip_config.torch_backend(Settings(), [], "cpu") == "cpu"
     assert pip_config.torch_backend(Settings(), ["torch-2.13.0-cp311.whl"], "cpu") == ""
-    for told in (
+    for settings in (
         Settings(index="https://a/"),
         Settings(extra_indexes=("https://a/",)),
         Settings(links=("https://a/",)),
     ):
-        assert pip_config.torch_backend(told, [], "cpu") == ""
+        assert pip_config.torch_backend(settings, [], "cpu") == ""
 
 
 def test_only_the_owner_can_read_secret_files(tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_uv_and_pip_find_a_package_with_these_files(company_index: str, tmp_path
 
 def test_uv_uses_the_pytorch_index_of_the_flavor(tmp_path: Path) -> None:
     """Offline, so that uv only reports which index it would use."""
-    told = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
-    environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(told)}
+    config = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
+    environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(config)}
     words = [pip_config.uv(), "pip", "compile", "-", "--offline", "--no-cache", "-v"]
     done = subprocess.run(words, input="torch==2.13.0+cpu", env=environment, capture_output=True, text=True)
     assert "whl/cpu" in done.stderr

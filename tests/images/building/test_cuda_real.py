@@ -25,13 +25,13 @@ def test_torch_is_what_the_matrix_says(engine_there: None, invoke: Invoke, flavo
         words, input=(ROOT / "tests" / "inside" / "cuda.py").read_text(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    told, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
-    assert (told["cuda"], told["available"]) == (known.cuda, False)
+    report, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
+    assert (report["cuda"], report["available"]) == (known.cuda, False)
     assert [f"sm_{gpu.joined(each)}" for each in known.cubins] == [
-        each for each in told["architectures"] if each.startswith("sm_")
+        each for each in report["architectures"] if each.startswith("sm_")
     ]
     assert [f"compute_{gpu.joined(each)}" for each in known.ptx] == [
-        each for each in told["architectures"] if each.startswith("compute_")
+        each for each in report["architectures"] if each.startswith("compute_")
     ]
 
 

@@ -45,7 +45,7 @@ def test_a_pull_takes_the_recorded_digest_and_names_it(record: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("pulled", "said"),
+    ("pulled", "message"),
     [
         (engine.Pulled(("sha256:" + "0" * 64,), GOOD), "nothing was tagged"),
         (engine.Pulled((), {}), "none"),
@@ -54,11 +54,11 @@ def test_a_pull_takes_the_recorded_digest_and_names_it(record: Path, monkeypatch
     ],
 )
 def test_a_pull_of_another_image_is_refused_and_not_named(
-    record: Path, monkeypatch: pytest.MonkeyPatch, pulled: engine.Pulled, said: str
+    record: Path, monkeypatch: pytest.MonkeyPatch, pulled: engine.Pulled, message: str
 ) -> None:
     monkeypatch.setattr(engine, "pull", lambda source: pulled)
     monkeypatch.setattr(engine, "name", lambda *names: pytest.fail("named"))
-    with pytest.raises(Stop, match=said):
+    with pytest.raises(Stop, match=message):
         registry.pull("train", "cpu", "", dry=False)
 
 

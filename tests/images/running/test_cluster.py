@@ -31,10 +31,10 @@ def test_nodes_share_an_internal_network() -> None:
 
 @pytest.mark.parametrize(("visible", "wanted"), [("", [("0", "1"), ("2", "3")]), ("4,5,6,7", [("4", "5"), ("6", "7")])])
 def test_each_node_gets_gpus_of_its_own(visible: str, wanted: list[tuple[str, str]]) -> None:
-    told = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if visible else {}
+    variables = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if visible else {}
     call = dataclasses.replace(CALL, processes=2)
     for how in ("nvidia", "cdi"):
-        nodes = cluster.containers(dataclasses.replace(SPEC, gpu=how, environment=told), call, name="pintune-7")
+        nodes = cluster.containers(dataclasses.replace(SPEC, gpu=how, environment=variables), call, name="pintune-7")
         assert [node.gpus for node in nodes] == wanted
         for node in nodes:
             line, (asked,) = engine.shown(container.argv(node)), container.settings(node)["device_requests"]

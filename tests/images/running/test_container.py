@@ -52,9 +52,9 @@ def test_gpus_are_passed_as_the_engine_supports_it(gpu: str, words: list[str]) -
 
 
 def test_the_command_does_not_contain_a_proxys_password() -> None:
-    told = Container("i", (), (), {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}, 1, 1)
-    assert container.argv(told)[-3:] == ["--env", "HTTPS_PROXY", "i"]
-    assert container.settings(told)["environment"] == {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}
+    spec = Container("i", (), (), {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}, 1, 1)
+    assert container.argv(spec)[-3:] == ["--env", "HTTPS_PROXY", "i"]
+    assert container.settings(spec)["environment"] == {"HTTPS_PROXY": "http://me:secret@proxy.invalid"}
 
 
 def test_the_sdk_gets_the_same_limits() -> None:

@@ -66,7 +66,7 @@ def test_auto_picks_the_newest_flavor_that_fits(seen: gpu.Seen, flavor: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("seen", "said", "todo"),
+    ("seen", "message", "todo"),
     [
         (P100, "sm_60", "--flavor cpu"),
         (OLD, "driver 470.256.02 is older than 525.60.13", "update the driver to 525.60.13 or newer, or --flavor cpu"),
@@ -74,10 +74,12 @@ def test_auto_picks_the_newest_flavor_that_fits(seen: gpu.Seen, flavor: str) -> 
         (BROKEN, "broken", "repair the driver, or --flavor cpu"),
     ],
 )
-def test_a_gpu_that_no_flavor_fits_is_refused_and_not_replaced_by_the_cpu(seen: gpu.Seen, said: str, todo: str) -> None:
+def test_a_gpu_that_no_flavor_fits_is_refused_and_not_replaced_by_the_cpu(
+    seen: gpu.Seen, message: str, todo: str
+) -> None:
     with pytest.raises(Stop) as stopped:
         gpu.pick(KNOWN, seen)
-    assert said in stopped.value.found
+    assert message in stopped.value.found
     assert stopped.value.todo == todo
 
 

@@ -31,7 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_names_and_mounts(root: Path) -> None:
     outside = str(root.parent / "outside.json")
-    told = {
+    expected = {
         "inside.json": ("inside.json", ["/pintune/inside.json"]),
         "./x/../inside.json": ("inside.json", ["/pintune/inside.json"]),
         "../outside.json": (outside, [outside]),
@@ -39,7 +39,7 @@ def test_names_and_mounts(root: Path) -> None:
         "runs/r/latest/p.json": ("runs/r/latest/p.json", []),  # in a folder that every step has
         "runs/linked.json": ("runs/linked.json", ["/pintune/runs/linked.json"]),  # only its link is
     }
-    for path, (name, targets) in told.items():
+    for path, (name, targets) in expected.items():
         file = user_files.of(Path(path))
         assert file.name == name
         assert [mount.target for mount in user_files.mounts([file])] == targets

@@ -35,9 +35,9 @@ def test_pips_settings_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "ca.pem").write_text("certificates")
     devcontainer.pass_on(pip_config.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
     folder = tmp_path / ".pintune" / "devcontainer"
-    told = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
-    assert told["HTTPS_PROXY"] == "http://proxy.invalid:3128"
+    environment = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
+    assert environment["HTTPS_PROXY"] == "http://proxy.invalid:3128"
     for name, file in (("PIP_CONFIG_FILE", "pip.conf"), ("SSL_CERT_FILE", "certificates")):
-        assert told[name] == f"/workspaces/pintune/.pintune/devcontainer/{file}"
+        assert environment[name] == f"/workspaces/pintune/.pintune/devcontainer/{file}"
         assert (folder / file).stat().st_mode & 0o077 == 0
     assert "https://pypi.example/simple" in (folder / "pip.conf").read_text()

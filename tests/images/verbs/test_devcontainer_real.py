@@ -31,15 +31,15 @@ def opened(committed: Path) -> Iterator[Path]:
         lacking("the devcontainer CLI: npm ci --prefix tests/node")
     done = _cli("up", folder=committed)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["outcome"], told["remoteUser"], told["remoteWorkspaceFolder"]) == (
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["outcome"], result["remoteUser"], result["remoteWorkspaceFolder"]) == (
         "success",
         "pintune",
         "/workspaces/pintune",
     )
     assert "runner  " in done.stderr  # postCreateCommand ran doctor
     yield committed
-    engine.client().containers.get(told["containerId"]).remove(force=True)
+    engine.client().containers.get(result["containerId"]).remove(force=True)
 
 
 def test_build_train_export_inside(opened: Path) -> None:

@@ -40,27 +40,29 @@ P100 = gpu.parse("Tesla P100-PCIE-16GB, 6.0, 16384, 580.65.06\n")
 NONE = gpu.Seen()
 
 
-def _said(seen: gpu.Seen, chosen: str) -> dict[str, doctor.Finding]:
+def _findings(seen: gpu.Seen, chosen: str) -> dict[str, doctor.Finding]:
     return {finding.what: finding for finding in doctor.fit(KNOWN, chosen, seen)}
 
 
 def test_doctor_reports_which_flavor_fits_and_why_others_do_not() -> None:
-    said = _said(A100, "cu128")
-    assert said["driver"].found == "550.127.05"
-    assert said["GPU"].found == "NVIDIA A100-SXM4-80GB, compute capability 8.0, 80 GiB"
-    assert said["flavor cu128"] == doctor.Finding(
+    findings = _findings(A100, "cu128")
+    assert findings["driver"].found == "550.127.05"
+    assert findings["GPU"].found == "NVIDIA A100-SXM4-80GB, compute capability 8.0, 80 GiB"
+    assert findings["flavor cu128"] == doctor.Finding(
         "ok", "flavor cu128", "fits: NVIDIA A100-SXM4-80GB, driver 550.127.05"
     )
-    assert said["flavor cu130"].found == "not here: driver 550.127.05 is older than 580.65.06, which CUDA 13.0 needs"
-    assert {finding.severity for finding in said.values()} == {"ok"}
+    assert (
+        findings["flavor cu130"].found == "not here: driver 550.127.05 is older than 580.65.06, which CUDA 13.0 needs"
+    )
+    assert {finding.severity for finding in findings.values()} == {"ok"}
 
 
 def test_doctor_reports_that_the_requested_flavor_does_not_fit() -> None:
-    assert _said(T4, "cu130")["flavor cu130"].severity == "wrong"
-    assert _said(T4, "cu130")["flavor cu130"].remedy == "--flavor cu128"
-    assert _said(NONE, "cpu")["GPU"].severity == "note"
-    assert _said(gpu.Seen(trouble="nvidia-smi: broken"), "cpu")["GPU"].severity == "wrong"
-    assert _said(P100, "cpu")["flavors"].severity == "wrong"
+    assert _findings(T4, "cu130")["flavor cu130"].severity == "wrong"
+    assert _findings(T4, "cu130")["flavor cu130"].remedy == "--flavor cu128"
+    assert _findings(NONE, "cpu")["GPU"].severity == "note"
+    assert _findings(gpu.Seen(trouble="nvidia-smi: broken"), "cpu")["GPU"].severity == "wrong"
+    assert _findings(P100, "cpu")["flavors"].severity == "wrong"
 
 
 GIB = 2**30
@@ -122,11 +124,11 @@ def test_doctor_reports_what_exists_and_what_is_missing(call: Invoke) -> None:
     for what in ("Python", "Docker engine", "memory", "GPU", "flavor cpu", "locks", "environment", "models", "data"):
         assert re.search(rf"^(ok|note) +{what} ", done.stdout, re.MULTILINE), done.stdout + done.stderr
     assert "-> invoke build --runner venv" in done.stdout
-    told = json.loads(call("doctor", "--json", **NO_ENGINE).stdout)
-    wrong = {each["what"] for each in told["findings"] if each["severity"] == "wrong"}
-    assert wrong <= {"disk"}  # how much is free is this machine's
-    assert (told["flavor"], told["wrong"], done.returncode) == ("cpu", len(wrong), bool(wrong))
-    assert {"severity", "what", "found", "remedy"} == set(told["findings"][0])
+    report = json.loads(call("doctor", "--json", **NO_ENGINE).stdout)
+    wrong = {each["what"] for each in report["findings"] if each["severity"] == "wrong"}
+    assert wrong <= {"disk"}  # free disk space is this machine's own
+    assert (report["flavor"], report["wrong"], done.returncode) == ("cpu", len(wrong), bool(wrong))
+    assert {"severity", "what", "found", "remedy"} == set(report["findings"][0])
 
 
 MACHINES = {
@@ -155,16 +157,14 @@ def test_doctor_picks_the_flavor_of_the_machine(call: Invoke, tmp_path: Path, ma
     (tmp_path / "nvidia-smi").chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **NO_ENGINE}
     done = call("doctor", "--json", **path)
-    told = json.loads(done.stdout)
-    found = {each["what"]: each for each in told["findings"]}
-    assert told["flavor"] == flavor
+    report = json.loads(done.stdout)
+    found = {each["what"]: each for each in report["findings"]}
+    assert report["flavor"] == flavor
     assert found["GPU"]["severity"] == severity
     fits = machine not in ("driver 470", "broken driver")
     wrong = {what for what, each in found.items() if each["severity"] == "wrong"}
-    assert (
-        bool(wrong - {"disk"}) is not fits
-    )  # how much is free on the disk is this machine's, whatever its GPU is said to be
-    assert done.returncode == bool(wrong) and bool(told["wrong"]) is bool(wrong)
+    assert bool(wrong - {"disk"}) is not fits  # free disk space is this machine's own
+    assert done.returncode == bool(wrong) and bool(report["wrong"]) is bool(wrong)
     assert f"flavor {flavor}" in found
     if machine == "driver 470":
         assert "driver 470.256.02 is older than 525.60.13" in found["flavor"]["found"]
