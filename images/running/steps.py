@@ -30,6 +30,7 @@ class Step:
     gpu: bool = False  # computes on the GPU of a CUDA flavor
     source: bool = False  # reads the file that data.source names
     recipe: bool = False  # takes --recipe and --set
+    run: bool = False  # takes --run
     parallel: bool = False  # several processes may run it together
 
 
