@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs on the host before the container is made: the host's own environment, then the target `dev` of images/Dockerfile in the flavor that
-# fits this machine, and what it is given.
+# Runs on the host before the container is created: makes the host's environment, then the image `dev` in the flavor that
+# fits this machine, and the files that are passed on to it.
 set -eu
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/invoke ] || { python3 -m venv .venv && .venv/bin/pip install -q -e .; }

@@ -1,4 +1,4 @@
-"""The Docker engine: whether one answers, what it holds, and what it is asked through the SDK."""
+"""The Docker engine, through its SDK: whether one answers, what it holds, pull and push."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from images.errors import Stop
+from images import space
+from images.errors import Stop, line
+
+GPU_REMEDY = (
+    "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker"
+)
+_LOGIN = "check its name and docker login"
 
 
 @functools.lru_cache(maxsize=1)
 def client() -> docker.DockerClient:
-    """A client of the engine that the docker command talks to (DOCKER_HOST, else its current context).
+    """A client of the engine that the docker command uses (DOCKER_HOST, else its current context).
 
     Raises:
         Stop: none answers.
@@ -38,9 +44,9 @@ def client() -> docker.DockerClient:
     except (docker.errors.DockerException, OSError) as error:
         raise Stop(
             "a Docker engine that answers",
-            _short(error),
+            line(error),
             host or "the default socket",
-            "start Docker, or take --runner venv (no engine needed)",
+            "start Docker, or use --runner venv (no engine needed)",
         ) from None
     return found
 
@@ -62,10 +68,10 @@ def answers() -> bool:
 def _context_host() -> str:
     if not shutil.which("docker"):
         return ""
-    asked = subprocess.run(
+    done = subprocess.run(
         ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], capture_output=True, text=True
     )
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def need_buildx() -> None:
@@ -76,35 +82,32 @@ def need_buildx() -> None:
             "docker buildx",
             "a docker command without it",
             shutil.which("docker") or "no docker command on the PATH",
-            "install the docker-buildx package (docker-buildx-plugin from Docker's own), or take --runner venv",
+            "install docker-buildx (docker-buildx-plugin from Docker's own repository), or use --runner venv",
         )
 
 
 def buildx_version() -> str | None:
-    """The version that `docker buildx version` prints, None where there is no buildx."""
+    """The version that `docker buildx version` prints; None without buildx."""
     if not shutil.which("docker"):
         return None
-    asked = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True)
-    words = asked.stdout.split()
-    return words[1] if asked.returncode == 0 and len(words) > 1 else None
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True)
+    words = done.stdout.split()
+    return words[1] if done.returncode == 0 and len(words) > 1 else None
 
 
 def gpu_access() -> str:
-    """How the engine gives a container GPUs: "nvidia" (its runtime is set up), "cdi" (a device specification lies there), "" not at all."""
-    told = client().info()
-    if "nvidia" in (told.get("Runtimes") or {}):
+    """How the engine gives containers GPUs: "nvidia" (its runtime), "cdi" (a device specification), "" not at all."""
+    info = client().info()
+    if "nvidia" in (info.get("Runtimes") or {}):
         return "nvidia"
-    folders = [Path(folder) for folder in told.get("CDISpecDirs") or ()]
-    specs = [
-        file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.suffix in (".json", ".yaml")
-    ]
-    return (
-        "cdi" if any("nvidia.com/gpu" in file.read_text(encoding="utf-8", errors="replace") for file in specs) else ""
-    )
+    folders = [Path(folder) for folder in info.get("CDISpecDirs") or ()]
+    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    specs = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.suffix in (".json", ".yaml")]
+    return "cdi" if any("nvidia.com/gpu" in spec for spec in specs) else ""
 
 
 def image_id(name: str) -> str | None:
-    """The id of an image in the store, None where it is not there."""
+    """The id of an image in the store, None if it has none of that name."""
     try:
         return str(client().images.get(name).id)
     except docker.errors.ImageNotFound:
@@ -112,7 +115,7 @@ def image_id(name: str) -> str | None:
 
 
 def image_label(name: str, label: str) -> str | None:
-    """A label of an image, None where image or label are not there."""
+    """A label of an image, None without image or label."""
     try:
         return client().images.get(name).labels.get(label)
     except docker.errors.ImageNotFound:
@@ -120,30 +123,30 @@ def image_label(name: str, label: str) -> str | None:
 
 
 def created(name: str) -> int:
-    """When an image was made, in seconds since 1970; pulls it if it is not here.
+    """Creation time of an image, in seconds since 1970; pulls it if the engine does not have it.
 
     Raises:
-        Stop: it cannot be had.
+        Stop: it cannot be pulled.
     """
     if image_id(name) is None:
         pull(name)
-    told = str(client().images.get(name).attrs.get("Created") or "1970-01-01T00:00:00Z")
-    moment = datetime.datetime.fromisoformat(f"{told[:19]}+00:00")
+    created = str(client().images.get(name).attrs.get("Created") or "1970-01-01T00:00:00Z")
+    moment = datetime.datetime.fromisoformat(f"{created[:19]}+00:00")
     return max(0, int(moment.timestamp()))
 
 
 def load(archive: Path) -> None:
-    """Bring an image archive into the store, with the names in it.
+    """Load an image archive into the store, with the names in it.
 
     Raises:
-        Stop: the engine does not take it.
+        Stop: the engine rejects it.
     """
     try:
         with archive.open("rb") as file:
             client().images.load(file)
     except (OSError, docker.errors.DockerException) as error:
         raise Stop(
-            "an image archive that the engine takes", _short(error), str(archive), "invoke build --release"
+            "an image archive that the engine loads", line(error), str(archive), "invoke build --release"
         ) from None
 
 
@@ -161,7 +164,7 @@ def read_file(image: str, path: str) -> bytes:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What the engine says of an image that it pulled."""
+    """An image that the engine pulled."""
 
     digests: tuple[str, ...]
     labels: Mapping[str, str]
@@ -171,26 +174,21 @@ def pull(source: str) -> Pulled:
     """Pull NAME:TAG or NAME@DIGEST.
 
     Raises:
-        Stop: the registry refuses, or what came is not what the digest says.
+        Stop: the registry refuses, or sends bytes of another digest.
     """
     try:
-        for line in client().api.pull(source, stream=True, decode=True):
-            if "error" in line:
-                raise Stop(f"the image {source}", str(line["error"]), "the registry", "check its name and docker login")
+        for event in client().api.pull(source, stream=True, decode=True):
+            if "error" in event:
+                raise Stop(f"the image {source}", str(event["error"]), "the registry", _LOGIN)
         image = client().images.get(source)
     except (docker.errors.DockerException, OSError) as error:
-        raise Stop(
-            f"the image {source}",
-            str(getattr(error, "explanation", "") or error),
-            "the registry",
-            "check its name and docker login",
-        ) from None
+        raise Stop(f"the image {source}", line(error), "the registry", _LOGIN) from None
     listed = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or ()]
     return Pulled(tuple(dict.fromkeys(each for each in (*listed, str(image.id)) if each)), image.labels)
 
 
 def push(name: str, to: str, tag: str) -> str:
-    """Push an image as `to`:`tag`; returns the digest that the registry has now.
+    """Push an image as `to`:`tag`; returns the digest that the registry has afterwards.
 
     Raises:
         Stop: the registry refuses.
@@ -198,22 +196,17 @@ def push(name: str, to: str, tag: str) -> str:
     where = f"{to}:{tag}"
     try:
         client().images.get(name).tag(to, tag)
-        for line in client().api.push(to, tag, stream=True, decode=True):
-            if "error" in line:
+        for event in client().api.push(to, tag, stream=True, decode=True):
+            if "error" in event:
                 client().images.remove(where, noprune=True)  # only the name
-                raise Stop(f"a push to {where}", str(line["error"]), "the registry", "check its name and docker login")
+                raise Stop(f"a push to {where}", str(event["error"]), "the registry", _LOGIN)
         return registry_digest(where)
     except (docker.errors.DockerException, OSError) as error:
-        raise Stop(
-            f"a push to {where}",
-            str(getattr(error, "explanation", "") or error),
-            "the registry",
-            "check its name and docker login",
-        ) from None
+        raise Stop(f"a push to {where}", line(error), "the registry", _LOGIN) from None
 
 
 def registry_digest(where: str) -> str:
-    """The digest that a registry has for a name, "" for none."""
+    """The digest that a registry has for a name, "" if it has none."""
     try:
         return str(client().images.get_registry_data(where).id)
     except docker.errors.DockerException:
@@ -227,21 +220,11 @@ def name(source: str, target: str) -> None:
 
 
 def free_space() -> int | None:
-    """Bytes free where the engine keeps its images, None where that is not on this machine."""
+    """Bytes free where the engine keeps its images, None if that is on another machine."""
     root = Path(client().info().get("DockerRootDir", ""))
-    return shutil.disk_usage(root).free if root.is_dir() else None
+    return space.free(root) if root.is_dir() else None
 
 
 def shown(command: list[str]) -> str:
-    """A command as a person could paste it."""
+    """A command, quoted for a shell."""
     return shlex.join(command)
-
-
-def _short(error: Exception) -> str:
-    """The operating system's own words, where they are what lies at the bottom of it."""
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, OSError) and at.strerror:
-            return at.strerror
-        at = at.__cause__ or at.__context__
-    return str(error).splitlines()[0][:200]

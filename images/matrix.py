@@ -1,4 +1,4 @@
-"""images/matrix.toml, checked, and the places of what is made from it."""
+"""images/matrix.toml, checked, and the paths of the locks made from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from images.errors import Stop
+from packaging.version import InvalidVersion, Version
+
+from images.errors import Stop, line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,43 +25,43 @@ FILE = ROOT / "images" / "matrix.toml"
 
 @dataclass(frozen=True)
 class Base:
-    """What every image starts from."""
+    """The base of every image."""
 
     image: str  # with digest
     platform: str  # as Docker writes it: linux/amd64
     python: str  # major.minor
     debian: str  # the suite's name, for apt
-    snapshot: str  # a day of Debian's snapshot archive: 20261101T000000Z
+    snapshot: str  # a day of Debian's snapshot archive, such as 20261101T000000Z
 
 
 @dataclass(frozen=True)
 class Flavor:
-    """What an image computes on. Without `cuda` it is the processor, and the fields after it are empty."""
+    """What an image computes on. Without `cuda` it is the CPU, and the fields after it are empty."""
 
     name: str
     requirements: tuple[str, ...]
-    torch_backend: str = ""  # uv's name of the PyTorch index that has these wheels; "" where the package index has them
+    torch_backend: str = ""  # uv's name of the PyTorch index with these wheels; "" if the package index has them
     cuda: str = ""  # version of CUDA in the wheels
-    driver: str = ""  # oldest NVIDIA driver that runs it
+    driver: str = ""  # oldest NVIDIA driver that supports it
     cubins: tuple[str, ...] = ()  # compute capabilities with machine code in the wheels
     ptx: tuple[str, ...] = ()  # compute capabilities with PTX in the wheels
 
 
 @dataclass(frozen=True)
 class Image:
-    """A set of packages; a target of the Dockerfile of the same name, but for `test`."""
+    """A set of packages, and unless it is a lock only a target of the Dockerfile."""
 
     name: str
     requirements: tuple[str, ...]  # those of the image it extends come first
     flavors: tuple[str, ...]
     extends: str = ""
-    lock_only: bool = False  # a lock for a virtual environment, no target
+    lock_only: bool = False  # a lock for a virtual environment
     torch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by flavor, in place of the flavor's own
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """All version facts."""
+    """All versions."""
 
     base: Base
     tools: tuple[str, ...]
@@ -70,7 +72,7 @@ class Matrix:
         """A flavor by name.
 
         Raises:
-            Stop: there is none of that name.
+            Stop: no flavor of that name.
         """
         if name not in self.flavors:
             raise Stop(
@@ -79,10 +81,10 @@ class Matrix:
         return self.flavors[name]
 
     def image(self, name: str, flavor: str) -> Image:
-        """An image by name, that is made in this flavor.
+        """An image by name, which must have this flavor.
 
         Raises:
-            Stop: there is none of that name, or not in that flavor.
+            Stop: no image of that name, or not in that flavor.
         """
         self.flavor(flavor)
         if name not in self.images:
@@ -99,7 +101,7 @@ class Matrix:
         return image
 
     def requirements(self, image: str, flavor: str) -> tuple[str, ...]:
-        """What image and flavor ask for together; their lock is resolved from it.
+        """The requirements of image and flavor together; their lock is resolved from them.
 
         Raises:
             Stop: as `image`.
@@ -112,12 +114,12 @@ def load(path: Path = FILE) -> Matrix:
     """The matrix of a file.
 
     Raises:
-        Stop: not there, not TOML, a key missing or of the wrong type, a base without a digest.
+        Stop: missing, not TOML, a key missing or of the wrong type, or a base without a digest.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Stop("a matrix in TOML", str(error), str(path), f"git checkout {path.name}, or mend that line") from None
+        raise Stop("a matrix in TOML", line(error), str(path), f"git checkout {path.name}, or fix it") from None
     base = Base(**{key.name: _read(raw, path, str, "base", key.name) for key in fields(Base)})
     if not re.search(r"@sha256:[0-9a-f]{64}$", base.image):
         raise Stop(
@@ -134,18 +136,25 @@ def load(path: Path = FILE) -> Matrix:
 
 
 def _flavor(raw: dict[str, Any], path: Path, name: str) -> Flavor:
-    given = _read(raw, path, dict, "flavors", name)
+    body = _read(raw, path, dict, "flavors", name)
     requirements = _strings(raw, path, "flavors", name, "requirements")
-    backend = _read(raw, path, str, "flavors", name, "torch_backend") if "torch_backend" in given else ""
-    if "cuda" not in given:
+    backend = _read(raw, path, str, "flavors", name, "torch_backend") if "torch_backend" in body else ""
+    if "cuda" not in body:
         return Flavor(name, requirements, backend)
     cuda, driver = (_read(raw, path, str, "flavors", name, key) for key in ("cuda", "driver"))
-    ptx = _strings(raw, path, "flavors", name, "ptx") if given.get("ptx") else ()
+    ptx = _strings(raw, path, "flavors", name, "ptx") if body.get("ptx") else ()
     cubins = _strings(raw, path, "flavors", name, "cubins")
     for key, values in (("cuda", [cuda]), ("driver", [driver]), ("cubins", cubins), ("ptx", ptx)):
-        if wrong := [value for value in values if not re.fullmatch(r"\d+(\.\d+)*", value)]:
-            raise Stop("a version such as 12.8", repr(wrong[0]), f"{path}, flavors.{name}.{key}", "mend that key")
+        if wrong := [value for value in values if not _is_release(value)]:
+            raise Stop("a version such as 12.8", repr(wrong[0]), f"{path}, flavors.{name}.{key}", "fix that key")
     return Flavor(name, requirements, backend, cuda, driver, cubins, ptx)
+
+
+def _is_release(value: str) -> bool:
+    try:
+        return str(Version(value)) == Version(value).base_version
+    except InvalidVersion:
+        return False
 
 
 def _image(
@@ -160,7 +169,7 @@ def _image(
                 f"an image defined above: {', '.join(above)}",
                 repr(extends),
                 f"{path}, [images.{name}] extends",
-                "mend it",
+                "fix it",
             )
         extended = above[extends].requirements
     made_in = _strings(raw, path, "images", name, "flavors")
@@ -169,7 +178,7 @@ def _image(
             f"flavors defined above: {', '.join(flavors)}",
             repr(unknown[0]),
             f"{path}, [images.{name}] flavors",
-            "mend it",
+            "fix it",
         )
     torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
     return Image(
@@ -183,12 +192,12 @@ def _image(
 
 
 def lock_file(image: str, flavor: str) -> Path:
-    """Where the lock of an image and flavor lies."""
+    """Path of the lock of an image and flavor."""
     return ROOT / "images" / "locks" / f"{image}-{flavor}.txt"
 
 
 def tools_lock_file() -> Path:
-    """Where the lock of the build's own tools lies."""
+    """Path of the lock of the build's own tools."""
     return ROOT / "images" / "locks" / "tools.txt"
 
 
@@ -204,14 +213,13 @@ def _read(raw: dict[str, Any], path: Path, kind: type, *keys: str) -> Any:
     if not isinstance(value, kind) or not value:
         names: dict[type, str] = {str: "a string", dict: "a table", list: "a list of strings"}
         wanted = names[kind]
-        raise Stop(
-            wanted, "nothing" if value is None else repr(value), f"{path}, {'.'.join(keys)}", "add or mend that key"
-        )
+        found = "nothing" if value is None else repr(value)
+        raise Stop(wanted, found, f"{path}, {'.'.join(keys)}", "add or fix that key")
     return value
 
 
 def _strings(raw: dict[str, Any], path: Path, *keys: str) -> tuple[str, ...]:
     values = _read(raw, path, list, *keys)
     if not all(isinstance(value, str) for value in values):
-        raise Stop("a list of strings", repr(values), f"{path}, {'.'.join(keys)}", "mend that key")
+        raise Stop("a list of strings", repr(values), f"{path}, {'.'.join(keys)}", "fix that key")
     return tuple(values)

@@ -1,8 +1,8 @@
 """The host's pip settings, for uv and pip inside a build, a container or a virtual environment.
 
-Whoever works behind a company proxy or mirror has told pip so already. What pip knows (index, extra indexes, certificate bundle,
-find-links; from its configuration files and PIP_*) is written into files that a build gets as BuildKit secrets and a container as
-read-only mounts, so none of it stays in a layer. Local folders of wheels go in as a wheelhouse
+Behind a company proxy or mirror, pip is configured already. Its settings (index, extra indexes, certificate bundle and
+find-links, from its configuration files and PIP_*) are written into files, which a build gets as BuildKit secrets and a
+container as read-only mounts, so that no layer contains them. Local folders of wheels become a wheelhouse
 (images/building/wheelhouse.py).
 """
 
@@ -30,7 +30,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
 
 @dataclass(frozen=True)
 class Settings:
-    """Where packages come from. Local folders apart, since a container does not see them."""
+    """Where packages come from. Local folders are separate, since a container does not see them."""
 
     index: str = ""  # "" is the package index itself
     extra_indexes: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ class Settings:
 
 
 def read() -> Settings:
-    """What `pip config list` says here, environment variables over files as pip itself has it.
+    """The settings that `pip config list` reports; as for pip itself, environment variables override files.
 
     Raises:
-        Stop: pip does not answer, or its certificate bundle is not there.
+        Stop: pip fails, or its certificate bundle does not exist.
     """
     done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
     if done.returncode:
@@ -59,10 +59,10 @@ def read() -> Settings:
 
 
 def parse(listing: str, environment: Mapping[str, str]) -> Settings:
-    """Settings from the lines of `pip config list` (`global.index-url='https://…'`), and certificates from the environment.
+    """Settings from the lines of `pip config list` (`global.index-url='https://…'`) and the environment.
 
     Raises:
-        Stop: the certificate bundle is not there.
+        Stop: the certificate bundle does not exist.
     """
     found: dict[str, str] = {}
     ranks = {"global": 0, "install": 1, ":env:": 2}
@@ -78,10 +78,10 @@ def parse(listing: str, environment: Mapping[str, str]) -> Settings:
     bundle = found.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or ""
     if bundle and not Path(bundle).is_file():
         raise Stop(
-            "the certificate bundle that pip is told to use",
+            "the certificate bundle that pip is configured with",
             "no such file",
             bundle,
-            "mend `pip config get global.cert` or SSL_CERT_FILE",
+            "correct `pip config get global.cert` or SSL_CERT_FILE",
         )
     return Settings(
         index="" if _local(main) else main,
@@ -95,12 +95,13 @@ def parse(listing: str, environment: Mapping[str, str]) -> Settings:
 
 
 def torch_backend(settings: Settings, wheels: Sequence[str], backend: str) -> str:
-    """The PyTorch index that uv asks for torch, "" for none: where its wheel lies in a folder, or where pip has been told of indexes.
+    """The PyTorch index that uv gets torch from, "" for none.
 
-    uv would pass these over for torch, and a company mirror has its own.
+    None where a folder has its wheel, or where pip has indexes of its own: uv would ignore these for torch, and a
+    company mirror has torch.
     """
-    told = settings.index or settings.extra_indexes or settings.links
-    return "" if told or any(name.startswith("torch-") for name in wheels) else backend
+    configured = settings.index or settings.extra_indexes or settings.links
+    return "" if configured or any(name.startswith("torch-") for name in wheels) else backend
 
 
 def _local(url: str) -> Path | None:
@@ -110,12 +111,12 @@ def _local(url: str) -> Path | None:
 
 
 def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: str = "", offline: bool = False) -> str:
-    """uv's configuration file for these settings; `folders` are those of wheels that uv will see, with `offline` all that it will."""
+    """uv's configuration file for these settings; `folders` have wheels, with `offline` the only ones that uv sees."""
     lines = ["no-index = true", "offline = true"] if offline else []
     if settings.index:
         lines.append(f"index-url = {json.dumps(settings.index)}")
     if settings.extra_indexes:
-        # as pip has it: all indexes are asked; safe, since only locked hashes are taken
+        # as pip does: query all indexes; safe, since only locked hashes are accepted
         lines += [
             f"extra-index-url = {json.dumps(list(settings.extra_indexes))}",
             'index-strategy = "unsafe-best-match"',
@@ -131,7 +132,7 @@ def uv_toml(settings: Settings, folders: Sequence[Path | str], torch_backend: st
 
 
 def pip_conf(settings: Settings, certificates: str, offline: bool = False) -> str:
-    """pip's configuration file for these settings; `certificates` is the bundle's path where pip will run, "" for none."""
+    """pip's configuration file for these settings; `certificates` is the bundle's path where pip will run."""
     pairs = {
         "no-index": "true" if offline else "",
         "index-url": settings.index,
@@ -144,10 +145,10 @@ def pip_conf(settings: Settings, certificates: str, offline: bool = False) -> st
 
 
 def uv() -> str:
-    """Path of uv: the one installed beside this Python, else on the PATH.
+    """Path of uv: beside this Python, else on the PATH.
 
     Raises:
-        Stop: there is none.
+        Stop: uv is not installed.
     """
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
@@ -161,13 +162,13 @@ def uv() -> str:
 def uv_environment(
     settings: Settings, scratch: Path, folders: Sequence[Path | str], torch_backend: str = ""
 ) -> dict[str, str]:
-    """This process's environment with uv told where to look; writes its configuration into `scratch`.
+    """This process's environment with settings for uv, whose configuration file is written into `scratch`.
 
-    Where pip has been told nothing, uv's own configuration holds.
+    Without settings of pip, uv's own configuration is used.
     """
     env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    if told := uv_toml(settings, []):
-        env["UV_CONFIG_FILE"] = str(private(scratch / "uv.toml", told))
+    if text := uv_toml(settings, []):
+        env["UV_CONFIG_FILE"] = str(private(scratch / "uv.toml", text))
     if folders:
         env["UV_FIND_LINKS"] = ",".join(map(str, folders))
     if torch_backend:
@@ -178,7 +179,7 @@ def uv_environment(
 
 
 def with_torch_index(settings: Settings, backend: str) -> Settings:
-    """The settings, and PyTorch's own index of a backend where uv names one: pip does not know these."""
+    """The settings, and the PyTorch index that uv knows for a backend, which pip does not."""
     if not backend:
         return settings
     with tempfile.TemporaryDirectory() as scratch:
@@ -196,7 +197,7 @@ def with_torch_index(settings: Settings, backend: str) -> Settings:
 
 @contextlib.contextmanager
 def secrets(keep: bool) -> Iterator[Path]:
-    """A folder that only its owner can read, gone after the block; with `keep` (a dry run, whose command is to be pasted) it stays."""
+    """A folder that only its owner can read, removed afterwards; kept for a dry run, whose command can be pasted."""
     if keep:
         folder = ROOT / ".pintune" / "secrets"
         folder.mkdir(parents=True, exist_ok=True)

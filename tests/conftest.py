@@ -1,4 +1,4 @@
-"""Fixtures for both rooms: a tiny model, a copy of the checkout to run verbs in, an engine."""
+"""Fixtures for both sides: a tiny model, a copy of the checkout to run verbs in, an engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAT = (
 
 
 def lacking(what: str) -> None:
-    """Skip for want of something; in CI that is a failure."""
+    """Skip a test that needs something; in CI, fail."""
     if IN_CI:
         pytest.fail(f"CI must have {what}")
     pytest.skip(f"needs {what}")
@@ -105,21 +105,13 @@ def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _copy(folder: Path, base: Path) -> Path:
     """A copy of this checkout, to run verbs in without touching its data/, models/ and runs/."""
-    leave = shutil.ignore_patterns(
-        ".venv",
-        "node_modules",
-        "wheelhouse",
-        ".pintune",
-        "data",
-        "models",
-        "runs",
-        "__pycache__",
-        ".*_cache",
-        "results",
-        "*.egg-info",
-        ".hypothesis",
-    )
-    shutil.copytree(ROOT, folder, ignore=leave, symlinks=True)
+    anywhere = shutil.ignore_patterns("node_modules", "__pycache__", ".*_cache", "results", "*.egg-info")
+    at_root = {".venv", ".pintune", ".hypothesis", "wheelhouse", "data", "models", "runs"}
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        return anywhere(path, names) | (at_root & set(names) if Path(path) == ROOT else set())
+
+    shutil.copytree(ROOT, folder, ignore=ignore, symlinks=True)
     for parent in folder.parents:
         if parent.is_relative_to(base):
             parent.chmod(0o755)  # the container's user must get through
@@ -166,7 +158,8 @@ def engine_there() -> None:
 def committed(engine_there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout in which all is committed, as a release needs it."""
     folder = _copy(tmp_path_factory.mktemp("committed") / "pintune", tmp_path_factory.getbasetemp().parent)
-    shutil.rmtree(folder / ".git", ignore_errors=True)
+    git = folder / ".git"
+    git.unlink() if git.is_file() else shutil.rmtree(git, ignore_errors=True)  # a file in a git worktree
     identity = ("-c", "user.name=tests", "-c", "user.email=tests@example.invalid")
     when = {"GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z"}
     for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "all")):

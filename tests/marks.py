@@ -1,4 +1,4 @@
-"""Settings with marks in them, to look for where they must not be; how tests call verbs; what the quickstart makes everywhere."""
+"""What several tests share: pip settings with marks to search for, the type of `invoke`, and expected values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,37 @@ TOKEN, AUTHORITY = "pintune-token-mark.invalid", "pintune-authority-mark"
 
 
 def marked_settings(folder: Path) -> dict[str, str]:
-    """pip settings as this machine has them, with a mark where an index's token would stand and one in the certificates."""
+    """This machine's pip settings, with a mark in place of an index's token and one in the certificates."""
     own = pip_config.read().certificates
     bundle = folder / "certificates.pem"
     bundle.write_text((own.read_text(encoding="utf-8") if own else "") + f"\n# {AUTHORITY}\n", encoding="utf-8")
     marks = {"PIP_TRUSTED_HOST": TOKEN}
     return {**marks, "PIP_CERT": str(bundle)} if own else marks
+
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+"""An environment in which no Docker engine answers."""
+
+SMALL = (
+    "--set",
+    "data.train_contexts=6",
+    "--set",
+    "data.evaluation_contexts=2",
+    "--set",
+    "training.checkpoint_steps=2",
+)
+"""Flags of a quickstart that takes seconds."""
+
+RELEASE = {
+    "image": "train",
+    "flavor": "cpu",
+    "version": "0.1.0",
+    "revision": "a" * 40,
+    "digest": "sha256:" + "b" * 64,
+    "base": "debian@sha256:0",
+    "snapshot": "",
+    "lock_sha256": "c" * 64,
+    "source": "d" * 64,
+    "source_date_epoch": 1700000000,
+}
+"""The record of a release build."""

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images import engine, git, matrix, pip_config
+from images import engine, git, matrix, pip_config, space
 from images.building import lock, wheelhouse
 from images.errors import Stop
 
 SOURCE_LABEL = "dev.pintune.source"
 LOCK_LABEL = "dev.pintune.lock"
-_CODE_IN = ("train",)  # images that carry pipeline/; in the others one works on a checkout, or there is none
+_CODE_IN = ("train",)  # images that contain pipeline/
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a build makes of a target of the Dockerfile."""
+    """Where a build writes a target of the Dockerfile."""
 
     words: tuple[str, ...] = ("--load",)  # into the engine's store
     target: str = ""  # "" is the image's own
@@ -32,9 +32,10 @@ LOADED = Output()
 
 
 def archive(file: Path, epoch: int) -> Output:
-    """An image as a file, the same bytes in every build: no cache, and no time later than `epoch`, in seconds since 1970.
+    """An image as a file, bit for bit reproducible: no cache, and no time later than `epoch`, in seconds since 1970.
 
-    SOURCE_DATE_EPOCH is https://reproducible-builds.org/specs/source-date-epoch/. Attestations hold times, so they stay out.
+    SOURCE_DATE_EPOCH is https://reproducible-builds.org/specs/source-date-epoch/. Attestations contain times, so the
+    build has none.
     """
     words = ("--no-cache", "--sbom=false", "--output", f"type=docker,dest={file},rewrite-timestamp=true")
     return Output(words, arguments={"SOURCE_DATE_EPOCH": str(epoch)})
@@ -42,7 +43,7 @@ def archive(file: Path, epoch: int) -> Output:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a build command says."""
+    """All settings of a build command."""
 
     image: str
     flavor: str
@@ -58,12 +59,12 @@ class Plan:
 
 
 def tag(image: str, flavor: str) -> str:
-    """Name of an everyday image."""
+    """Name of an image in the engine."""
     return f"pintune/{image}:{flavor}"
 
 
 def argv(plan: Plan) -> list[str]:
-    """The build command, from the repository's root. No address or token is in it: these are in the secret files."""
+    """The build command, for the repository's root. Addresses and tokens are only in the secret files."""
     command = [
         "docker",
         "buildx",
@@ -95,41 +96,40 @@ def argv(plan: Plan) -> list[str]:
 
 
 def base_image(known: matrix.Matrix, environment: Mapping[str, str] = os.environ) -> str:
-    """The pinned base, or what PINTUNE_BASE_IMAGE puts in its place where no registry is reached."""
+    """The pinned base, or the image that PINTUNE_BASE_IMAGE names instead where no registry is reachable."""
     return environment.get("PINTUNE_BASE_IMAGE") or known.base.image
 
 
 def snapshot(known: matrix.Matrix, environment: Mapping[str, str] = os.environ) -> str:
     """The day of Debian's archive that packages come from, "" for the base's own sources.
 
-    That is what a base in another's place has, unless PINTUNE_SNAPSHOT says otherwise.
+    A base that PINTUNE_BASE_IMAGE names has its own sources, unless PINTUNE_SNAPSHOT names a day.
 
     Raises:
         Stop: PINTUNE_SNAPSHOT is neither a day nor `off`.
     """
-    told = environment.get("PINTUNE_SNAPSHOT") or (
-        "off" if environment.get("PINTUNE_BASE_IMAGE") else known.base.snapshot
-    )
-    if told != "off" and not re.fullmatch(r"\d{8}T\d{6}Z", told):
+    default = "off" if environment.get("PINTUNE_BASE_IMAGE") else known.base.snapshot
+    day = environment.get("PINTUNE_SNAPSHOT") or default
+    if day != "off" and not re.fullmatch(r"\d{8}T\d{6}Z", day):
         raise Stop(
             "a day of Debian's snapshot archive such as 20261101T000000Z, or off",
-            repr(told),
+            repr(day),
             "PINTUNE_SNAPSHOT",
             "unset PINTUNE_SNAPSHOT",
         )
-    return "" if told == "off" else told
+    return "" if day == "off" else day
 
 
 def locks(image: str, flavor: str) -> list[Path]:
-    """The locks whose wheels are in an image, the last one its own."""
+    """The locks whose wheels are in an image; its own comes last."""
     under = matrix.load().image(image, flavor).extends
     return [matrix.lock_file(name, flavor) for name in (under, image) if name]
 
 
 def source_hash(image: str, flavor: str) -> str:
-    """Hash of what an image is made from: Dockerfile and what it runs, locks, base, and code. An image with another one is stale.
+    """Hash of an image's inputs: Dockerfile, its scripts, locks, base and code. An image with another hash is stale.
 
-    Hidden files and caches are not in the build's context (.dockerignore).
+    Hidden files and caches are not in the build context (.dockerignore).
     """
     known = matrix.load()
     digest = hashlib.sha256(f"{base_image(known)} {snapshot(known)} {known.base.python}".encode())
@@ -156,62 +156,59 @@ def build(
     flavor: str,
     dry: bool = False,
     output: Output = LOADED,
-    carried: Path | None = None,
+    offline: Path | None = None,
     context: Path | None = None,
 ) -> str:
-    """Build an image; returns the line that says what is in the engine's store now, or with `dry` the command.
+    """Build an image; returns the line that reports its name and id, or with `dry` the command.
 
     Args:
-        carried: a folder that `invoke wheelhouse` filled; with it the build has no network.
+        offline: a folder that `invoke wheelhouse` filled; with it the build has no network.
         context: a checkout to build from, instead of this one.
 
     Raises:
-        Stop: not an image but a lock only, no engine, no buildx, a lock that does not match, no disk space, a wheel missing in `carried`, or a build that failed.
+        Stop: a lock without an image, no engine, no buildx, a lock that does not match, no disk space, a wheel missing
+            in `offline`, or a failed build.
     """
     known = matrix.load()
     if known.image(image, flavor).lock_only:
         raise Stop("an image: train, dev, webui, serve", f"{image!r}, a lock only", str(matrix.FILE), "--image train")
     names = [name for name in (known.images[image].extends, image) if name]
     pins = [pin for row in (*(lock.row(name, flavor) for name in names), lock.tools()) for pin in lock.read(row)]
-    settings = pip_config.Settings() if carried else pip_config.read()
+    settings = pip_config.Settings() if offline else pip_config.read()
     if not dry:
         engine.need_buildx()
-        _need_space((8 if not known.flavor(flavor).cuda else 30) * 2**30)
+        needed = (30 if known.flavor(flavor).cuda else 8) * space.GIB
+        space.need_space(needed, engine.free_space(), "the engine's data folder", "docker system prune")
     with pip_config.secrets(keep=dry) as folder:
-        made = _plan(image, flavor, known, folder, output, carried)
-        if carried:
-            wheelhouse.need(pins, carried / "wheels")
-            wheelhouse.need_debs(carried / "debs")
+        made = _plan(image, flavor, known, folder, output, offline)
+        if offline:
+            wheelhouse.need(pins, offline / "wheels")
+            wheelhouse.need_debs(offline / "debs")
             taken: list[str] = []
         else:
             taken = wheelhouse.gather(pins, settings, made.wheelhouse)
             made.debs.mkdir(parents=True, exist_ok=True)
         backend = pip_config.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
-        asked = pip_config.with_torch_index(settings, backend) if output.target and not dry else settings
-        pip_config.private(
-            folder / "pip.conf", pip_config.pip_conf(asked, "/run/secrets/certificates", offline=bool(carried))
-        )
-        pip_config.private(
-            folder / "uv.toml",
-            pip_config.uv_toml(settings, ["/wheelhouse"], "" if carried else backend, offline=bool(carried)),
-        )
-        pip_config.private(
-            folder / "certificates", settings.certificates.read_text(encoding="utf-8") if settings.certificates else ""
-        )
+        with_index = pip_config.with_torch_index(settings, backend) if output.target and not dry else settings
+        pip_conf = pip_config.pip_conf(with_index, "/run/secrets/certificates", offline=bool(offline))
+        uv_toml = pip_config.uv_toml(settings, ["/wheelhouse"], "" if offline else backend, offline=bool(offline))
+        certificates = settings.certificates.read_text(encoding="utf-8") if settings.certificates else ""
+        for name, text in (("pip.conf", pip_conf), ("uv.toml", uv_toml), ("certificates", certificates)):
+            pip_config.private(folder / name, text)
         if dry:
             return engine.shown(argv(made))
         if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
             raise Stop(
                 f"the image {tag(image, flavor)}",
-                "a build that failed; its last lines are above",
+                "a failed build; its last lines are above",
                 "images/Dockerfile",
-                "mend what they name, then invoke build; where no registry is reached, PINTUNE_BASE_IMAGE names a local base"
-                ", where Debian's snapshot archive is not, PINTUNE_SNAPSHOT=off",
+                "fix what they name, then invoke build; without a registry, PINTUNE_BASE_IMAGE names a local base"
+                ", without Debian's snapshot archive, PINTUNE_SNAPSHOT=off",
             )
     return f"build  {tag(image, flavor)}: {engine.image_id(tag(image, flavor))}"
 
 
-def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: Output, carried: Path | None) -> Plan:
+def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: Output, offline: Path | None) -> Plan:
     lock_files = locks(image, flavor)
     home = matrix.ROOT / ".pintune"
     base = base_image(known)
@@ -232,46 +229,34 @@ def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: 
         known.base.platform,
         arguments,
         labels(image, flavor),
-        carried / "wheels" if carried else home / "wheelhouse" / f"{image}-{flavor}",
-        carried / "debs" if carried else home / "debs",
+        offline / "wheels" if offline else home / "wheelhouse" / f"{image}-{flavor}",
+        offline / "debs" if offline else home / "debs",
         scratch,
-        () if carried else tuple(name for name in pip_config.PROXIES if os.environ.get(name)),
+        () if offline else tuple(name for name in pip_config.PROXIES if os.environ.get(name)),
         output,
-        bool(carried),
+        bool(offline),
     )
 
 
 def labels(image: str, flavor: str) -> dict[str, str]:
-    """What an image says of itself, by the names of the OCI image specification's annotations where there is one."""
+    """The labels of an image, named as the OCI image specification's annotations where it has one."""
     known = matrix.load()
     base = base_image(known)
     revision, dirty = git.revision()
-    said = {
+    digest = base.partition("@")[2] or (engine.image_id(base) if engine.answers() else "") or ""
+    cuda = known.flavor(flavor).cuda
+    pins = {pin.name: pin.version for pin in lock.parse(matrix.lock_file(image, flavor).read_text(encoding="utf-8"))}
+    return {
         "org.opencontainers.image.title": f"pintune {image} {flavor}",
         "org.opencontainers.image.version": git.version(),
         "org.opencontainers.image.revision": f"{revision}-dirty" if dirty else revision,
         "org.opencontainers.image.base.name": base.partition("@")[0],
-        "org.opencontainers.image.base.digest": base.partition("@")[2]
-        or (engine.image_id(base) if engine.answers() else "")
-        or "",
-        "org.opencontainers.image.licenses": "Apache-2.0"
-        + (" AND LicenseRef-NVIDIA-CUDA" if known.flavor(flavor).cuda else ""),
+        "org.opencontainers.image.base.digest": digest,
+        "org.opencontainers.image.licenses": "Apache-2.0" + (" AND LicenseRef-NVIDIA-CUDA" if cuda else ""),
         "dev.pintune.image": image,
         "dev.pintune.flavor": flavor,
         LOCK_LABEL: lock.sha256(matrix.lock_file(image, flavor)),
         SOURCE_LABEL: source_hash(image, flavor),
-        "dev.pintune.cuda": known.flavor(flavor).cuda or "none",
+        "dev.pintune.cuda": cuda or "none",
+        "dev.pintune.torch": pins.get("torch", ""),
     }
-    pins = {pin.name: pin.version for pin in lock.parse(matrix.lock_file(image, flavor).read_text(encoding="utf-8"))}
-    return {**said, "dev.pintune.torch": pins.get("torch", "")}
-
-
-def _need_space(size: int) -> None:
-    free = engine.free_space()
-    if free is not None and free < size:
-        raise Stop(
-            f"{size / 2**30:.0f} GiB free for the engine",
-            f"{free / 2**30:.1f} GiB",
-            "the engine's data folder",
-            "docker system prune",
-        )

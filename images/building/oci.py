@@ -1,4 +1,4 @@
-"""Image archives as `docker buildx build --output type=docker` writes them: an OCI image layout in a tar.
+"""Image archives in the format of `docker buildx build --output type=docker`: an OCI image layout in a tar.
 
 https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 """
@@ -12,34 +12,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from images.errors import Stop
+from images.errors import Stop, line
 
 
 def digest(archive: Path) -> str:
-    """Digest of the image's manifest: what a registry knows the image by, and what two builds must agree on.
+    """Digest of the image's manifest, by which a registry knows the image.
 
     Raises:
-        Stop: not such an archive, or not of one image.
+        Stop: not an image archive, or not one of a single image.
     """
     with _opened(archive) as tar:
         return str(_descriptor(tar, archive)["digest"])
 
 
 def compressed_size(archive: Path) -> int:
-    """Bytes of all layers as they are pushed and pulled."""
+    """Bytes of all compressed layers."""
     with _opened(archive) as tar:
         return sum(int(layer["size"]) for layer in _manifest(tar, archive)["layers"])
 
 
 def layers(archive: Path) -> Iterator[IO[bytes]]:
-    """Every layer, compressed as it is."""
+    """Every layer, compressed."""
     with _opened(archive) as tar:
         for layer in _manifest(tar, archive)["layers"]:
             yield _blob(tar, layer["digest"])
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What differs between two archives, a line each: the file, the layer it is in and the command that made that, and how it differs.
+    """The differences between two archives, a line each: the layer, its command, the file, and how it differs.
 
     Raises:
         Stop: as `digest`.
@@ -63,8 +63,8 @@ def differences(one: Path, other: Path) -> list[str]:
             if mine["digest"] != theirs["digest"]:
                 command = " ".join(made_by[number].split())[:80] if number < len(made_by) else "?"
                 contents = _contents(_blob(first, mine["digest"])), _contents(_blob(second, theirs["digest"]))
-                lines = list(_between(*contents)) or ["the same files, in another order or compressed otherwise"]
-                found += [f"layer {number + 1} ({command}): {line}" for line in lines]
+                lines = list(_between(*contents)) or ["the same files, in another order or compressed differently"]
+                found += [f"layer {number + 1} ({command}): {each}" for each in lines]
     return found
 
 
@@ -77,19 +77,19 @@ def _between(mine: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]])
 
 
 def _contents(layer: IO[bytes]) -> dict[str, dict[str, Any]]:
-    """What a layer says of each of its files."""
-    said: dict[str, dict[str, Any]] = {}
+    """The files of a layer."""
+    files: dict[str, dict[str, Any]] = {}
     with tarfile.open(fileobj=layer, mode="r|*") as tar:
         for member in tar:
             file = tar.extractfile(member) if member.isreg() else None
-            said[member.name] = {
+            files[member.name] = {
                 "content": _sha256(file)[:12] if file else member.linkname,
                 "mode": oct(member.mode),
                 "owner": f"{member.uid}:{member.gid}",
                 "time": member.mtime,
                 "type": member.type.decode(),
             }
-    return said
+    return files
 
 
 def _sha256(file: IO[bytes]) -> str:
@@ -103,7 +103,7 @@ def _opened(archive: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(archive)
     except (OSError, tarfile.TarError) as error:
-        raise Stop("an image archive", str(error), str(archive), "invoke build --release") from None
+        raise Stop("an image archive", line(error), str(archive), "invoke build --release") from None
 
 
 def _descriptor(tar: tarfile.TarFile, archive: Path) -> dict[str, Any]:
@@ -112,10 +112,7 @@ def _descriptor(tar: tarfile.TarFile, archive: Path) -> dict[str, Any]:
         (found,) = index["manifests"]
     except (KeyError, ValueError) as error:
         raise Stop(
-            "an archive of one image, in OCI layout",
-            f"{type(error).__name__}: {error}",
-            str(archive),
-            "invoke build --release",
+            "an archive of one image, in OCI layout", line(error), str(archive), "invoke build --release"
         ) from None
     return dict(found)
 

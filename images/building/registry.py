@@ -1,4 +1,4 @@
-"""Push and pull of release images, by digest. What was released is recorded in images/released.json, which is in git."""
+"""Push and pull of release images, by digest. images/released.json, which is in git, records the releases."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 from images import engine, git, matrix
 from images.building import build, release
-from images.errors import Stop
+from images.errors import Stop, line
 
 RECORD = matrix.ROOT / "images" / "released.json"
 
 
 def push(image: str, flavor: str, registry: str, dry: bool) -> str:
-    """Push the newest release build; records its digest, and returns the line that says so.
+    """Push the newest release build and record its digest; returns the line that reports it.
 
     Raises:
-        Stop: no release build, another one recorded for this version, an engine that has another image by its name, a registry that refuses, or one that has another digest than was built.
+        Stop: no release build, another digest recorded for this version or in the registry, an engine that changes the
+            digest, or a registry that refuses.
     """
     matrix.load().image(image, flavor)
     to, tag = f"{_address(registry)}/{image}", f"{flavor}-{git.version()}"
     name = build.tag(image, flavor)
     if dry:
-        return (
-            f"{engine.shown(['docker', 'tag', name, f'{to}:{tag}'])}\n{engine.shown(['docker', 'push', f'{to}:{tag}'])}"
-        )
+        commands = (["docker", "tag", name, f"{to}:{tag}"], ["docker", "push", f"{to}:{tag}"])
+        return "\n".join(map(engine.shown, commands))
     made, known = release.record(image, flavor), _released().get(f"{image}:{tag}")
     if known and known["digest"] != made["digest"]:
         raise Stop(
@@ -34,15 +34,15 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
             str(RECORD.relative_to(matrix.ROOT)),
             f"build revision {known['revision'][:12]}, or raise the version in pyproject.toml",
         )
-    there = engine.registry_digest(f"{to}:{tag}")
-    if there and there != made["digest"]:
+    existing = engine.registry_digest(f"{to}:{tag}")
+    if existing and existing != made["digest"]:
         raise Stop(
             f"no other {image}:{tag} in the registry",
-            there,
+            existing,
             f"{to}:{tag}",
             "raise the version in pyproject.toml; nothing was pushed",
         )
-    engine.load(release.archive(image, flavor))  # the engine may have an everyday image by that name
+    engine.load(release.archive(image, flavor))  # the engine may have another build by that name
     repacks = "this engine repacks images: turn on its containerd image store (daemon.json, features)"
     if engine.image_id(name) != made["digest"]:
         raise Stop(
@@ -59,10 +59,10 @@ def push(image: str, flavor: str, registry: str, dry: bool) -> str:
 
 
 def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
-    """Pull the image that was released as this version, and give it the everyday name; returns the line that says so.
+    """Pull the image that was released as this version and give it its local name; returns the line that reports it.
 
     Raises:
-        Stop: none was released, a registry that refuses or has other bytes, or labels that do not say what was recorded.
+        Stop: no release, a registry that refuses or sends other bytes, or labels other than those recorded.
     """
     tag = f"{flavor}-{git.version()}"
     matrix.load().image(image, flavor)
@@ -74,11 +74,11 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
             str(RECORD.relative_to(matrix.ROOT)),
             f"invoke build --image {image} --flavor {flavor}",
         )
-    source = (
-        f"{_address(registry or os.environ.get('PINTUNE_REGISTRY', '') or known['registry'])}/{image}@{known['digest']}"
-    )
+    address = _address(registry or os.environ.get("PINTUNE_REGISTRY", "") or known["registry"])
+    source = f"{address}/{image}@{known['digest']}"
     if dry:
-        return f"{engine.shown(['docker', 'pull', source])}\n{engine.shown(['docker', 'tag', source, build.tag(image, flavor)])}"
+        commands = (["docker", "pull", source], ["docker", "tag", source, build.tag(image, flavor)])
+        return "\n".join(map(engine.shown, commands))
     pulled = engine.pull(source)
     if known["digest"] not in pulled.digests:
         raise Stop(
@@ -123,10 +123,10 @@ def _released() -> dict[str, Any]:
     try:
         return dict(json.loads(RECORD.read_text(encoding="utf-8"))) if RECORD.exists() else {}
     except ValueError as error:
-        raise Stop("a record of releases in JSON", str(error), str(RECORD), "git checkout it") from None
+        raise Stop("a record of releases in JSON", line(error), str(RECORD), "git checkout it") from None
 
 
 def _write(released: dict[str, Any]) -> None:
-    aside = RECORD.with_suffix(".new")
-    aside.write_text(json.dumps(dict(sorted(released.items())), indent=2) + "\n", encoding="utf-8")
-    aside.replace(RECORD)
+    staged = RECORD.with_suffix(".new")
+    staged.write_text(json.dumps(dict(sorted(released.items())), indent=2) + "\n", encoding="utf-8")
+    staged.replace(RECORD)

@@ -1,25 +1,29 @@
-"""A folder of the wheels that a lock asks for, out of the folders and indexes that lie on this machine."""
+"""A folder of the wheels that a lock names, taken from the folders and indexes of this machine."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
 from images.building.lock import Pin
 from images.errors import Stop
 from images.pip_config import Settings
 
+_REMEDY = "invoke wheelhouse, where there is a network"
+
 
 def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[str]:
-    """Fill `wheelhouse` with the files that these pins ask for and a local folder or index has; returns their names.
+    """Fill `wheelhouse` with the files of these pins that a local folder or index has; returns their names.
 
-    Only a file whose hash is locked is taken. Others that lie in `wheelhouse` from before are removed.
+    Only files with a locked hash are taken; all others in `wheelhouse` are removed.
     """
     wheelhouse.mkdir(parents=True, exist_ok=True)
     taken = []
@@ -36,15 +40,15 @@ def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[st
 
 
 def need(pins: Iterable[Pin], folder: Path) -> None:
-    """Raise Stop unless `folder` has a wheel of every pin, by name and hash."""
-    there = {_sha256(file) for file in folder.glob("*.whl")}
-    if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & there]:
+    """Raise Stop unless `folder` has a wheel of every pin, by hash."""
+    found = {_sha256(file) for file in folder.glob("*.whl")}
+    if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & found]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise Stop(
             "a wheel of every locked package, with a locked hash",
             f"none of {', '.join(missing[:5])}{more}",
             str(folder),
-            "invoke wheelhouse, where there is a network",
+            _REMEDY,
         )
 
 
@@ -52,46 +56,39 @@ def need_debs(folder: Path) -> None:
     """Raise Stop unless `folder` has apt's lists and Debian packages."""
     for part, pattern in (("lists", "*Packages*"), ("archives", "*.deb")):
         if not any((folder / part).glob(pattern)):
-            raise Stop(
-                f"apt's {part}, as invoke wheelhouse gathers them",
-                "none",
-                str(folder / part),
-                "invoke wheelhouse, where there is a network",
-            )
+            raise Stop(f"apt's {part}, as invoke wheelhouse gathers them", "none", str(folder / part), _REMEDY)
+
+
+def is_wheel_of(pin: Pin, name: str) -> bool:
+    """Whether a file name is that of a wheel of this package and version."""
+    try:
+        package, version, _, _ = parse_wheel_filename(name)
+        return (package, version) == (canonicalize_name(pin.name), Version(pin.version))
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
 
 
 def _candidates(pin: Pin, settings: Settings) -> Iterator[Path]:
-    start = f"{_normal(pin.name)}-{pin.version}-"
     for folder in settings.folders:
-        yield from (
-            file
-            for file in sorted(folder.glob("*.whl"))
-            if f"{_normal(file.name.partition('-')[0])}-{file.name.partition('-')[2]}".startswith(start)
-        )
+        yield from (file for file in sorted(folder.glob("*.whl")) if is_wheel_of(pin, file.name))
     for index in settings.local_indexes:
-        page = index / _normal(pin.name).replace("_", "-") / "index.html"
+        page = index / canonicalize_name(pin.name) / "index.html"
         if page.is_file():
             links = _Links()
             links.feed(page.read_text(encoding="utf-8"))
-            files = (page.parent / urllib.parse.unquote(link.partition("#")[0]) for link in links.found)
-            yield from (
-                file for file in files if f"-{pin.version}-" in file.name and file.suffix == ".whl" and file.is_file()
-            )
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "_", name).lower()
+            files = (page.parent / urllib.parse.unquote(link.partition("#")[0]) for link in links.hrefs)
+            yield from (file for file in files if is_wheel_of(pin, file.name) and file.is_file())
 
 
 class _Links(HTMLParser):
-    """The links of a simple index's page (PEP 503)."""
+    """The links on a page of a simple index (PEP 503)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.hrefs: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.hrefs += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _place(file: Path, target: Path) -> None:

@@ -1,8 +1,8 @@
-"""Compile every module under a folder to the same bytes in every build; what is compiled already is left alone.
+"""Compile every module under a folder to the same bytes in every build; compiled modules are left alone.
 
-`python -m compileall` does not: it marks an object for sharing by how many references it has at that moment, which differs with the
-order of its workers (https://github.com/python/cpython/issues/78274). marshal's version 2 shares nothing. The .pyc files are of the
-kind that is not checked against its source (PEP 552): a container whose root is read-only could not write them anew.
+`python -m compileall` is not reproducible: it marks an object for sharing by its current reference count, which depends
+on the order of its workers (https://github.com/python/cpython/issues/78274). marshal's version 2 shares nothing. The
+.pyc files are not checked against their sources (PEP 552): a container with a read-only root could not rewrite them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHARES_NOTHING = 2
 
 
 def compiled(source: Path) -> bool:
-    """Compile one module; False where this Python does not know its grammar (torch carries tests for newer ones)."""
+    """Compile one module; False if it is not in this Python's grammar (torch has tests for newer versions)."""
     target = Path(importlib.util.cache_from_source(str(source)))
     if target.exists():
         return True
@@ -38,9 +38,8 @@ def compiled(source: Path) -> bool:
 
 def main(folder: Path) -> None:
     """Compile everything under a folder on every core."""
-    sources = [
-        source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)
-    ]  # nobody imports these here
+    # tests of packages are never imported
+    sources = [source for source in sorted(folder.rglob("*.py")) if not {"test", "tests"} & set(source.parts)]
     with ProcessPoolExecutor() as pool:
         done = list(pool.map(compiled, sources, chunksize=64))
     left = [str(source) for source, well in zip(sources, done, strict=True) if not well]

@@ -1,4 +1,4 @@
-"""A step in a container: as a non-root user, without capabilities, with a read-only root, and without network but for fetch."""
+"""A step in a container: a non-root user, no capabilities, a read-only root, and no network unless the step has one."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
 import docker.errors
 
 from images import engine
-from images.errors import Stop
+from images.errors import Stop, line
 from images.pip_config import PROXIES
+from images.running import steps
 
-OTHER_UID = 1000  # of the container's user where the caller is root, which no step runs as
-HUB = ("HF_TOKEN", "HF_ENDPOINT")  # what fetch is told of the Hugging Face hub
-CDI_ALL = "nvidia.com/gpu=all"
-PAUSED = 75  # a training that was told to stop, and has saved (pipeline/__main__.py)
-PATIENCE = 60  # seconds that it has for that: it ends the step it is in
-_SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL on several GPUs ends where it has the engine's 64 MiB
+OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
+HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to fetch for the Hugging Face hub
+STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves
+_SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL fails on several GPUs with the engine's default of 64 MiB
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder or file of the host in the container."""
+    """A bind mount of a folder or file of the host."""
 
     source: Path
     target: str
@@ -37,7 +37,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Container:
-    """All that a run says."""
+    """All settings of a container."""
 
     image: str
     command: tuple[str, ...]
@@ -47,154 +47,176 @@ class Container:
     gid: int
     network: str = "none"  # the engine's name of it
     terminal: bool = False
-    name: str = ""  # by which others on its network find it
-    gpus: tuple[str, ...] = ()  # which of them, by the driver's numbers; none named: all
-    gpu: str = ""  # how GPUs come in: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
+    name: str = ""  # by which others on its network reach it
+    gpus: tuple[str, ...] = ()  # by the driver's numbers; all of them if empty
+    gpu: str = ""  # how GPUs are passed: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
 
 
 def user() -> tuple[int, int]:
-    """The uid and gid that a container runs as: the caller's, or OTHER_UID where that is root's."""
+    """The uid and gid that a container runs as: the caller's, or OTHER_UID where the caller is root."""
     return (os.getuid(), os.getgid()) if os.getuid() else (OTHER_UID, OTHER_UID)
 
 
-def argv(spec: Container) -> list[str]:
-    """The `docker run` command that does the same as `run`."""
-    command = [
-        "docker",
-        "run",
-        "--rm",
-        "--user",
-        f"{spec.uid}:{spec.gid}",
-        "--cap-drop",
-        "ALL",
-        "--security-opt",
-        "no-new-privileges",
-        "--read-only",
-        "--init",
-        "--tmpfs",
-        "/tmp:exec,mode=1777",
-        "--network",
-        spec.network,
+def _facts(container: Container) -> list[tuple[str, Any]]:
+    """Everything that a run sets, in the order of its command line: the one source of `argv` and `settings`."""
+    return [
+        ("user", f"{container.uid}:{container.gid}"),
+        ("cap_drop", "ALL"),
+        ("security_opt", "no-new-privileges"),
+        ("read_only", True),
+        ("init", True),  # the first process of a container ignores SIGTERM unless it handles it; init passes it on
+        ("tmpfs", ("/tmp", "exec,mode=1777")),
+        ("network", container.network),
+        *([("shm_size", _SHARED_MEMORY)] if container.gpu else []),
+        *([(container.gpu, container.gpus)] if container.gpu else []),
+        *([("tty", True)] if container.terminal else []),
+        *([("name", container.name)] if container.name else []),
+        *(("mount", mount) for mount in container.mounts),
+        *(("env", variable) for variable in container.environment.items()),
     ]
-    some = f'"device={",".join(spec.gpus)}"' if spec.gpus else "all"
-    command += ["--shm-size", str(_SHARED_MEMORY)] if spec.gpu else []
-    command += {
-        "nvidia": ["--gpus", some],
-        "cdi": [word for each in _cdi(spec) for word in ("--device", each)],
-        "": [],
-    }[spec.gpu]
-    if spec.terminal:
-        command.append("--tty")
-    if spec.name:
-        command += ["--name", spec.name]
-    for mount in spec.mounts:
-        command += [
-            "--mount",
-            f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly"),
-        ]
-    for name, value in spec.environment.items():
-        # a proxy's address may hold a password, a token is one: by name, docker takes it from the environment
-        command += ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
-    return [*command, spec.image, *spec.command]
 
 
-def _cdi(spec: Container) -> list[str]:
-    return [f"nvidia.com/gpu={each}" for each in spec.gpus] or [CDI_ALL]
+def _cdi(gpus: tuple[str, ...]) -> list[str]:
+    return [f"nvidia.com/gpu={each}" for each in gpus] or ["nvidia.com/gpu=all"]
 
 
-def settings(spec: Container) -> dict[str, Any]:
-    """The same for the SDK's `containers.create`."""
-    return {
-        "image": spec.image,
-        "command": list(spec.command),
-        "user": f"{spec.uid}:{spec.gid}",
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "read_only": True,
-        "init": True,  # the first process of a container ignores SIGTERM; init passes it on
-        "tmpfs": {"/tmp": "exec,mode=1777"},
-        "network_mode": spec.network,
-        "device_requests": {
-            "nvidia": [
-                docker.types.DeviceRequest(
-                    **({"device_ids": list(spec.gpus)} if spec.gpus else {"count": -1}), capabilities=[["gpu"]]
-                )
-            ],
-            "cdi": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(spec))],
-            "": [],
-        }[spec.gpu],
-        **({"shm_size": _SHARED_MEMORY} if spec.gpu else {}),
-        "tty": spec.terminal,
-        **({"name": spec.name} if spec.name else {}),
-        "mounts": [
-            docker.types.Mount(each.target, str(each.source), type="bind", read_only=not each.writable)
-            for each in spec.mounts
-        ],
-        "environment": dict(spec.environment),
-    }
+def _mount_words(mount: Mount) -> list[str]:
+    return [
+        "--mount",
+        f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly"),
+    ]
 
 
-def run(spec: Container, capture: bool = False) -> tuple[int, str]:
-    """Run to the end, its output passed through or, with `capture`, its standard output returned; the container is removed.
+def _env_words(variable: tuple[str, str]) -> list[str]:
+    # a proxy's address may contain a password: with the name alone, docker takes the value from its environment
+    name, value = variable
+    return ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
+
+
+_WORDS: Mapping[str, Callable[[Any], list[str]]] = {
+    "user": lambda value: ["--user", value],
+    "cap_drop": lambda value: ["--cap-drop", value],
+    "security_opt": lambda value: ["--security-opt", value],
+    "read_only": lambda value: ["--read-only"],
+    "init": lambda value: ["--init"],
+    "tmpfs": lambda value: ["--tmpfs", ":".join(value)],
+    "network": lambda value: ["--network", value],
+    "shm_size": lambda value: ["--shm-size", str(value)],
+    "nvidia": lambda gpus: ["--gpus", f'"device={",".join(gpus)}"' if gpus else "all"],
+    "cdi": lambda gpus: [word for each in _cdi(gpus) for word in ("--device", each)],
+    "tty": lambda value: ["--tty"],
+    "name": lambda value: ["--name", value],
+    "mount": _mount_words,
+    "env": _env_words,
+}  # a fact as words of `docker run`
+
+
+def _gpu_request(gpus: tuple[str, ...]) -> docker.types.DeviceRequest:
+    which = {"device_ids": list(gpus)} if gpus else {"count": -1}
+    return docker.types.DeviceRequest(**which, capabilities=[["gpu"]])
+
+
+def _bind(mount: Mount) -> docker.types.Mount:
+    return docker.types.Mount(mount.target, str(mount.source), type="bind", read_only=not mount.writable)
+
+
+_SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "user": lambda value: {"user": value},
+    "cap_drop": lambda value: {"cap_drop": [value]},
+    "security_opt": lambda value: {"security_opt": [value]},
+    "read_only": lambda value: {"read_only": value},
+    "init": lambda value: {"init": value},
+    "tmpfs": lambda value: {"tmpfs": dict([value])},
+    "network": lambda value: {"network_mode": value},
+    "shm_size": lambda value: {"shm_size": value},
+    "nvidia": lambda gpus: {"device_requests": [_gpu_request(gpus)]},
+    "cdi": lambda gpus: {"device_requests": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(gpus))]},
+    "tty": lambda value: {"tty": value},
+    "name": lambda value: {"name": value},
+    "mount": lambda mount: {"mounts": [_bind(mount)]},
+    "env": lambda variable: {"environment": dict([variable])},
+}  # a fact as arguments of the SDK's `containers.create`
+
+
+def argv(container: Container) -> list[str]:
+    """The `docker run` command that does the same as `run`."""
+    options = [word for fact, value in _facts(container) for word in _WORDS[fact](value)]
+    return ["docker", "run", "--rm", *options, container.image, *container.command]
+
+
+def settings(container: Container) -> dict[str, Any]:
+    """The arguments of the SDK's `containers.create`."""
+    made: dict[str, Any] = {"image": container.image, "command": list(container.command)}
+    for fact, value in _facts(container):
+        for key, part in _SETTINGS[fact](value).items():
+            if isinstance(part, list):
+                made[key] = [*made.get(key, []), *part]
+            else:
+                made[key] = {**made.get(key, {}), **part} if isinstance(part, dict) else part
+    return made
+
+
+def run(container: Container, capture: bool = False) -> tuple[int, str]:
+    """Run a container to its end and remove it; returns its exit status, and with `capture` its standard output.
+
+    Without `capture` its output is passed through.
 
     Raises:
-        Stop: the engine could not start it.
+        Stop: the engine cannot start it.
     """
     try:
-        container = engine.client().containers.create(**settings(spec))
+        running = engine.client().containers.create(**settings(container))
     except docker.errors.ImageNotFound:
-        raise Stop(
-            f"the image {spec.image}", "none of that name in the engine", "docker image ls", "invoke build"
-        ) from None
+        raise Stop(f"the image {container.image}", "no such image", "docker image ls", "invoke build") from None
     except docker.errors.APIError as error:
-        raise Stop("a container", str(error.explanation or error), spec.image, "invoke doctor") from None
-    kept: list[bytes] = []
+        raise Stop("a container", line(error), container.image, "invoke doctor") from None
+    captured: list[bytes] = []
     try:
-        # without a terminal the engine keeps standard output and error apart
-        with contextlib.closing(container.attach(stream=True, logs=True, demux=True)) as stream:
-            container.start()
-            if spec.terminal:
+        # without a terminal the engine keeps standard output and standard error apart
+        with contextlib.closing(running.attach(stream=True, logs=True, demux=True)) as stream:
+            running.start()
+            if container.terminal:
                 size = shutil.get_terminal_size()
-                with contextlib.suppress(docker.errors.APIError):  # it may have ended by now
-                    container.resize(height=size.lines, width=size.columns)  # a terminal of no width shows no bars
+                with contextlib.suppress(docker.errors.APIError):  # it may have ended already
+                    running.resize(height=size.lines, width=size.columns)  # progress bars need a width
             for out, err in stream:
                 if out and capture:
-                    kept.append(out)
+                    captured.append(out)
                 elif out:
-                    _pass(out, sys.stdout)
+                    _write(out, sys.stdout)
                 if err:
-                    _pass(err, sys.stderr)
-        status = int(container.wait()["StatusCode"])
+                    _write(err, sys.stderr)
+        status = int(running.wait()["StatusCode"])
     except KeyboardInterrupt:
-        status = stopped(container)
-        if status != PAUSED:
+        status = stop(running)
+        if status != steps.exit_status().paused:
             raise
     except docker.errors.APIError as error:
-        raise Stop("a container that starts", str(error.explanation or error), spec.image, "invoke doctor") from None
+        raise Stop("a container that starts", line(error), container.image, "invoke doctor") from None
     finally:
-        container.remove(force=True)
-    return status, b"".join(kept).decode()
+        running.remove(force=True)
+    return status, b"".join(captured).decode()
 
 
-def stopped(container: Any) -> int:
-    """Stop a container that runs, show what it still says, and return its exit status."""
+def stop(running: Any) -> int:
+    """Stop a running container, print what it writes until it ends, and return its exit status."""
     since = time.time()
-    container.stop(timeout=PATIENCE)
-    _pass(container.logs(since=since), sys.stderr)
-    return int(container.wait()["StatusCode"])
+    running.stop(timeout=STOP_TIMEOUT)
+    _write(running.logs(since=since), sys.stderr)
+    return int(running.wait()["StatusCode"])
 
 
-def _pass(data: bytes, to: Any) -> None:
+def _write(data: bytes, to: Any) -> None:
     to.flush()
     to.buffer.write(data)  # bytes: a part may end within a character
     to.buffer.flush()
 
 
 def hand_over(folder: Path) -> None:
-    """Make a folder and, where the caller is root, give it with all in it to the container's user: root may not run there."""
+    """Make a folder; where the caller is root, give it and its contents to the container's user."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid():
         return
-    for place in (folder, *folder.rglob("*")):
-        if place.lstat().st_uid != OTHER_UID:
-            os.lchown(place, OTHER_UID, OTHER_UID)
+    for path in (folder, *folder.rglob("*")):
+        if path.lstat().st_uid != OTHER_UID:
+            os.lchown(path, OTHER_UID, OTHER_UID)

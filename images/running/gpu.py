@@ -1,4 +1,4 @@
-"""The NVIDIA driver and GPUs that this machine has, and which flavor of the matrix fits them."""
+"""The NVIDIA driver and GPUs of this machine, and which flavor of the matrix fits them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from packaging.version import Version
+
 from images.errors import Stop
 from images.matrix import Flavor, Matrix
 
-# What `nvidia-smi` reads from NVML; it comes with the driver, wherever that is.
+# `nvidia-smi` comes with every driver, and reads these from NVML
 QUERY = ("nvidia-smi", "--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits")
-# drivers before 510 do not know compute_cap, and are too old whatever it is
+# drivers before 510 do not know compute_cap, and are too old for every flavor
 OLD_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 
 
@@ -23,12 +25,12 @@ class Gpu:
 
     name: str
     capability: tuple[int, int]  # compute capability, major and minor; (0, 0) where the driver does not say
-    memory: int  # bytes; 0 where the driver does not say, as with memory shared with the processor
+    memory: int  # bytes; 0 where the driver does not say, as for memory shared with the CPU
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The driver and its GPUs; no driver and no GPU where there is none, with the reason in `trouble` where one would expect some."""
+    """The driver and its GPUs; empty without any, with the reason in `trouble` if the driver fails."""
 
     driver: str = ""
     gpus: tuple[Gpu, ...] = ()
@@ -36,7 +38,7 @@ class Seen:
 
 
 def look(environment: Mapping[str, str] = os.environ) -> Seen:
-    """What `nvidia-smi` says here, of the GPUs that CUDA_VISIBLE_DEVICES leaves."""
+    """What `nvidia-smi` reports, limited to the GPUs of CUDA_VISIBLE_DEVICES."""
     try:
         done = subprocess.run(QUERY, capture_output=True, text=True, timeout=30)
         if "compute_cap" in done.stdout + done.stderr:
@@ -45,30 +47,29 @@ def look(environment: Mapping[str, str] = os.environ) -> Seen:
         return Seen()
     except (OSError, subprocess.TimeoutExpired) as error:
         return Seen(trouble=f"nvidia-smi does not answer: {error}")
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    if said and "no devices were found" in said[-1].lower():
+    output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    if output and "no devices were found" in output[-1].lower():
         return Seen()
     if done.returncode:
-        return Seen(
-            trouble=f"nvidia-smi ended with status {done.returncode}: {said[-1][:200] if said else 'it said nothing'}"
-        )
+        reason = output[-1][:200] if output else "no output"
+        return Seen(trouble=f"nvidia-smi ended with status {done.returncode}: {reason}")
     return visible(parse(done.stdout), environment.get("CUDA_VISIBLE_DEVICES"))
 
 
 def parse(listing: str) -> Seen:
-    """What the lines of QUERY or OLD_QUERY say, one a GPU: `Tesla T4, 7.5, 15360, 535.183.01`, memory in MiB."""
+    """The output of QUERY or OLD_QUERY, a line for each GPU: `Tesla T4, 7.5, 15360, 535.183.01`, memory in MiB."""
     gpus, driver = [], ""
     for line in listing.strip().splitlines():
         found = re.fullmatch(r"(.+?), (?:(\d+)\.(\d+), )?(\d+|\[.*\]), (\d+(?:\.\d+)*)\S*", line.strip())
         if not found:
-            return Seen(trouble=f"nvidia-smi says no capability, memory or driver: {line.strip()[:120]!r}")
+            return Seen(trouble=f"nvidia-smi reports no capability, memory or driver: {line.strip()[:120]!r}")
         name, major, minor, memory, driver = found.groups()
         gpus.append(Gpu(name, (int(major or 0), int(minor or 0)), int(memory) * 2**20 if memory.isdigit() else 0))
     return Seen(driver, tuple(gpus))
 
 
 def visible(seen: Seen, wanted: str | None) -> Seen:
-    """The GPUs of a list of numbers such as `1` or `0,2`, in nvidia-smi's order; names (GPU-…, MIG-…) leave all."""
+    """The GPUs of a list of numbers such as `1` or `0,2`, in nvidia-smi's order; a list of names keeps all."""
     if wanted is None or not re.fullmatch(r"\s*(\d+\s*(,\s*\d+\s*)*)?", wanted):
         return seen
     numbers = [int(part) for part in wanted.split(",") if part.strip()]
@@ -76,18 +77,19 @@ def visible(seen: Seen, wanted: str | None) -> Seen:
 
 
 def misfit(flavor: Flavor, seen: Seen) -> str:
-    """Why a flavor does not run on what was seen; "" where it does."""
+    """Why a flavor does not run on these GPUs; "" if it does."""
     if not flavor.cuda:
         return ""
     if not seen.gpus:
         return seen.trouble or "no NVIDIA GPU is seen"
-    if _version(seen.driver) < _version(flavor.driver):
+    if Version(seen.driver) < Version(flavor.driver):
         return f"driver {seen.driver} is older than {flavor.driver}, which CUDA {flavor.cuda} needs"
     for gpu in seen.gpus:
         if gpu.capability == (0, 0):
             return f"{gpu.name}: the driver does not say its compute capability"
         if not _runs(flavor, gpu):
-            return f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]}) is not among sm_{', sm_'.join(joined(each) for each in flavor.cubins)}"
+            architectures = ", ".join(f"sm_{joined(each)}" for each in flavor.cubins)
+            return f"{gpu.name} (sm_{gpu.capability[0]}{gpu.capability[1]}) is not among {architectures}"
     return ""
 
 
@@ -96,27 +98,27 @@ def _runs(flavor: Flavor, gpu: Gpu) -> bool:
 
     CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility".
     """
-    cubins, ptx = ([_version(each) for each in listed] for listed in (flavor.cubins, flavor.ptx))
+    cubins, ptx = ([Version(each).release for each in listed] for listed in (flavor.cubins, flavor.ptx))
     return any(each[0] == gpu.capability[0] and each[1] <= gpu.capability[1] for each in cubins) or any(
         each <= gpu.capability for each in ptx
     )
 
 
 def pick(known: Matrix, seen: Seen) -> tuple[str, str]:
-    """The flavor that fits, the newest CUDA first, and why in a few words.
+    """The flavor that fits, the newest CUDA first, and the reason.
 
     Raises:
-        Stop: there is a GPU, and no flavor runs on it.
+        Stop: no flavor runs on the GPUs, or the driver fails.
     """
     fitting = [flavor for flavor in known.flavors.values() if flavor.cuda and not misfit(flavor, seen)]
     if fitting:
-        best = max(fitting, key=lambda flavor: _version(flavor.cuda))
+        best = max(fitting, key=lambda flavor: Version(flavor.cuda))
         return best.name, f"{seen.gpus[0].name}, driver {seen.driver}"
     plain = next(flavor.name for flavor in known.flavors.values() if not flavor.cuda)
     if not seen.gpus and not seen.trouble:
         return plain, "no NVIDIA GPU is seen"
     if seen.trouble:
-        raise Stop("a GPU that answers, or none", seen.trouble, "nvidia-smi", f"mend the driver, or --flavor {plain}")
+        raise Stop("a GPU that answers, or none", seen.trouble, "nvidia-smi", f"repair the driver, or --flavor {plain}")
     reasons = "; ".join(f"{flavor.name}: {misfit(flavor, seen)}" for flavor in known.flavors.values() if flavor.cuda)
     raise Stop(
         "a GPU and driver that a flavor runs on", reasons, "nvidia-smi", f"{_remedy(known, seen)}--flavor {plain}"
@@ -124,12 +126,12 @@ def pick(known: Matrix, seen: Seen) -> tuple[str, str]:
 
 
 def _remedy(known: Matrix, seen: Seen) -> str:
-    """What to do before giving up on the GPUs, where there is something."""
+    """What makes the GPUs usable, if anything does."""
     newer = replace(seen, driver="99999")
     fitting = [flavor.driver for flavor in known.flavors.values() if flavor.cuda and not misfit(flavor, newer)]
     unknown = any(gpu.capability == (0, 0) for gpu in seen.gpus)
     if fitting or unknown:
-        oldest = min(fitting or [flavor.driver for flavor in known.flavors.values() if flavor.cuda], key=_version)
+        oldest = min(fitting or [flavor.driver for flavor in known.flavors.values() if flavor.cuda], key=Version)
         return f"update the driver to {oldest} or newer, or "
     return "leave out the GPUs that do not fit, by CUDA_VISIBLE_DEVICES, or " if len(seen.gpus) > 1 else ""
 
@@ -146,10 +148,6 @@ def need(known: Matrix, flavor: Flavor, seen: Seen) -> None:
     raise Stop(f"a GPU for the flavor {flavor.name}", why, "nvidia-smi", f"--flavor {other}")
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
-
-
 def joined(capability: str) -> str:
-    """A compute capability as architectures are named after it: 8.6 is the 86 of sm_86."""
+    """A compute capability as in the names of architectures: 8.6 is the 86 of sm_86."""
     return capability.replace(".", "")

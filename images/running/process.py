@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 
 from images import matrix
-from images.running.container import PATIENCE, PAUSED
+from images.running import steps
+from images.running.container import STOP_TIMEOUT
 
 
 def run(command: list[str], environment: dict[str, str], capture: bool) -> tuple[int, str]:
-    """Run it to its end; returns its exit status, and its standard output with `capture`. An interrupt becomes a SIGTERM, upon which a training saves."""
-    # in a session of its own, or a terminal's Ctrl-C would reach it before that
+    """Run a command to its end; returns its exit status, and with `capture` its standard output.
+
+    An interrupt becomes a SIGTERM, upon which a training saves.
+    """
+    # in a session of its own, else Ctrl-C in a terminal would reach it as SIGINT first
     with subprocess.Popen(
         command,
         cwd=matrix.ROOT,
@@ -24,11 +28,11 @@ def run(command: list[str], environment: dict[str, str], capture: bool) -> tuple
         except KeyboardInterrupt:
             process.terminate()
             try:
-                status = process.wait(PATIENCE)
+                status = process.wait(STOP_TIMEOUT)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.kill()
                 raise KeyboardInterrupt from None
-            if status != PAUSED:
+            if status != steps.exit_status().paused:
                 raise
             return status, ""
     return process.returncode, text or ""

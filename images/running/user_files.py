@@ -1,13 +1,15 @@
-"""Files of the caller's own that a step reads: what they are called where it runs, and what brings them there.
+"""The caller's own files that a step reads: their names in it, and their mounts in a container.
 
-In a container they stand where they do outside, seen from the checkout, so that a message names them as the caller knows them.
+A file keeps its path in a container, relative to the checkout if it is inside, so that a message names it as the caller
+does.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from images import matrix
@@ -19,48 +21,57 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-WORKPLACE = PurePosixPath("/pintune")  # the working folder of a step in a container, as the checkout is outside
-FOLDERS = ("data", "models", "runs")  # that every step has
+WORKDIR = PurePosixPath("/pintune")  # a step's working directory in a container, as the checkout is on the host
+FOLDERS = ("data", "models", "runs")  # mounted for every step
 
 
-def file(path: str, wanted: str, todo: str) -> Path:
+@dataclass(frozen=True)
+class UserFile:
+    """A file of the caller's."""
+
+    path: Path  # on the host
+    name: str  # as a step calls it: relative to the checkout where it is inside it, else absolute
+
+
+def of(path: Path) -> UserFile:
+    """The file at `path`, which need not exist."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - a link such as runs/RECIPE/latest keeps its name
+    inside = absolute.is_relative_to(matrix.ROOT)
+    return UserFile(path, str(absolute.relative_to(matrix.ROOT) if inside else absolute))
+
+
+def existing(path: str, wanted: str, todo: str) -> UserFile:
     """The file at `path`.
 
     Raises:
-        Stop: there is none.
+        Stop: no path was given, or there is no file.
     """
     if not Path(path).is_file():
         raise Stop(wanted, "no such file" if path else "none given", path or "the command line", todo)
-    return Path(path)
+    return of(Path(path))
 
 
-def name(file: Path) -> str:
-    """A file as a step calls it: from the checkout where it lies in there, else from the root."""
-    whole = Path(os.path.abspath(file))  # noqa: PTH100 - a link such as runs/RECIPE/latest keeps its name
-    return str(whole.relative_to(matrix.ROOT) if whole.is_relative_to(matrix.ROOT) else whole)
-
-
-def mounts(files: Sequence[Path]) -> list[Mount]:
-    """What brings files into a container; those in data/, models/ and runs/ are there already."""
+def mounts(files: Iterable[UserFile]) -> list[Mount]:
+    """The mounts that bring files into a container, except for those inside data/, models/ and runs/."""
     made = {}
     for file in files:
-        called = PurePosixPath(name(file))
-        folder = matrix.ROOT / called.parts[0]
-        if not (called.parts[0] in FOLDERS and file.resolve().is_relative_to(folder.resolve())):
-            made[str(WORKPLACE / called)] = Mount(file.resolve(), str(WORKPLACE / called))
+        name, path = PurePosixPath(file.name), file.path.resolve()
+        folder = matrix.ROOT / name.parts[0]
+        if not (name.parts[0] in FOLDERS and path.is_relative_to(folder.resolve())):
+            made[str(WORKDIR / name)] = Mount(path, str(WORKDIR / name))
     return list(made.values())
 
 
-def data_file(recipe: str, overrides: Sequence[str]) -> Path | None:
-    """The file that data.source names, if it names one: in the last override of it, else in a recipe of the caller's."""
-    named = [
+def data_file(recipe: str, overrides: Sequence[str]) -> UserFile | None:
+    """The file that data.source names, if any: in the last override of it, else in the caller's recipe file."""
+    sources = [
         value.strip().strip("\"'")
         for key, _, value in (each.partition("=") for each in overrides)
         if key.strip() == "data.source"
     ]
-    if not named and recipe.endswith(".toml"):
+    if not sources and recipe.endswith(".toml"):
         try:
-            named = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8"))["data"]["source"])]
+            sources = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8"))["data"]["source"])]
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # the pipeline says what is wrong with it
-    return Path(named[-1]) if named and named[-1].endswith((".json", ".jsonl")) else None
+            return None  # the pipeline reports what is wrong with it
+    return of(Path(sources[-1])) if sources and sources[-1].endswith((".json", ".jsonl")) else None

@@ -1,4 +1,4 @@
-"""The venv runner's environment: the wheels of the image's own lock in a virtual environment, for machines without an engine."""
+"""The virtual environment of the venv runner: the wheels of the image's lock, for machines without an engine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from images import matrix, pip_config
+from images import matrix, pip_config, space
 from images.building import lock, wheelhouse
 from images.errors import Stop
 
-_SEAL = "pintune-lock"  # written last: an environment without it is half there
+_SEAL = "pintune-lock"  # written last: an environment without it is incomplete
 
 
 def folder(image: str, flavor: str) -> Path:
-    """Where the environment of an image and flavor lies; another lock gives another folder."""
+    """The environment's folder, which another lock changes."""
     return matrix.ROOT / ".pintune" / "venv" / f"{image}-{flavor}-{lock.sha256(matrix.lock_file(image, flavor))[:12]}"
 
 
 def python(image: str, flavor: str) -> Path:
-    """The environment's interpreter, whether it is there or not."""
+    """The environment's interpreter, whether it exists or not."""
     return folder(image, flavor) / "bin" / "python"
 
 
 def ready(image: str, flavor: str) -> bool:
-    """Whether the environment is there, whole, and of this lock."""
+    """Whether the environment is complete and of this lock."""
     return (
         matrix.lock_file(image, flavor).exists()
         and (folder(image, flavor) / _SEAL).exists()
@@ -35,7 +35,7 @@ def ready(image: str, flavor: str) -> bool:
 
 
 def argv(image: str, flavor: str) -> list[list[str]]:
-    """The commands that make the environment: a bare one of the matrix's Python, then the locked wheels."""
+    """The commands that make the environment: an empty one of the matrix's Python, then the locked wheels."""
     known = matrix.load()
     target = str(folder(image, flavor))
     install = [
@@ -55,10 +55,10 @@ def argv(image: str, flavor: str) -> list[list[str]]:
 
 
 def build(image: str, flavor: str, dry: bool) -> str:
-    """Make the environment unless it is there; returns the line that says where.
+    """Make the environment unless it is complete; returns the line that reports where it is.
 
     Raises:
-        Stop: a lock that does not match, no Python of the matrix's version, no disk space, or wheels that cannot be had.
+        Stop: a lock that does not match, no Python of the matrix's version, no disk space, or wheels not to be found.
     """
     known = matrix.load()
     known.flavor(flavor)
@@ -68,8 +68,8 @@ def build(image: str, flavor: str, dry: bool) -> str:
         return "\n".join(shlex.join([pip_config.uv(), *command[1:]]) for command in commands)
     target = folder(image, flavor)
     if ready(image, flavor):
-        return f"build  {target.relative_to(matrix.ROOT)}: there, of this lock"
-    _need_space(target, 4 * 2**30)
+        return f"build  {target.relative_to(matrix.ROOT)}: up to date"
+    space.need_space(4 * space.GIB, space.free(target), str(target), "free some disk space, then invoke build")
     shutil.rmtree(target, ignore_errors=True)
     settings = pip_config.read()
     with tempfile.TemporaryDirectory(prefix="pintune-venv-") as scratch:
@@ -80,7 +80,7 @@ def build(image: str, flavor: str, dry: bool) -> str:
         _run(
             commands[0],
             environment,
-            f"Python {known.base.python}, here or fetched by uv",
+            f"Python {known.base.python}, installed or fetched by uv",
             f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}), or use Docker",
         )
         _run(
@@ -99,15 +99,3 @@ def _run(command: list[str], environment: dict[str, str], wanted: str, todo: str
     )
     if done.returncode:
         raise Stop(wanted, done.stderr.strip()[-600:], " ".join(command[:3]), todo)
-
-
-def _need_space(target: Path, size: int) -> None:
-    there = next(path for path in target.parents if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < size:
-        raise Stop(
-            f"{size / 2**30:.0f} GiB free",
-            f"{free / 2**30:.1f} GiB",
-            str(there),
-            "free some disk space, then invoke build",
-        )

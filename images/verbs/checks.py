@@ -1,4 +1,4 @@
-"""What `invoke test` and `invoke lint` run, in an environment of their own lock."""
+"""The commands of `invoke test`, `invoke lint` and `invoke docs`, in the environment of the lock `test`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from images.running import venv
 
 
 def tests(slow: bool, pick: str) -> list[list[str]]:
-    """pytest on the slow tests or on all others; `pick` as its -k."""
-    return [["pytest", "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]]
+    """pytest on the slow tests or on all others, with coverage at the end; `pick` as its -k."""
+    coverage = ["--cov", "--cov-report", "term:skip-covered"]
+    return [["pytest", *coverage, "-m", "slow" if slow else "not slow", *(["-k", pick] if pick else [])]]
 
 
 def lint() -> list[list[str]]:
-    """Style, types, Dockerfile, and the workflows' pins and schema."""
-    workflows = [
-        str(path.relative_to(matrix.ROOT)) for path in sorted((matrix.ROOT / ".github" / "workflows").glob("*.yml"))
-    ]
+    """Style, spelling, imports, types, the Dockerfile, and the workflows' pins and schema."""
+    folder = matrix.ROOT / ".github" / "workflows"
+    workflows = [str(path.relative_to(matrix.ROOT)) for path in sorted(folder.glob("*.yml"))]
     return [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
+        ["codespell"],
+        ["lint-imports"],
         ["mypy"],
         ["mypy", "--python-version", "3.10", "tasks.py", "images"],
         ["hadolint", "images/Dockerfile"],
@@ -30,11 +32,16 @@ def lint() -> list[list[str]]:
     ]
 
 
+def docs() -> list[list[str]]:
+    """The documentation site, from mkdocs.yml; a warning is a failure."""
+    return [["mkdocs", "build", "--strict"]]
+
+
 def run(commands: list[list[str]]) -> None:
-    """Make the environment unless it is there, and run the commands.
+    """Run commands in the environment, which is made if it is not up to date.
 
     Raises:
-        StepFailed: one of them failed; those after it were not run.
+        StepFailed: a command failed; those after it did not run.
         Stop: as `venv.build`.
     """
     print(venv.build("test", "cpu", dry=False), flush=True)

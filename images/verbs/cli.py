@@ -1,97 +1,103 @@
-"""One call of invoke: the flags that its verbs share, and running steps with them. Given to one verb they hold for those after it."""
+"""What the verbs of one call of invoke share: flags, which hold for the verbs after it too, and running steps."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from images.errors import Stop, plainly
+from images.errors import Stop, reported
 from images.running import runner as runners
-from images.running.runner import Choices
+from images.running import step_call, steps
+from images.running.choices import Choices, choose_flavor, choose_runner
+from images.running.user_files import UserFile
 
 RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
-FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by the GPU that is seen (default: PINTUNE_FLAVOR, else auto)"
+FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by this machine's GPUs (default: PINTUNE_FLAVOR, else auto)"
 SHARED = {
     "recipe": "recipe: a shipped name, or a path ending in .toml (default: PINTUNE_RECIPE, else quickstart)",
     "flavor": FLAVOR,
     "runner": RUNNER,
     "set_": "override one recipe key, such as lora.r=32; may be repeated",
 }
-
-TOGETHER = {
-    "nodes": "containers that train together, on a network without a way out (default 1)",
-    "gpus_per_node": "processes in each of them, one a GPU; without GPUs they share the cores (default 1)",
+PARALLEL = {
+    "nodes": "containers that train together, on an internal network (default 1)",
+    "gpus_per_node": "processes in each of them, one for each GPU; without GPUs they share the cores (default 1)",
 }
 
-_given = {
+_flags = {
     name: os.environ.get(f"PINTUNE_{name.upper()}") or default
     for name, default in (("recipe", "quickstart"), ("flavor", "auto"), ("runner", "auto"))
 }
 _overrides: list[str] = []
 _announced: list[str] = []
-_why: dict[str, str] = {}
+_reasons: dict[str, str] = {}
 
 
 def choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> Choices:
-    """What holds for a verb: its own flags over those of the verbs before it.
+    """The choices of a verb: its own flags over those of the verbs before it.
 
     Raises:
-        Stop: as `runner.flavor`.
+        Stop: as `choose_flavor`.
     """
     for name, value in (("recipe", recipe), ("flavor", flavor), ("runner", runner)):
-        _given[name] = value or _given[name]
+        _flags[name] = value or _flags[name]
     _overrides.extend(set_ or [])
-    taken, _why["flavor"] = runners.flavor(_given["flavor"])
-    return Choices(_given["recipe"], taken, _given["runner"], tuple(_overrides), bool(c.config.run.dry))
+    chosen, _reasons["flavor"] = choose_flavor(_flags["flavor"])
+    return Choices(_flags["recipe"], chosen, _flags["runner"], tuple(_overrides), bool(c.config.run.dry))
 
 
-def runner(chosen: Choices, aside: bool = False) -> str:
-    """The runner that is taken; said once a call, and why, on standard error with `aside`.
+def choices_or_problem(
+    c: Context, recipe: str, flavor: str, runner: str, set_: list[str] | None
+) -> tuple[Choices, Stop | None]:
+    """The choices of a verb; if no flavor can be chosen, those with the flavor cpu, and the reason."""
+    try:
+        return choices(c, recipe, flavor, runner, set_), None
+    except Stop as problem:
+        return choices(c, flavor="cpu"), problem
+
+
+def runner(chosen: Choices, on_stderr: bool = False) -> str:
+    """The runner; announced once a call with the reason, with `on_stderr` on standard error.
 
     Raises:
-        Stop: as `runner.choose`.
+        Stop: as `choose_runner`.
     """
-    taken, why = runners.choose(chosen.runner, dry=chosen.dry)
-    line = f"runner {taken} ({why}), flavor {chosen.flavor} ({_why['flavor']})"
+    name, reason = choose_runner(chosen.runner, dry=chosen.dry)
+    line = f"runner {name} ({reason}), flavor {chosen.flavor} ({_reasons['flavor']})"
     if line not in _announced:
-        print(line, flush=True, file=sys.stderr if aside else sys.stdout)
+        print(line, flush=True, file=sys.stderr if on_stderr else sys.stdout)
         _announced.append(line)
-    return taken
+    return name
 
 
-def step(
+def run_step(
     chosen: Choices,
-    *steps: str,
-    arguments: tuple[str, ...] = (),
-    files: tuple[Path, ...] = (),
-    aside: bool = False,
+    step: str,
+    flags: Mapping[str, str | int | bool] | None = None,
+    files: Mapping[str, UserFile] | None = None,
     nodes: int = 1,
+    processes: int = 1,
+    on_stderr: bool = False,
 ) -> None:
-    """Run steps one after the other, each with the same arguments.
+    """Run a step, once its image or environment is up to date.
 
     Raises:
         Stop, StepFailed: as `runner.run`.
     """
-    taken = runner(chosen, aside)
+    name = runner(chosen, on_stderr)
     if not chosen.dry:
-        runners.need_environment(chosen, taken, any(runners.STEPS[name].computes for name in steps))
-    for name in steps:
-        runners.run(chosen, taken, name, arguments, files, nodes=nodes)
+        runners.need_environment(chosen, name, steps.get(step).gpu)
+    runners.run(chosen, name, step_call.make(chosen, step, flags, files, nodes, processes))
 
 
-def processes(chosen: Choices, nodes: int, gpus_per_node: int) -> tuple[str, ...]:
-    """What train is told of its processes in each node.
-
-    Raises:
-        Stop: a number below 1, or fewer GPUs than processes.
-    """
+def need_processes(chosen: Choices, nodes: int, gpus_per_node: int) -> None:
+    """Raise Stop unless both numbers are at least 1, and there is a GPU for each process."""
     if min(nodes, gpus_per_node) < 1:
         raise Stop(
             "--nodes and --gpus-per-node of at least 1",
@@ -101,27 +107,25 @@ def processes(chosen: Choices, nodes: int, gpus_per_node: int) -> tuple[str, ...
         )
     if nodes * gpus_per_node > 1:
         runners.need_gpus(chosen, nodes * gpus_per_node)
-    return ("--processes", str(gpus_per_node)) if gpus_per_node > 1 else ()
 
 
 def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:
-    """A verb whose flags are those of SHARED, which it gets as one Choices, and its own with `help_`."""
+    """Make a verb with the flags of SHARED, which its body gets as one Choices, and its own flags with `help_`."""
 
-    def made(body: Callable[..., None]) -> Any:
+    def decorate(body: Callable[..., None]) -> Any:
         def called(
             c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, **own: Any
         ) -> None:
-            with plainly():
+            with reported():
                 body(choices(c, recipe, flavor, runner, set_), **own)
 
-        shared = list(inspect.signature(called).parameters.values())[:-1]
+        context, *shared = list(inspect.signature(called).parameters.values())[:-1]
         called.__name__, called.__doc__ = body.__name__, body.__doc__
-        own_parameters = list(inspect.signature(body).parameters.values())[1:]
-        needed = [
-            each for each in own_parameters if each.default is each.empty
-        ]  # those without a default are positional, and come first
-        rest = [each for each in own_parameters if each.default is not each.empty]
-        called.__signature__ = inspect.Signature([shared[0], *needed, *shared[1:], *rest])  # type: ignore[attr-defined]
+        own = list(inspect.signature(body).parameters.values())[1:]
+        required = [each for each in own if each.default is each.empty]  # positional, so they come first
+        optional = [each for each in own if each.default is not each.empty]
+        signature = inspect.Signature([context, *required, *shared, *optional])
+        called.__signature__ = signature  # type: ignore[attr-defined]
         return task(help={**SHARED, **help_}, iterable=["set_"])(called)
 
-    return made
+    return decorate

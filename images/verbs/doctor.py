@@ -1,4 +1,4 @@
-"""What this machine has of what Pintune needs: findings, each with its severity and remedy, and the flavor that fits."""
+"""What this machine has and lacks: findings, each with a severity and a remedy, and the flavor that fits."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import engine, matrix
+from images import engine, matrix, space, table
 from images.building import build, lock
 from images.errors import StepFailed, Stop
-from images.running import gpu, runner, venv
+from images.running import gpu, runner, step_call, venv
+from images.running.choices import Choices, choose_runner
 from images.running.gpu import Seen
-from images.running.runner import Choices
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `severity` is ok, note (works without it) or wrong (a verb will stop on it)."""
+    """The result of one check. `severity` is ok, note (works without it) or wrong (a verb will stop)."""
 
     severity: str
     what: str
@@ -30,8 +29,16 @@ class Finding:
     remedy: str = ""
 
 
+def examine(choices: Choices, problem: Stop | None, for_programs: bool) -> tuple[str, bool]:
+    """The findings as text, and whether none of them is wrong. `problem` is why no flavor could be chosen."""
+    found = [Finding("wrong", "flavor", f"{problem.wanted}: {problem.found}", problem.todo)] if problem else []
+    found += findings(choices, gpu.look())
+    text = as_json(found, choices.flavor) if for_programs else lines(found)
+    return text, all(each.severity != "wrong" for each in found)
+
+
 def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
-    """Everything, in the order in which a first run meets it."""
+    """All findings, in the order in which a first run depends on them."""
     yield Finding("ok", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     known = matrix.load()
     yield from fit(known, choices.flavor, seen)
@@ -45,13 +52,13 @@ def findings(choices: Choices, seen: Seen) -> Iterator[Finding]:
 
 
 def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
-    """Driver, GPUs, and for each flavor whether it runs on them."""
+    """Driver, GPUs, and whether each flavor runs on them."""
     if not seen.gpus:
         yield Finding(
             "wrong" if seen.trouble else "note",
             "GPU",
             seen.trouble or "none seen",
-            "mend the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu",
+            "repair the NVIDIA driver" if seen.trouble else "none is needed for the flavor cpu",
         )
     else:
         yield Finding("ok", "driver", seen.driver)
@@ -73,24 +80,22 @@ def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
         elif flavor.name == chosen and against:
             yield Finding("wrong", f"flavor {flavor.name}", f"asked for, but {against}", f"--flavor {best or 'cpu'}")
         else:
-            yield Finding("ok", f"flavor {flavor.name}", f"not here: {against}" if against else "would do")
+            yield Finding("ok", f"flavor {flavor.name}", f"not here: {against}" if against else "fits too")
 
 
-def table(found: list[Finding]) -> str:
-    """The findings as lines."""
-    width = max(len(each.what) for each in found)
-    return "\n".join(
-        f"{each.severity:<5}  {each.what:<{width}}  {each.found}" + (f"  -> {each.remedy}" if each.remedy else "")
-        for each in found
+def lines(found: list[Finding]) -> str:
+    """The findings as a table."""
+    remedies = [f"  -> {each.remedy}" if each.remedy else "" for each in found]
+    return table.aligned(
+        [(f"{each.severity:<5}", each.what, each.found + remedy) for each, remedy in zip(found, remedies, strict=True)]
     )
 
 
 def as_json(found: list[Finding], flavor: str) -> str:
     """The findings for programs: {"flavor", "wrong", "findings": [{"severity", "what", "found", "remedy"}]}."""
     wrong = sum(each.severity == "wrong" for each in found)
-    return json.dumps(
-        {"flavor": flavor, "wrong": wrong, "findings": [dataclasses.asdict(each) for each in found]}, indent=2
-    )
+    findings = [dataclasses.asdict(each) for each in found]
+    return json.dumps({"flavor": flavor, "wrong": wrong, "findings": findings}, indent=2)
 
 
 def _gib(size: int) -> str:
@@ -98,9 +103,9 @@ def _gib(size: int) -> str:
 
 
 def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
-    """Where steps would run, and the engine that two of the runners do without."""
+    """Where steps would run, and the engine, which only the runner docker needs."""
     try:
-        chosen, why = runner.choose(choices.runner)
+        chosen, why = choose_runner(choices.runner)
         yield Finding("ok", "runner", f"{chosen} ({why})")
         if chosen == "here":
             yield Finding("ok", "image", f"{runner.inside(choices.flavor)}, as the matrix asks for")
@@ -118,7 +123,7 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
             needed,
             "Docker engine",
             f"none answers ({stop.found})",
-            "start Docker, or go on: the venv runner needs none",
+            "start Docker, or continue: the runner venv needs none",
         )
         return
     yield Finding("ok", "Docker engine", version)
@@ -137,19 +142,18 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
                 needed,
                 "GPU in containers",
                 "neither the nvidia runtime nor a CDI specification",
-                "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker && systemctl restart docker",
+                engine.GPU_REMEDY,
             )
         )
 
 
 def _disk(cuda: bool) -> Finding:
-    free, needed = shutil.disk_usage(matrix.ROOT).free / 2**30, 30 if cuda else 10
+    free, needed = space.free(matrix.ROOT) / space.GIB, 30 if cuda else 10
     shown = f"{free:.1f} GiB free at {matrix.ROOT}"
     if free >= needed:
         return Finding("ok", "disk", shown)
-    return Finding(
-        "wrong", "disk", shown, f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}"
-    )
+    remedy = f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}"
+    return Finding("wrong", "disk", shown, remedy)
 
 
 def _memory() -> Finding:
@@ -171,7 +175,7 @@ def _locks() -> Iterator[Finding]:
         rows = lock.wanted()
         for row in rows:
             lock.read(row)
-        yield Finding("ok", "locks", f"{len(rows)}, all of the matrix as it is")
+        yield Finding("ok", "locks", f"{len(rows)}, all of the current matrix")
     except Stop as stop:
         yield Finding("wrong", "locks", f"{stop.found} ({stop.where})", stop.todo)
 
@@ -187,56 +191,58 @@ def _environments(flavor: str) -> Iterator[Finding]:
             yield Finding("ok", "image", f"{name} {engine.image_id(name)}")
         else:
             yield Finding("note", "image", f"{name}: {'older than this checkout' if label else 'not built'}", again)
-    there = venv.ready("train", flavor)
+    ready = venv.ready("train", flavor)
     shown = str(venv.folder("train", flavor).relative_to(matrix.ROOT))
     yield (
         Finding("ok", "environment", shown)
-        if there
+        if ready
         else Finding("note", "environment", "not built", f"{again} --runner venv")
     )
 
 
 def _inputs() -> Iterator[Finding]:
     for folder, pattern, what in (("models", "*/model*.safetensors", "models"), ("data", "*/raw/*.json", "data")):
-        there = sorted(
+        names = sorted(
             {path.relative_to(matrix.ROOT / folder).parts[0] for path in (matrix.ROOT / folder).glob(pattern)}
         )
         yield (
-            Finding("ok", what, ", ".join(there))
-            if there
+            Finding("ok", what, ", ".join(names))
+            if names
             else Finding("note", what, "none yet", "invoke fetch (train does it by itself)")
         )
     if mirror := os.environ.get("PINTUNE_MIRROR"):
-        is_there = Path(mirror).is_dir()
+        exists = Path(mirror).is_dir()
         yield Finding(
-            "ok" if is_there else "wrong",
+            "ok" if exists else "wrong",
             "mirror",
             mirror,
-            "" if is_there else "unset PINTUNE_MIRROR, or name a folder",
+            "" if exists else "unset PINTUNE_MIRROR, or name a folder",
         )
 
 
 def _need(choices: Choices, seen: Seen) -> Finding:
-    """Asks the pipeline, which knows recipes and models, through the runner that a run would take."""
+    """The memory that the recipe needs, as the pipeline estimates it with the runner that a run would use."""
     what = f"recipe {Path(choices.recipe).stem}"
-    unknown = Finding("note", what, "memory unknown until environment and model are there", "invoke build fetch")
+    unknown = Finding("note", what, "memory unknown until environment and model exist", "invoke build fetch")
     try:
-        chosen, _ = runner.choose(choices.runner)
+        chosen, _ = choose_runner(choices.runner)
         runner.need_environment(choices, chosen, computes=False)
     except Stop:
         return unknown
     try:
-        made: dict[str, Any] | None = json.loads(runner.run(choices, chosen, "estimate", capture=True))
+        made: dict[str, Any] | None = json.loads(
+            runner.run(choices, chosen, step_call.make(choices, "estimate"), capture=True)
+        )
     except (Stop, StepFailed) as error:
-        said = f"{error.wanted}: {error.found}" if isinstance(error, Stop) else "refused, as said above"
-        return Finding("wrong", what, said, "mend the recipe or --set")
+        reason = f"{error.wanted}: {error.found}" if isinstance(error, Stop) else "refused, as reported above"
+        return Finding("wrong", what, reason, "correct the recipe or --set")
     return need(what, made, matrix.load().flavor(choices.flavor), seen) if made else unknown
 
 
 def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> Finding:
-    """What the pipeline estimates that a recipe takes, against what the smallest GPU, or without one the machine, has.
+    """The memory that a recipe needs, compared with that of the smallest GPU, or without one of the machine.
 
-    With training.fsdp each GPU holds its part of all but the activations.
+    With training.fsdp each GPU holds a share of everything except activations and runtime.
     """
     cuda = bool(flavor.cuda and seen.gpus)
     precision = made["precision"] if made["precision"] != "auto" else "fp16" if cuda else "fp32"
@@ -249,9 +255,8 @@ def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> 
     has = min(each.memory for each in seen.gpus) if cuda else _total_memory()
     shown = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items() if name != "total")
     spread = f" on each of {shares} GPUs" if shares > 1 else ""
-    said = f"about {parts['total'] / 2**30:.1f} GiB in {precision}{spread} ({shown}); there: {_gib(has)}"
+    found = f"about {parts['total'] / 2**30:.1f} GiB in {precision}{spread} ({shown}); available: {_gib(has)}"
     if not has or parts["total"] <= 0.9 * has:
-        return Finding("ok" if has else "note", what, said)
-    return Finding(
-        "wrong", what, said, "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model"
-    )
+        return Finding("ok" if has else "note", what, found)
+    remedy = "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model"
+    return Finding("wrong", what, found, remedy)

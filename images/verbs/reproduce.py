@@ -1,4 +1,4 @@
-"""Whether a run can be made again: its environment, as its manifest has it, before the pipeline compares every output."""
+"""The verb `reproduce`: the environment of a run's manifest, in which the pipeline trains again and compares."""
 
 from __future__ import annotations
 
@@ -10,63 +10,59 @@ from typing import Any
 
 from images import engine, git, matrix
 from images.building import build, lock, registry
-from images.errors import Stop
-from images.running import runner, venv
-from images.running.runner import Choices
+from images.errors import Stop, line
+from images.running import runner, step_call, venv
+from images.running.choices import Choices
 from images.verbs import cli
 
 
 def reproduce(choices: Choices, run: str, root: Path) -> None:
-    """Pull or build what the run was made in, unless it is there, fetch and format what is missing, train again and compare.
+    """Pull or build the run's environment, fetch and format what is missing, train again and compare.
 
     Raises:
-        Stop: no such run, another lock, or what a build raises.
-        StepFailed: the pipeline found a difference, and has said which.
+        Stop: no such run, another lock, or as `runner.make`.
+        StepFailed: the pipeline found a difference, and reported it.
     """
     name = run.removeprefix("./").removeprefix("runs/").strip("/")
-    made = _manifest(root / "runs" / name / "manifest.json")
-    environment = made["environment"]
+    manifest = _manifest(root / "runs" / name / "manifest.json")
+    environment = manifest["environment"]
     if choices.overrides:
         raise Stop(
             "the run's own recipe",
             f"--set {choices.overrides[0]}",
             "the command line",
-            "leave out --set; or train anew with it",
+            "leave out --set, or train a new run with it",
         )
-    then = str(environment.get("runner") or "auto").replace("here", "auto")  # inside an image, auto takes it
-    own = str(made["recipe"]["data"]["source"])
+    recorded = str(environment.get("runner") or "auto").replace("here", "auto")  # auto is `here` inside an image
+    own = str(manifest["recipe"]["data"]["source"])
     chosen = replace(
         choices,
         flavor=environment.get("flavor") or choices.flavor,
-        runner=then if choices.runner == "auto" else choices.runner,
+        runner=recorded if choices.runner == "auto" else choices.runner,
         overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else (),
     )
-    taken = cli.runner(chosen)
+    runner_name = cli.runner(chosen)
     _same_lock(chosen, environment, name)
     if (before := environment.get("revision")) and before != (now := git.revision()[0]):
-        print(
-            f"reproduce  made by revision {before[:12]}, this is {now[:12]}: git checkout {before[:12]} for the same code",
-            flush=True,
-        )
+        same = f"git checkout {before[:12]} for the same code"
+        print(f"reproduce  made by revision {before[:12]}, this is {now[:12]}: {same}", flush=True)
     if environment.get("dirty"):
-        print("reproduce  made by code that had not been committed", flush=True)
+        print("reproduce  made by code that was not committed", flush=True)
     if not choices.dry:
-        _make(chosen, taken, environment)
-    of = ("--run", name)
-    for step in ("fetch", "format") if choices.dry else runner.run(chosen, taken, "missing", of, capture=True).split():
-        runner.run(chosen, taken, step, of)
-    together = (made.get("training") or {}).get("processes", 1)
-    runner.run(chosen, taken, "reproduce", (*of, "--processes", str(together)) if together > 1 else of)
+        _make(chosen, runner_name, environment)
+    for step in runner.missing_of_run(chosen, runner_name, name):
+        runner.run(chosen, runner_name, step_call.make(chosen, step, {"--run": name}))
+    processes = (manifest.get("training") or {}).get("processes", 1)
+    runner.run(chosen, runner_name, step_call.make(chosen, "reproduce", {"--run": name}, processes=processes))
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-        made["environment"], made["recipe"]["data"]["source"], made["outputs"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["environment"], manifest["recipe"]["data"]["source"], manifest["outputs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        shown = "no such file" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise Stop("a finished run, as RECIPE/ID", shown, str(path), "invoke runs lists them") from None
-    return dict(made)
+        raise Stop("a finished run, as RECIPE/ID", line(error), str(path), "invoke runs lists them") from None
+    return dict(manifest)
 
 
 def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
@@ -81,22 +77,20 @@ def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
         )
 
 
-def _make(choices: Choices, taken: str, environment: dict[str, Any]) -> None:
-    """Image or environment of this checkout, which has the run's lock; says where the image is another all the same."""
-    if taken == "venv" and not venv.ready("train", choices.flavor):
-        print(runner.make(choices, taken), flush=True)
-    if taken != "docker":
+def _make(choices: Choices, runner_name: str, environment: dict[str, Any]) -> None:
+    """Make the image or environment of this checkout, and report where the image's digest is not the run's."""
+    if runner_name == "venv" and not venv.ready("train", choices.flavor):
+        print(runner.make(choices, runner_name), flush=True)
+    if runner_name != "docker":
         return
     name = build.tag("train", choices.flavor)
     wanted = build.source_hash("train", choices.flavor)
     if engine.image_label(name, build.SOURCE_LABEL) != wanted:
-        with contextlib.suppress(Stop):  # this version may not have been released, or its registry is not reached
+        with contextlib.suppress(Stop):  # this version may not be released, or its registry not reachable
             print(registry.pull("train", choices.flavor, "", dry=False), flush=True)
     if engine.image_label(name, build.SOURCE_LABEL) != wanted:
-        print(runner.make(choices, taken), flush=True)
+        print(runner.make(choices, runner_name), flush=True)
     before, now = environment.get("image_digest"), engine.image_id(name)
     if before and before != now:
-        print(
-            f"reproduce  the run's image was {before[:19]}, this is {str(now)[:19]}: another build of the same lock",
-            flush=True,
-        )
+        found = f"the run's image was {before[:19]}, this is {str(now)[:19]}"
+        print(f"reproduce  {found}: another build of the same lock", flush=True)

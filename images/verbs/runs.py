@@ -1,4 +1,4 @@
-"""The runs there are, as a table: runs/RECIPE/ID/ with its manifest and evaluation."""
+"""The verb `runs`: the folders runs/RECIPE/ID/ with their manifests and evaluations, as a table."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from images.table import aligned
+
 _HEAD = ("run", "questions", "EM base", "tuned", "F1", "loss", "time", "adapter", "state", "recipe")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and of what its files say: recipe values as they were resolved, inputs, training, evaluation; empty where there are none."""
+    """A run's folder and the contents of its files; empty where a file is missing."""
 
     folder: Path
-    recipe: dict[str, Any]
+    recipe: dict[str, Any]  # as resolved
     inputs: dict[str, Any]  # hashes of model and data
     training: dict[str, Any]
     evaluation: dict[str, Any]
-    evaluated: dict[str, Any]  # recipe values that it was evaluated with
+    evaluated: dict[str, Any]  # the recipe of its evaluation, as resolved
 
     @property
     def name(self) -> str:
-        """As RECIPE/ID."""
+        """RECIPE/ID."""
         return f"{self.folder.parent.name}/{self.folder.name}"
 
     def score(self, key: str, who: str = "tuned") -> float | None:
-        """EM, F1 or scale over all questions, in points of 100; None before it has been evaluated."""
+        """EM, F1 or scale over all questions, in percent; None without an evaluation."""
         try:
             return float(100 * self.evaluation[who]["all"][key])
         except (KeyError, TypeError):
@@ -36,36 +38,26 @@ class Run:
 
 
 def found(root: Path, recipe: str = "*") -> list[Run]:
-    """All runs under root/runs, or those of one recipe; oldest first."""
+    """All runs under root/runs, or those of one recipe, oldest first."""
     return [_read(folder) for folder in sorted(root.glob(f"runs/{recipe}/[0-9]*")) if folder.is_dir()]
 
 
 def rows(root: Path) -> list[tuple[str, ...]]:
-    """One row per run folder, oldest first."""
+    """One row for each run, oldest first."""
     runs = found(root)
-    alike = {
-        name: [run for run in runs if run.folder.parent.name == name]
-        for name in {run.folder.parent.name for run in runs}
-    }
-    return [_row(run, differences(run, alike[run.folder.parent.name])) for run in runs]
+    return [
+        _row(run, differences(run, [each for each in runs if each.folder.parent == run.folder.parent])) for run in runs
+    ]
 
 
 def table(root: Path) -> str:
-    """The rows under a head, columns aligned; a line of advice where there is none."""
+    """The rows with a header; without runs, a line of advice."""
     made = rows(root)
     return aligned([_HEAD, *made]) if made else "no runs yet; next: invoke train"
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text, in columns."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
 def differences(run: Run, others: Sequence[Run]) -> str:
-    """The keys of a run's recipe that are not the same in all runs, with its values."""
+    """The keys of a run's recipe that differ between runs, with its values."""
     every = [dict(_flat(each.recipe)) for each in others if each.recipe]
     own = dict(_flat(run.recipe))
     return " ".join(f"{key}={_shown(own[key])}" for key in own if any(each.get(key) != own[key] for each in every))

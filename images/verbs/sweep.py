@@ -1,4 +1,4 @@
-"""A grid of settings: each trained and evaluated once, then ranked. What has been done is seen by the runs there are, so that it resumes.
+"""The verb `sweep`: a grid of settings, each trained and evaluated once, then ranked. Finished points are not repeated.
 
 `invoke sweep --set lora.r=8,16,32 --set training.learning_rate=1e-4,2e-4` makes six runs of the recipe.
 """
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from images.errors import Killed, StepFailed, Stop
-from images.running import runner
-from images.running.container import PAUSED
-from images.running.runner import Choices
+from images.running import runner, step_call, steps
+from images.running.choices import Choices
+from images.table import aligned
 from images.verbs import cli, runs
 
 _HEAD = ("rank", "EM", "F1", "loss", "time", "run")
 
 
 def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination of the values that overrides such as "lora.r=8,16" list; a comma in brackets or quotes divides nothing.
+    """Every combination of the values in overrides such as "lora.r=8,16"; brackets and quotes protect commas.
 
     Raises:
-        Stop: no override lists more than one value, or two are of one key.
+        Stop: no override lists more than one value, or a key occurs twice.
     """
     keys = [override.partition("=")[0].strip() for override in overrides]
     if twice := [key for key in keys if keys.count(key) > 1]:
@@ -45,26 +45,28 @@ def grid(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     return list(itertools.product(*each))
 
 
-def sweep(choices: Choices, root: Path, processes: tuple[str, ...] = (), nodes: int = 1) -> str:
-    """Train and evaluate what is missing of the grid, each point in so many processes of so many nodes; returns the ranking.
+def sweep(choices: Choices, root: Path, nodes: int = 1, processes: int = 1) -> str:
+    """Train and evaluate the points that have no run yet, each on `nodes` with `processes`; returns the ranking.
 
     Raises:
-        Stop: nothing to compare, or what a step of a whole grid cannot do without.
-        StepFailed: a point could not be trained (the others have been), or it was told to stop.
+        Stop: nothing to compare, or image or environment are missing.
+        StepFailed: a point failed (the others were trained), or the sweep was told to stop.
     """
+    cli.need_processes(choices, nodes, processes)
     points = grid(choices.overrides)
-    taken = cli.runner(choices)
+    runner_name = cli.runner(choices)
     if not choices.dry:
-        runner.need_environment(choices, taken)
+        runner.need_environment(choices, runner_name)
     made: list[tuple[tuple[str, ...], runs.Run]] = []
     failed: list[StepFailed | Killed] = []
+    interrupted = (steps.exit_status().paused, steps.exit_status().interrupted)
     for number, point in enumerate(points, start=1):
         chosen = replace(choices, overrides=point)
         print(f"sweep  {number}/{len(points)}: {' '.join(point)}", flush=True)
         try:
-            run = _point(chosen, taken, root, processes, nodes)
+            run = _point(chosen, runner_name, root, nodes, processes)
         except (StepFailed, Killed) as failure:
-            if isinstance(failure, StepFailed) and failure.status in (PAUSED, 130):
+            if isinstance(failure, StepFailed) and failure.status in interrupted:
                 raise
             if isinstance(failure, Killed):
                 print(f"sweep  {' '.join(point)} failed\n{failure}", flush=True)
@@ -82,7 +84,7 @@ def sweep(choices: Choices, root: Path, processes: tuple[str, ...] = (), nodes: 
 
 
 def ranking(points: Sequence[tuple[str, ...]], made: Sequence[tuple[tuple[str, ...], runs.Run]]) -> str:
-    """Points with their runs, the best EM first, then the best F1; those without a run last."""
+    """Points with their runs, by EM, then F1, the best first; points without a run come last."""
     ranked = sorted(made, key=lambda each: (-(each[1].score("em") or 0), -(each[1].score("f1") or 0)))
     varied = [
         key
@@ -105,42 +107,47 @@ def ranking(points: Sequence[tuple[str, ...]], made: Sequence[tuple[tuple[str, .
         )
     done = [point for point, _ in made]
     lines += [
-        ("-", *(_value(point, key) for key in varied), "", "", "", "", "failed, as said above")
+        ("-", *(_value(point, key) for key in varied), "", "", "", "", "failed, as reported above")
         for point in points
         if point not in done
     ]
-    return runs.aligned(lines)
+    return aligned(lines)
 
 
 def _value(point: tuple[str, ...], key: str) -> str:
     return next(setting.partition("=")[2] for setting in point if setting.partition("=")[0] == key)
 
 
-def _point(choices: Choices, taken: str, root: Path, processes: tuple[str, ...], nodes: int) -> runs.Run | None:
-    """Train and evaluate one point, as far as that has not been done; its run, or None in a dry call."""
+def _point(choices: Choices, runner_name: str, root: Path, nodes: int, processes: int) -> runs.Run | None:
+    """Train and evaluate one point, as far as it has not been; returns its run, or None in a dry call."""
+
+    def run_step(step: str, flags: dict[str, str | int | bool] | None = None, capture: bool = False) -> str:
+        many = (nodes, processes) if step == "train" else (1, 1)
+        call = step_call.make(choices, step, flags, nodes=many[0], processes=many[1])
+        return runner.run(choices, runner_name, call, capture)
+
     if choices.dry:
-        runner.run(choices, taken, "train", processes, nodes=nodes)
-        runner.run(choices, taken, "evaluate")
+        run_step("train")
+        run_step("evaluate")
         return None
-    resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
+    resolved = json.loads(run_step("resolve", capture=True))
     if resolved["missing"]:
         for step in resolved["missing"]:
-            runner.run(choices, taken, step)
-        resolved = json.loads(runner.run(choices, taken, "resolve", capture=True))
+            run_step(step)
+        resolved = json.loads(run_step("resolve", capture=True))
     run = _of(resolved, root)
     if run is None or not run.training:
-        runner.run(choices, taken, "train", (*(("--resume",) if run else ()), *processes), nodes=nodes)
+        run_step("train", {"--resume": run is not None})
         run = _of(resolved, root)
-    if run and (
-        not run.evaluation or run.evaluated != resolved["recipe"]
-    ):  # an evaluation with other settings does not compare
-        runner.run(choices, taken, "evaluate", ("--run", run.name))
+    # an evaluation with other settings cannot be compared
+    if run and (not run.evaluation or run.evaluated != resolved["recipe"]):
+        run_step("evaluate", {"--run": run.name})
         run = _of(resolved, root)
     return run
 
 
 def _of(resolved: dict[str, Any], root: Path) -> runs.Run | None:
-    """The newest run of just this recipe on just these files; a finished one before one that is not."""
+    """The newest run of exactly this recipe and inputs; a finished run is preferred to an unfinished one."""
     alike = [
         run
         for run in runs.found(root, resolved["name"])

@@ -1,16 +1,11 @@
-"""Files that other programs read: the workflows and the devcontainer."""
+"""The workflows, as other programs check them."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-from pathlib import Path
 
-import pytest
-
-from images import matrix, pip_config
-from images.verbs import devcontainer
+from images import matrix
 from tests.conftest import ROOT, lacking
 
 NODE = ROOT / "tests" / "node"
@@ -25,6 +20,18 @@ def test_the_workflows_pass_actionlint() -> None:
     assert len(files) == 2
 
 
+def test_a_release_builds_every_image() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    built = re.findall(r"- \{ image: (\w+), flavor: (\w+) \}", text)
+    images = [image for image in matrix.load().images.values() if not image.lock_only]
+    assert built == [(image.name, flavor) for image in images for flavor in image.flavors]
+
+
+def test_the_host_side_is_tested_on_the_base_of_the_images() -> None:
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert f"container: {matrix.load().base.image}\n" in text
+
+
 def test_every_action_is_pinned_by_commit() -> None:
     used = [
         use
@@ -33,34 +40,3 @@ def test_every_action_is_pinned_by_commit() -> None:
     ]
     assert used
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", use) for use in used)
-
-
-def _devcontainer() -> dict[str, object]:
-    made: dict[str, object] = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-    return made
-
-
-def test_the_devcontainer_opens_what_its_host_side_prepares() -> None:
-    made = _devcontainer()
-    assert made["image"] == "pintune/dev:latest"
-    assert made["workspaceFolder"] == devcontainer.WORKSPACE
-    assert f"${{localWorkspaceFolder}}/.pintune/{devcontainer.GIVEN}/environment" in str(made["runArgs"])
-    assert made["remoteUser"] == "pintune"
-    assert made["hostRequirements"] == {"gpu": "optional"}
-    assert not made.get("features")
-    assert set(made["portsAttributes"]) == {"8888", "6006", "7860"}  # type: ignore[call-overload]
-    assert str(made["postCreateCommand"]).endswith("invoke doctor")
-
-
-def test_what_pip_has_been_told_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix, "ROOT", tmp_path)
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
-    (tmp_path / "ca.pem").write_text("certificates")
-    devcontainer.pass_on(pip_config.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
-    folder = tmp_path / ".pintune" / "devcontainer"
-    told = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
-    assert told["HTTPS_PROXY"] == "http://proxy.invalid:3128"
-    for name, file in (("PIP_CONFIG_FILE", "pip.conf"), ("SSL_CERT_FILE", "certificates")):
-        assert told[name] == f"/workspaces/pintune/.pintune/devcontainer/{file}"
-        assert (folder / file).stat().st_mode & 0o077 == 0
-    assert "https://pypi.example/simple" in (folder / "pip.conf").read_text()

@@ -1,4 +1,4 @@
-"""The scripts that layers are made by, where no engine is needed to run them."""
+"""The scripts that make layers, run without an engine."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ def _sources(tmp_path: Path, listed: str, day: str) -> subprocess.CompletedProce
     return subprocess.run(["sh", "-s", "bookworm", day], input=script, capture_output=True, text=True)
 
 
-def test_the_snapshot_is_where_the_base_says(tmp_path: Path) -> None:
+def test_the_snapshot_comes_from_the_archive_that_the_base_names(tmp_path: Path) -> None:
     done = _sources(tmp_path, OFFICIAL, "20261101T000000Z")
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "sources.list.d").iterdir())
-    assert (tmp_path / "sources.list").read_text().splitlines() == [
-        "deb [check-valid-until=no] http://snapshot.example/archive/debian/20261101T000000Z bookworm main",
-        "deb [check-valid-until=no] http://snapshot.example/archive/debian/20261101T000000Z bookworm-updates main",
-        "deb [check-valid-until=no] http://snapshot.example/archive/debian-security/20261101T000000Z bookworm-security main",
+    lines = (tmp_path / "sources.list").read_text().splitlines()
+    archive = "http://snapshot.example/archive"
+    assert [line.removeprefix("deb [check-valid-until=no] ") for line in lines] == [
+        f"{archive}/debian/20261101T000000Z bookworm main",
+        f"{archive}/debian/20261101T000000Z bookworm-updates main",
+        f"{archive}/debian-security/20261101T000000Z bookworm-security main",
     ]
+    assert all(line.startswith("deb [check-valid-until=no] ") for line in lines)
 
 
-def test_without_a_day_the_bases_own_sources_stay(tmp_path: Path) -> None:
+def test_without_a_day_the_bases_own_sources_are_kept(tmp_path: Path) -> None:
     assert _sources(tmp_path, OFFICIAL, "").returncode == 0
     assert (tmp_path / "sources.list.d" / "debian.sources").read_text() == OFFICIAL
 
 
-def test_a_base_that_names_no_snapshot_is_said(tmp_path: Path) -> None:
+def test_a_base_that_names_no_snapshot_is_reported(tmp_path: Path) -> None:
     done = _sources(tmp_path, "deb http://mirror.example/debian bookworm main\n", "20261101T000000Z")
     assert (done.returncode, "next: PINTUNE_SNAPSHOT=off" in done.stderr) == (1, True)
 
 
 def test_modules_are_compiled_to_the_same_bytes(tmp_path: Path) -> None:
-    """In another order and with other modules beside them, too."""
+    """Also in another order, and next to other modules."""
     made = []
     for run, names in enumerate((("a", "b", "c"), ("c", "a"))):
         folder = tmp_path / str(run)

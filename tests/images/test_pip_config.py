@@ -1,9 +1,8 @@
-"""pip's settings of the host, as files for uv and pip elsewhere; and wheels that lie on this machine."""
+"""The host's pip settings, as files for uv and pip in builds and containers."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.server
 import subprocess
 import sys
@@ -13,16 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from images import pip_config
-from images.building import wheelhouse
-from images.building.lock import Pin
 from images.errors import Stop
 from images.pip_config import Settings
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-def test_settings_are_what_pip_says(tmp_path: Path) -> None:
+
+def test_settings_are_read_from_pip_config_list(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("x")
     (tmp_path / "wheels").mkdir()
     listing = f"""
@@ -45,21 +46,21 @@ global.find-links='/other'
     )
 
 
-def test_no_settings_are_no_lines() -> None:
+def test_empty_settings_give_empty_files() -> None:
     assert pip_config.parse("", {}) == Settings()
     assert pip_config.uv_toml(Settings(), []) == ""
     assert pip_config.pip_conf(Settings(), "/x") == "[global]\n"
 
 
-def test_a_bundle_that_is_not_there_is_refused() -> None:
+def test_a_missing_certificate_bundle_is_refused() -> None:
     with pytest.raises(Stop, match=r"/no/such\.pem"):
         pip_config.parse("global.cert='/no/such.pem'\n", {})
 
 
-def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
+def test_uv_and_pip_get_the_same_settings(tmp_path: Path) -> None:
     settings = Settings("https://a/", ("https://b/", "https://c/"), ("https://l/",), ("a",), tmp_path)
-    told = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
-    assert told == {
+    config = tomllib.loads(pip_config.uv_toml(settings, ["/wheelhouse"], "cpu"))
+    assert config == {
         "index-url": "https://a/",
         "extra-index-url": ["https://b/", "https://c/"],
         "index-strategy": "unsafe-best-match",
@@ -68,22 +69,23 @@ def test_uv_and_pip_are_told_the_same(tmp_path: Path) -> None:
         "pip": {"torch-backend": "cpu"},
     }
     assert pip_config.pip_conf(settings, "/run/ca") == (
-        "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\nfind-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
+        "[global]\nindex-url = https://a/\nextra-index-url = https://b/ https://c/\n"
+        "find-links = https://l/\ntrusted-host = a\ncert = /run/ca\n"
     )
 
 
-def test_pytorchs_own_index_is_asked_only_where_nothing_else_is_told() -> None:
+def test_pytorchs_own_index_is_used_only_without_other_settings() -> None:
     assert pip_config.torch_backend(Settings(), [], "cpu") == "cpu"
     assert pip_config.torch_backend(Settings(), ["torch-2.13.0-cp311.whl"], "cpu") == ""
-    for told in (
+    for settings in (
         Settings(index="https://a/"),
         Settings(extra_indexes=("https://a/",)),
         Settings(links=("https://a/",)),
     ):
-        assert pip_config.torch_backend(told, [], "cpu") == ""
+        assert pip_config.torch_backend(settings, [], "cpu") == ""
 
 
-def test_secret_files_are_for_their_owner(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_secret_files(tmp_path: Path) -> None:
     path = pip_config.private(tmp_path / "pip.conf", "token")
     assert path.stat().st_mode & 0o077 == 0
     with pip_config.secrets(keep=False) as folder:
@@ -91,40 +93,9 @@ def test_secret_files_are_for_their_owner(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def _wheel(folder: Path, name: str, content: bytes) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def test_the_wheelhouse_takes_what_is_locked_by_hash(tmp_path: Path) -> None:
-    right = _wheel(tmp_path / "a", "Foo_Bar-1.0-py3-none-any.whl", b"right")
-    _wheel(tmp_path / "a", "baz-1.0-py3-none-any.whl", b"not what is locked")
-    _wheel(tmp_path / "a", "foo_bar-1.0.1-py3-none-any.whl", b"another version")
-    indexed = _wheel(tmp_path / "files", "qux-2.0-py3-none-any.whl", b"indexed")
-    (tmp_path / "simple" / "qux").mkdir(parents=True)
-    (tmp_path / "simple" / "qux" / "index.html").write_text(
-        f'<a href="../../files/qux-2.0-py3-none-any.whl#sha256={indexed}">qux</a>'
-    )
-    pins = [
-        Pin("foo-bar", "1.0", frozenset({right})),
-        Pin("baz", "1.0", frozenset({"0" * 64})),
-        Pin("qux", "2.0", frozenset({indexed})),
-    ]
-    house = tmp_path / "house"
-    _wheel(house, "stale-1.0-py3-none-any.whl", b"from before")
-    taken = wheelhouse.gather(pins, Settings(folders=(tmp_path / "a",), local_indexes=(tmp_path / "simple",)), house)
-    assert (
-        sorted(taken)
-        == sorted(path.name for path in house.iterdir())
-        == ["Foo_Bar-1.0-py3-none-any.whl", "qux-2.0-py3-none-any.whl"]
-    )
-    assert (house / "qux-2.0-py3-none-any.whl").read_bytes() == b"indexed"
-
-
 @pytest.fixture
 def company_index(tmp_path: Path) -> Iterator[str]:
-    """The address of a simple index (PEP 503) on the loopback that asks for a name and a token, with one package under /more."""
+    """Address of a simple index (PEP 503) on the loopback that requires a name and a token; /more has a package."""
     pages = tmp_path / "pages"
     folder = pages / "more" / "simple" / "onlyhere"
     folder.mkdir(parents=True)
@@ -162,7 +133,7 @@ def company_index(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: Path) -> None:
+def test_uv_and_pip_find_a_package_with_these_files(company_index: str, tmp_path: Path) -> None:
     settings = Settings(index=f"{company_index}/main/simple/", extra_indexes=(f"{company_index}/more/simple/",))
     environment = pip_config.uv_environment(settings, tmp_path, [])
     words = [
@@ -197,10 +168,10 @@ def test_uv_and_pip_find_a_package_by_these_files(company_index: str, tmp_path: 
     assert (tmp_path / "by-pip" / "onlyhere-1.0-py3-none-any.whl").exists(), done.stderr
 
 
-def test_uv_takes_pytorchs_own_index_where_the_flavor_names_it(tmp_path: Path) -> None:
-    """Offline, so that nothing is reached: uv says itself that it looked no further."""
-    told = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
-    environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(told)}
+def test_uv_uses_the_pytorch_index_of_the_flavor(tmp_path: Path) -> None:
+    """Offline, so that uv only reports which index it would use."""
+    config = pip_config.private(tmp_path / "uv.toml", pip_config.uv_toml(Settings(), [], "cpu"))
+    environment = {**pip_config.uv_environment(Settings(), tmp_path, []), "UV_CONFIG_FILE": str(config)}
     words = [pip_config.uv(), "pip", "compile", "-", "--offline", "--no-cache", "-v"]
     done = subprocess.run(words, input="torch==2.13.0+cpu", env=environment, capture_output=True, text=True)
     assert "whl/cpu" in done.stderr

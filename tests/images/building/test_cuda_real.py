@@ -1,4 +1,4 @@
-"""The CUDA train images, built for real: gigabytes of wheels, so slow. A GPU is not needed to build and to import."""
+"""The CUDA images, built by a real engine: gigabytes of wheels, so slow. Building and importing need no GPU."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def test_torch_is_what_the_matrix_says(engine_there: None, invoke: Invoke, flavo
         words, input=(ROOT / "tests" / "inside" / "cuda.py").read_text(), capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
-    told, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
-    assert (told["cuda"], told["available"]) == (known.cuda, False)
+    report, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
+    assert (report["cuda"], report["available"]) == (known.cuda, False)
     assert [f"sm_{gpu.joined(each)}" for each in known.cubins] == [
-        each for each in told["architectures"] if each.startswith("sm_")
+        each for each in report["architectures"] if each.startswith("sm_")
     ]
     assert [f"compute_{gpu.joined(each)}" for each in known.ptx] == [
-        each for each in told["architectures"] if each.startswith("compute_")
+        each for each in report["architectures"] if each.startswith("compute_")
     ]
 
 
 def test_the_webui_imports_and_serves(engine_there: None, invoke: Invoke) -> None:
-    """LLaMA Factory with its own torch, torchvision and torchaudio; healthy on a read-only root and without capabilities."""
+    """LLaMA Factory with its own torch, torchvision and torchaudio, on a read-only root and without capabilities."""
     done = invoke("build", "--runner", "docker", "--image", "webui", "--flavor", "cu130")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     name = "pintune/webui:cu130"

@@ -1,4 +1,4 @@
-"""Which flavor fits which machine, by what `nvidia-smi` prints on real kinds of machines."""
+"""Which flavor fits which machine, by what `nvidia-smi` prints on real machines."""
 
 from __future__ import annotations
 
@@ -10,19 +10,40 @@ import pytest
 
 from images import matrix
 from images.errors import Stop
-from images.running import gpu
-from images.verbs import doctor
+from images.running import (
+    gpu,
+)
 
 KNOWN = matrix.load()
+
+
 T4 = gpu.parse("Tesla T4, 7.5, 15360, 535.183.01\n")
+
+
 V100 = gpu.parse("Tesla V100-SXM2-16GB, 7.0, 16384, 580.65.06\n")
+
+
 A100 = gpu.parse("NVIDIA A100-SXM4-80GB, 8.0, 81920, 550.127.05\n" * 2)
+
+
 H100 = gpu.parse("NVIDIA H100 80GB HBM3, 9.0, 81559, 580.95.05\n")
+
+
 L4 = gpu.parse("NVIDIA L4, 8.9, 23034, 580.82.07\n")
+
+
 P100 = gpu.parse("Tesla P100-PCIE-16GB, 6.0, 16384, 580.65.06\n")
+
+
 OLD = gpu.parse("Tesla T4, 15109, 470.256.02\n")  # such drivers do not know the query compute_cap
+
+
 MIXED = gpu.parse("NVIDIA GeForce GT 1030, 6.1, 2048, 580.95.05\nNVIDIA GeForce RTX 4090, 8.9, 24564, 580.95.05\n")
+
+
 BROKEN = gpu.Seen(trouble="nvidia-smi: broken")
+
+
 NONE = gpu.Seen()
 
 
@@ -38,25 +59,27 @@ NONE = gpu.Seen()
         (gpu.visible(MIXED, "1"), "cu130"),
     ],
 )
-def test_the_newest_flavor_that_fits_is_picked(seen: gpu.Seen, flavor: str) -> None:
+def test_auto_picks_the_newest_flavor_that_fits(seen: gpu.Seen, flavor: str) -> None:
     name, why = gpu.pick(KNOWN, seen)
     assert name == flavor
     assert why
 
 
 @pytest.mark.parametrize(
-    ("seen", "said", "todo"),
+    ("seen", "message", "todo"),
     [
         (P100, "sm_60", "--flavor cpu"),
         (OLD, "driver 470.256.02 is older than 525.60.13", "update the driver to 525.60.13 or newer, or --flavor cpu"),
         (MIXED, "sm_61", "leave out the GPUs that do not fit, by CUDA_VISIBLE_DEVICES, or --flavor cpu"),
-        (BROKEN, "broken", "mend the driver, or --flavor cpu"),
+        (BROKEN, "broken", "repair the driver, or --flavor cpu"),
     ],
 )
-def test_a_gpu_that_nothing_fits_is_no_silent_cpu(seen: gpu.Seen, said: str, todo: str) -> None:
+def test_a_gpu_that_no_flavor_fits_is_refused_and_not_replaced_by_the_cpu(
+    seen: gpu.Seen, message: str, todo: str
+) -> None:
     with pytest.raises(Stop) as stopped:
         gpu.pick(KNOWN, seen)
-    assert said in stopped.value.found
+    assert message in stopped.value.found
     assert stopped.value.todo == todo
 
 
@@ -86,7 +109,7 @@ def test_a_flavor_that_does_not_fit_names_one_that_does(flavor: str, seen: gpu.S
         (("9.0",), ("9.0",), "8.9", False),  # but not backwards
     ],
 )
-def test_architectures_go_by_major_version_and_ptx(
+def test_architectures_match_by_major_version_and_ptx(
     cubins: tuple[str, ...], ptx: tuple[str, ...], capability: str, runs: bool
 ) -> None:
     flavor = dataclasses.replace(KNOWN.flavor("cu128"), cubins=cubins, ptx=ptx)
@@ -98,7 +121,7 @@ def test_every_gpu_of_a_machine_must_fit() -> None:
     assert gpu.pick(KNOWN, mixed)[0] == "cu128"
 
 
-def test_figures_that_the_driver_does_not_say() -> None:
+def test_values_that_the_driver_does_not_report() -> None:
     shared = gpu.parse("NVIDIA GB10, 12.1, [N/A], 580.95.05\n")
     assert shared.gpus == (gpu.Gpu("NVIDIA GB10", (12, 1), 0),)
     assert gpu.pick(KNOWN, shared)[0] == "cu130"
@@ -106,13 +129,13 @@ def test_figures_that_the_driver_does_not_say() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["", "7"])
-def test_no_gpu_is_left_where_none_is_made_visible(wanted: str) -> None:
+def test_no_visible_device_leaves_no_gpu(wanted: str) -> None:
     assert gpu.visible(MIXED, wanted).gpus == ()
     assert gpu.visible(MIXED, "GPU-8932f937").gpus == gpu.visible(MIXED, None).gpus == MIXED.gpus
 
 
 @pytest.mark.parametrize("text", ["X, [N/A], 1, [N/A]", "X, 8.0, 1, [N/A]", "[Insufficient Permissions]", "a,b"])
-def test_lines_that_say_nothing_are_trouble(text: str) -> None:
+def test_unexpected_output_is_reported(text: str) -> None:
     assert gpu.parse(text).trouble
     assert not gpu.parse(text).gpus
 
@@ -123,7 +146,7 @@ def test_lines_that_say_nothing_are_trouble(text: str) -> None:
         (FileNotFoundError(), None, ""),
         (subprocess.TimeoutExpired("nvidia-smi", 30), None, "does not answer"),
         (None, subprocess.CompletedProcess([], 6, "No devices were found\n", ""), ""),
-        (None, subprocess.CompletedProcess([], -9, "", ""), "it said nothing"),
+        (None, subprocess.CompletedProcess([], -9, "", ""), "no output"),
         (
             None,
             subprocess.CompletedProcess(
@@ -140,7 +163,9 @@ def test_lines_that_say_nothing_are_trouble(text: str) -> None:
         ),
     ],
 )
-def test_a_driver_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, raised: Any, returned: Any, trouble: str) -> None:
+def test_a_failing_driver_is_reported(
+    monkeypatch: pytest.MonkeyPatch, raised: Any, returned: Any, trouble: str
+) -> None:
     def answer(*words: Any, **options: Any) -> Any:
         if raised:
             raise raised
@@ -150,61 +175,3 @@ def test_a_driver_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, raised: An
     seen = gpu.look()
     assert trouble in seen.trouble
     assert bool(seen.trouble) is bool(trouble)
-
-
-def _said(seen: gpu.Seen, chosen: str) -> dict[str, doctor.Finding]:
-    return {finding.what: finding for finding in doctor.fit(KNOWN, chosen, seen)}
-
-
-def test_doctor_says_which_flavor_fits_and_why_the_others_do_not() -> None:
-    said = _said(A100, "cu128")
-    assert said["driver"].found == "550.127.05"
-    assert said["GPU"].found == "NVIDIA A100-SXM4-80GB, compute capability 8.0, 80 GiB"
-    assert said["flavor cu128"] == doctor.Finding(
-        "ok", "flavor cu128", "fits: NVIDIA A100-SXM4-80GB, driver 550.127.05"
-    )
-    assert said["flavor cu130"].found == "not here: driver 550.127.05 is older than 580.65.06, which CUDA 13.0 needs"
-    assert {finding.severity for finding in said.values()} == {"ok"}
-
-
-def test_doctor_says_that_the_flavor_asked_for_does_not_fit() -> None:
-    assert _said(T4, "cu130")["flavor cu130"].severity == "wrong"
-    assert _said(T4, "cu130")["flavor cu130"].remedy == "--flavor cu128"
-    assert _said(NONE, "cpu")["GPU"].severity == "note"
-    assert _said(gpu.Seen(trouble="nvidia-smi: broken"), "cpu")["GPU"].severity == "wrong"
-    assert _said(P100, "cpu")["flavors"].severity == "wrong"
-
-
-GIB = 2**30
-ESTIMATE: dict[str, Any] = {"precision": "auto", "fsdp": False} | {
-    precision: {
-        "weights": size * GIB,
-        "adapter": 0,
-        "optimizer": 0,
-        "activations": 4 * GIB,
-        "runtime": 0,
-        "total": (size + 4) * GIB,
-    }
-    for precision, size in (("fp16", 14), ("fp32", 28))
-}
-
-
-@pytest.mark.parametrize(
-    ("seen", "flavor", "severity"), [(H100, "cu130", "ok"), (T4, "cu128", "wrong"), (L4, "cu130", "ok")]
-)
-def test_a_recipe_is_held_against_the_gpus_memory(seen: gpu.Seen, flavor: str, severity: str) -> None:
-    found = doctor.need("recipe big", ESTIMATE, KNOWN.flavor(flavor), seen)
-    assert found.severity == severity
-    assert "about 18.0 GiB in fp16 (weights 14.0" in found.found
-
-
-def test_the_recipes_own_precision_counts() -> None:
-    assert doctor.need("recipe big", {**ESTIMATE, "precision": "fp32"}, KNOWN.flavor("cu130"), L4).severity == "wrong"
-
-
-def test_a_model_spread_over_gpus_is_held_against_each() -> None:
-    two = dataclasses.replace(T4, gpus=T4.gpus * 2)
-    found = doctor.need("recipe big", {**ESTIMATE, "fsdp": True}, KNOWN.flavor("cu128"), two)
-    assert found.severity == "ok"
-    assert "about 11.0 GiB in fp16 on each of 2 GPUs (weights 7.0" in found.found
-    assert doctor.need("recipe big", {**ESTIMATE, "fsdp": True}, KNOWN.flavor("cu128"), T4).severity == "wrong"

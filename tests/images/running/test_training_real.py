@@ -1,4 +1,4 @@
-"""Training with a real engine: stopped from outside, on a full disk, and in two containers on a network without a way out."""
+"""Training with a real engine: stopped from outside, on a full disk, and in two containers on an internal network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import pytest
 from images import engine
 from images.running import container
 from tests.marks import Invoke
-from tests.steps import RECIPE
 
 pytestmark = pytest.mark.docker
 
@@ -67,16 +66,18 @@ def _unfinished(checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
-    """The run of one process that nobody stops, of a model whose steps take no time."""
+    """The uninterrupted run of one process, with a tiny model."""
+    from tests.steps import RECIPE
+
     shutil.copytree(tiny_model, checkout / "models" / "tiny")
     (checkout / "tiny.toml").write_text(RECIPE)
-    # built anew, from cache: another test may have given its name to an image that it pulled
+    # rebuilt from cache: another test may have pulled an image of that name
     done = invoke("build", "--runner", "docker", "train", *TINY)
     assert done.returncode == 0, done.stderr
     return _latest(checkout)
 
 
-def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
+def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
     words = ("train", "--runner", "docker", *TINY)
     known = {
         key: value
@@ -103,7 +104,7 @@ def test_a_verb_that_is_told_to_stop_saves_and_ends_with_75(alone: Path, invoke:
     assert _training(_latest(checkout))["adapter_sha256"] == _training(alone)["adapter_sha256"]
 
 
-def test_two_containers_make_the_steps_of_one_and_end_together(
+def test_two_containers_train_as_one_does_and_end_together(
     alone: Path, image: str, invoke: Invoke, checkout: Path
 ) -> None:
     words = ("train", "--runner", "docker", *TINY, "--nodes", "2", "--gpus-per-node", "1")
@@ -129,15 +130,13 @@ def test_two_containers_make_the_steps_of_one_and_end_together(
     assert not _docker("network", "ls", "--quiet", "--filter", f"name={network}")
     again = invoke(*words, "--resume")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "going on from" in again.stdout
+    assert "checkpoints/checkpoint-" in again.stdout
     assert _latest(checkout) == run
     assert _training(run)["processes"] == 2
     assert _losses(run) == pytest.approx(_losses(alone), rel=1e-4)
 
 
-def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(
-    alone: Path, invoke: Invoke, checkout: Path
-) -> None:
+def test_a_sweep_trains_new_points_only_and_a_run_is_reproduced(alone: Path, invoke: Invoke, checkout: Path) -> None:
     words = (
         "sweep",
         "--runner",
@@ -164,17 +163,14 @@ def test_a_sweep_trains_what_is_new_and_ranks_all_and_a_run_is_made_again(
     assert re.search(r"adapter/adapter_model.safetensors +same", again.stdout)
 
 
-def test_on_a_full_disk_the_last_good_checkpoint_stays(image: str, alone: Path, checkout: Path) -> None:
-    """runs/ is a file system in memory that fills up while training runs; what is left is looked at from inside."""
+def test_a_full_disk_keeps_the_last_intact_checkpoint(image: str, alone: Path, checkout: Path) -> None:
+    """runs/ is a tmpfs that fills up during training; the checkpoints are inspected in the same container."""
     mounts = tuple(container.Mount(checkout / name, f"/pintune/{name}") for name in ("data", "models", "tiny.toml"))
     uid, gid = container.user()
-    fill = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1; cat /dev/zero >runs/other"
+    wait = "until ls -d runs/tiny/*/checkpoints/checkpoint-2; do sleep 0.02; done >/dev/null 2>&1"
+    fill = f"{wait}; cat /dev/zero >runs/other"
     train = f"python -m pipeline train {' '.join(TINY)} --set training.checkpoints_kept=99"
-    look = (
-        "from pathlib import Path; from pipeline.training import resume; (run,) = Path('runs/tiny').glob('[0-9]*');"
-        "whole, broken = resume.newest_checkpoint(run); print('whole:', whole.name, 'broken:', broken)"
-    )
-    script = f'({fill}) & {train}; echo status $?; rm runs/other; python -c "{look}"; {train} --resume; echo status $?'
+    script = f"({fill}) & {train}; echo status $?; rm runs/other; {train} --resume; echo status $?"
     command = container.argv(container.Container(image, ("sh", "-c", script), mounts, {}, uid, gid))
     at = command.index(image)
     command[at:at] = ["--tmpfs", f"/pintune/runs:size=600m,uid={uid},gid={gid}"]
@@ -183,5 +179,7 @@ def test_on_a_full_disk_the_last_good_checkpoint_stays(image: str, alone: Path, 
     assert "No space left" in done.stderr or "MiB free" in done.stderr
     assert "then invoke train --resume" in done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(r"whole: checkpoint-[2-9] broken: \[\]", done.stdout), done.stdout
+    resumed = done.stdout.partition("status 1")[2]
+    (step,) = re.findall(r"checkpoints/checkpoint-(\d+)", resumed)  # a corrupt checkpoint would be reported too
+    assert int(step) >= 2
     assert _training(alone)["adapter_sha256"] in done.stdout

@@ -1,4 +1,4 @@
-"""The caller's files: called in a step as they are outside, and brought there only where they are not there already."""
+"""The caller's files: their names in a step, and the mounts that bring them there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import pytest
 
 from images import matrix
 from images.errors import Stop
-from images.running import runner, user_files
-from images.running.runner import Choices
+from images.running import (
+    user_files,
+)
+from images.running.user_files import UserFile
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of its own, in which the caller stands."""
+    """A checkout, which is the caller's working directory."""
     made = tmp_path / "checkout"
     (made / "runs" / "r" / "1").mkdir(parents=True)
     (made / "runs" / "r" / "1" / "p.json").write_text("{}")
@@ -29,7 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_names_and_mounts(root: Path) -> None:
     outside = str(root.parent / "outside.json")
-    told = {
+    expected = {
         "inside.json": ("inside.json", ["/pintune/inside.json"]),
         "./x/../inside.json": ("inside.json", ["/pintune/inside.json"]),
         "../outside.json": (outside, [outside]),
@@ -37,44 +39,29 @@ def test_names_and_mounts(root: Path) -> None:
         "runs/r/latest/p.json": ("runs/r/latest/p.json", []),  # in a folder that every step has
         "runs/linked.json": ("runs/linked.json", ["/pintune/runs/linked.json"]),  # only its link is
     }
-    for path, (name, targets) in told.items():
-        assert user_files.name(Path(path)) == name
-        assert [mount.target for mount in user_files.mounts([Path(path)])] == targets
-    assert len(user_files.mounts([Path("inside.json"), Path("./inside.json")])) == 1
-    assert not any(mount.writable for mount in user_files.mounts([Path("inside.json")]))
+    for path, (name, targets) in expected.items():
+        file = user_files.of(Path(path))
+        assert file.name == name
+        assert [mount.target for mount in user_files.mounts([file])] == targets
+    inside = [user_files.of(Path(path)) for path in ("inside.json", "./inside.json")]
+    (mount,) = user_files.mounts(inside)
+    assert not mount.writable
 
 
-def test_the_data_file_is_the_last_that_was_set(root: Path) -> None:
+def test_the_last_data_source_counts(root: Path) -> None:
     (root / "mine.toml").write_text('[data]\nsource = "a.json"\n')
-    assert user_files.data_file("mine.toml", ()) == Path("a.json")
+    found = user_files.data_file("mine.toml", ())
+    assert found == UserFile(Path("a.json"), "a.json")
     assert user_files.data_file("mine.toml", ("data.source=tatqa",)) is None
-    assert user_files.data_file("quickstart", ("lora.r=8", "data.source=x.json", "data.source = 'b c.jsonl'")) == Path(
-        "b c.jsonl"
-    )
+    overrides = ("lora.r=8", "data.source=x.json", "data.source = 'b c.jsonl'")
+    assert user_files.data_file("quickstart", overrides) == UserFile(Path("b c.jsonl"), "b c.jsonl")
     assert user_files.data_file("quickstart", ()) is None
     (root / "mine.toml").write_text("[data\n")
     assert user_files.data_file("mine.toml", ()) is None
 
 
-@pytest.mark.parametrize("runner_", ["docker", "venv"])
-def test_only_what_reads_the_data_file_gets_it(
-    runner_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my data.jsonl").write_text("{}")
-    choices = Choices("quickstart", "cpu", runner_, ("data.source=my data.jsonl",), dry=True)
-    whole = tmp_path / "my data.jsonl"
-    for step in ("missing", "fetch", "format", "train"):
-        runner.run(choices, runner_, step)
-        line = capsys.readouterr().out
-        assert f"'data.source={whole}'" in line
-        assert (f"source={whole},target={whole},readonly" in line) == (
-            runner_ == "docker" and step in ("missing", "fetch")
-        )
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="none given"):
-        user_files.file("", "a gold file", "pass --gold")
+        user_files.existing("", "a gold file", "pass --gold")
     with pytest.raises(Stop, match="no such file"):
-        user_files.file(str(tmp_path), "a gold file", "pass --gold")
+        user_files.existing(str(tmp_path), "a gold file", "pass --gold")

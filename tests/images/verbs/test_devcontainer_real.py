@@ -31,15 +31,15 @@ def opened(committed: Path) -> Iterator[Path]:
         lacking("the devcontainer CLI: npm ci --prefix tests/node")
     done = _cli("up", folder=committed)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["outcome"], told["remoteUser"], told["remoteWorkspaceFolder"]) == (
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["outcome"], result["remoteUser"], result["remoteWorkspaceFolder"]) == (
         "success",
         "pintune",
         "/workspaces/pintune",
     )
     assert "runner  " in done.stderr  # postCreateCommand ran doctor
     yield committed
-    engine.client().containers.get(told["containerId"]).remove(force=True)
+    engine.client().containers.get(result["containerId"]).remove(force=True)
 
 
 def test_build_train_export_inside(opened: Path) -> None:
@@ -53,8 +53,8 @@ def test_build_train_export_inside(opened: Path) -> None:
     assert made["revision"]
 
 
-def test_inside_and_outside_train_the_same_adapter(opened: Path, image: str) -> None:
-    """The dev image has the train image's very wheels."""
+def test_the_devcontainer_and_docker_train_the_same_adapter(opened: Path, image: str) -> None:
+    """The dev image has the same wheels as the train image."""
     inside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["training"][
         "adapter_sha256"
     ]
@@ -78,14 +78,14 @@ def test_inside_and_outside_train_the_same_adapter(opened: Path, image: str) -> 
         (("tensorboard", "--version_tb"), "2."),
     ],
 )
-def test_what_one_works_in(opened: Path, words: tuple[str, ...], wanted: str) -> None:
+def test_the_devcontainers_environment(opened: Path, words: tuple[str, ...], wanted: str) -> None:
     done = _cli("exec", *words, folder=opened)
     assert (done.returncode, done.stdout.startswith(wanted)) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_the_whole_quickstart_inside(opened: Path) -> None:
-    """With nothing set: the adapter is the one that docker and venv make outside."""
+    """Without overrides, the adapter is the one that the runners docker and venv train."""
     done = _cli("exec", "invoke", "train", "evaluate", "export", folder=opened)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     made = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())

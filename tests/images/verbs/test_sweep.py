@@ -1,4 +1,4 @@
-"""The grid of a sweep, its ranking, and where runs' recipes differ."""
+"""The grid of a sweep, and its ranking."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from images.errors import Stop
 from images.verbs import runs, sweep
+from tests.marks import Invoke
 
 
 @pytest.mark.parametrize(
@@ -57,24 +58,7 @@ def _run(root: Path, name: str, recipe: dict[str, Any], em: float = 0.0) -> None
     (folder / "evaluation.json").write_text(json.dumps({"questions": 72, "base": scores, "tuned": scores}))
 
 
-def test_runs_show_where_their_recipes_differ(tmp_path: Path) -> None:
-    base = {"lora": {"r": 8, "targets": ["all-linear"]}, "training": {"seed": 1}}
-    _run(tmp_path, "a/20260101-000000-a", base)
-    _run(tmp_path, "a/20260102-000000-b", {**base, "lora": {"r": 16, "targets": ["q_proj", "v_proj"]}})
-    _run(tmp_path, "b/20260101-000000-c", {**base, "training": {"seed": 2}})
-    unfinished = tmp_path / "runs" / "a" / "20260103-000000-d"
-    unfinished.mkdir()
-    (unfinished / "unfinished.json").write_text(json.dumps({"recipe": base}))
-    differing = [row[-1] for row in runs.rows(tmp_path)]
-    assert differing == [
-        "lora.r=8 lora.targets=all-linear",
-        "lora.r=16 lora.targets=q_proj,v_proj",
-        "lora.r=8 lora.targets=all-linear",
-        "",
-    ]
-
-
-def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
+def test_the_best_point_comes_first_and_failed_points_last(tmp_path: Path) -> None:
     for number, em in enumerate((0.25, 0.75)):
         _run(tmp_path, f"a/2026010{number}-000000-a", {}, em)
     points = [("lora.r=8", "training.seed=1"), ("lora.r=16", "training.seed=1"), ("lora.r=32", "training.seed=1")]
@@ -84,7 +68,7 @@ def test_the_best_comes_first_and_what_failed_last(tmp_path: Path) -> None:
     assert [line.split()[:3] for line in lines] == [["1", "16", "75.0"], ["2", "8", "25.0"], ["-", "32", "failed,"]]
 
 
-def test_a_run_on_other_data_does_not_count(tmp_path: Path) -> None:
+def test_a_run_on_other_data_is_not_reused(tmp_path: Path) -> None:
     recipe = {"lora": {"r": 8}}
     _run(tmp_path, "a/20260101-000000-a", recipe)
     manifest = tmp_path / "runs" / "a" / "20260101-000000-a" / "manifest.json"
@@ -92,3 +76,26 @@ def test_a_run_on_other_data_does_not_count(tmp_path: Path) -> None:
     for rows, counts in (("1", True), ("2", False)):
         resolved = {"name": "a", "recipe": recipe, "inputs": {"data": {"rows_sha256": rows}}}
         assert (sweep._of(resolved, tmp_path) is not None) is counts
+
+
+def test_each_point_is_trained_with_the_requested_processes(call: Invoke) -> None:
+    done = call(
+        "--dry",
+        "sweep",
+        "--runner",
+        "docker",
+        "--flavor",
+        "cpu",
+        "--set",
+        "lora.r=2,4",
+        "--nodes",
+        "2",
+        "--gpus-per-node",
+        "3",
+    )
+    assert done.returncode == 0, done.stderr
+    starts = [line for line in done.stdout.splitlines() if line.startswith("docker run") and "pipeline train" in line]
+    assert [
+        ("--processes 3" in line, f"--node {number % 2}" in line, f"lora.r={2 + 2 * (number // 2)}" in line)
+        for number, line in enumerate(starts)
+    ] == [(True, True, True)] * 4

@@ -1,0 +1,129 @@
+"""What a step gets from the host: PINTUNE_* variables, mounts, and for fetch the network settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from images import engine, git, matrix, pip_config
+from images.building import build, lock
+from images.errors import Stop
+from images.running import container, step_call, user_files, venv
+from images.running.choices import Choices
+from images.running.container import Container, Mount
+from images.running.step_call import StepCall
+
+
+def variables(choices: Choices, runner: str) -> dict[str, str]:
+    """The variables that tell a step where it runs and what from."""
+    revision, dirty = git.revision()
+    made = {
+        "PINTUNE_RUNNER": runner,
+        "PINTUNE_FLAVOR": choices.flavor,
+        "PINTUNE_REVISION": revision,
+        "PINTUNE_DIRTY": "1" if dirty else "0",
+    }
+    if runner != "here":
+        made["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))
+    if (devices := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        made |= {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # numbered as in nvidia-smi
+    if os.environ.get("PINTUNE_DEBUG"):
+        made["PINTUNE_DEBUG"] = os.environ["PINTUNE_DEBUG"]
+    return made
+
+
+def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool) -> Container:
+    """The container of a step; `scratch` holds the files with settings that are mounted into it.
+
+    Raises:
+        Stop: PINTUNE_MIRROR is not a folder, or the engine gives containers no GPU where the step needs one.
+    """
+    step, image = call.step, build.tag("train", choices.flavor)
+    environment = {**variables(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
+    mounts = []
+    for name in user_files.FOLDERS:
+        folder, writable = matrix.ROOT / name, name in step.writes
+        if not choices.dry:
+            folder.mkdir(exist_ok=True)
+        if not choices.dry and writable:
+            container.hand_over(folder)
+        mounts.append(Mount(folder, f"{user_files.WORKDIR}/{name}", writable))
+    if not choices.dry:
+        environment["PINTUNE_IMAGE_DIGEST"] = engine.image_id(image) or ""
+    if step.network:
+        mounts += _network(environment, scratch, choices.dry)
+    mounts += user_files.mounts(call.user_files)
+    uid, gid = container.user()
+    return Container(
+        image,
+        tuple(step_call.argv(call)),
+        tuple(mounts),
+        environment,
+        uid,
+        gid,
+        "bridge" if step.network else "none",
+        terminal=sys.stdout.isatty() and not capture,
+        gpu=_gpu(choices) if step.gpu and matrix.load().flavor(choices.flavor).cuda else "",
+    )
+
+
+def _gpu(choices: Choices) -> str:
+    """How the container gets the GPUs.
+
+    Raises:
+        Stop: the engine gives it none.
+    """
+    if choices.dry:
+        return "nvidia"
+    if not (how := engine.gpu_access()):
+        raise Stop(
+            "an engine that gives containers GPUs",
+            "neither the nvidia runtime nor a CDI specification",
+            "docker info",
+            engine.GPU_REMEDY,
+        )
+    return how
+
+
+def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Mount]:
+    """Read-only mounts of pip's settings, certificates and mirror; adds variables that name them to `environment`."""
+    settings = pip_config.read()
+    folder = "/run/pintune"
+    file = scratch / "pip.conf"
+    pip_config.private(file, pip_config.pip_conf(settings, f"{folder}/certificates"))
+    if not dry:
+        container.hand_over(file.parent)
+    environment["PIP_CONFIG_FILE"] = f"{folder}/pip.conf"
+    mounts = [Mount(file, f"{folder}/pip.conf")]
+    if settings.certificates:
+        environment["SSL_CERT_FILE"] = f"{folder}/certificates"
+        mounts.append(Mount(settings.certificates.resolve(), f"{folder}/certificates"))
+    if mirror := os.environ.get("PINTUNE_MIRROR"):
+        if not Path(mirror).is_dir():
+            raise Stop(
+                "a folder of files to fetch from",
+                "no such folder",
+                f"PINTUNE_MIRROR={mirror}",
+                "unset PINTUNE_MIRROR, or name a folder",
+            )
+        environment["PINTUNE_MIRROR"] = "/pintune/mirror"
+        mounts.append(Mount(Path(mirror).resolve(), "/pintune/mirror"))
+    passed = (*pip_config.PROXIES, *container.HUB)
+    environment.update({name: os.environ[name] for name in passed if os.environ.get(name)})
+    environment["HF_HOME"] = "/tmp/huggingface"  # the root is read-only
+    return mounts
+
+
+def for_process(choices: Choices, runner: str, call: StepCall) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of a step outside a container."""
+    python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
+    left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    environment |= {**variables(choices, runner), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
+    environment["PYTHONUNBUFFERED"] = "1"
+    if runner == "here":
+        environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+    if call.step.network and (bundle := pip_config.read().certificates):
+        environment.setdefault("SSL_CERT_FILE", str(bundle))
+    return step_call.argv(call, python), environment

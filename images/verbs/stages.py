@@ -1,0 +1,40 @@
+"""The verbs that run the pipeline's steps: data, train, ask and score."""
+
+from __future__ import annotations
+
+from images.running import runner as runners
+from images.running import user_files
+from images.running.choices import Choices
+from images.verbs import cli
+
+
+def data(choices: Choices) -> None:
+    """Fetch what is missing, then format."""
+    for step in dict.fromkeys((*runners.missing(choices, cli.runner(choices)), "format")):
+        cli.run_step(choices, step)
+
+
+def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int) -> None:
+    """Fetch and format what is missing, then train."""
+    cli.need_processes(choices, nodes, gpus_per_node)
+    for step in runners.missing(choices, cli.runner(choices), computes=True):
+        cli.run_step(choices, step)
+    cli.run_step(choices, "train", {"--resume": resume}, nodes=nodes, processes=gpus_per_node)
+
+
+def ask(choices: Choices, context: int, file: str, question: str) -> None:
+    """Ask about a context of a file, or else of the data."""
+    files = {}
+    if file:
+        files["--file"] = user_files.existing(file, "a JSON file with one context", "invoke ask --context 0")
+    cli.run_step(choices, "ask", {"--context": 0 if file else context, "--question": question}, files)
+
+
+def score(choices: Choices, predictions: str, gold: str, json: bool) -> None:
+    """Score a prediction file against a gold file."""
+    usage = "invoke score PREDICTIONS --gold FILE"
+    files = {
+        "--predictions": user_files.existing(predictions, "a prediction file", usage),
+        "--gold": user_files.existing(gold, "a gold file in TAT-QA's raw schema", usage),
+    }
+    cli.run_step(choices, "score", {"--json": json}, files, on_stderr=json)

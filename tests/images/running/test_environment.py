@@ -1,0 +1,91 @@
+"""What a step gets from the host: variables, mounts and network settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from images import matrix, pip_config
+from images.building import lock
+from images.errors import Stop
+from images.running import environment, step_call, venv
+from images.running.choices import Choices
+from images.running.container import Container
+
+DRY = Choices("quickstart", "cpu", "docker", dry=True)
+
+
+@pytest.fixture(autouse=True)
+def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the variables that a step would get from the environment of the tests."""
+    for name in ("PINTUNE_MIRROR", "PINTUNE_DEBUG", "CUDA_VISIBLE_DEVICES", "HF_TOKEN", *pip_config.PROXIES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _of(step: str, scratch: Path) -> Container:
+    return environment.for_container(DRY, step_call.make(DRY, step), scratch, capture=True)
+
+
+def test_variables_say_where_a_step_runs_and_what_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = environment.variables(DRY, "docker")
+    assert (made["PINTUNE_RUNNER"], made["PINTUNE_FLAVOR"]) == ("docker", "cpu")
+    assert made["PINTUNE_LOCK"] == lock.sha256(matrix.lock_file("train", "cpu"))
+    assert "PINTUNE_LOCK" not in environment.variables(DRY, "here")  # the image has set it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("PINTUNE_DEBUG", "1")
+    made = environment.variables(DRY, "venv")
+    assert (made["CUDA_VISIBLE_DEVICES"], made["CUDA_DEVICE_ORDER"]) == ("1", "PCI_BUS_ID")
+    assert made["PINTUNE_DEBUG"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("step", "writable"), [("fetch", ["data", "models"]), ("format", ["data"]), ("train", ["runs"]), ("ask", [])]
+)
+def test_a_step_writes_to_its_own_folders_only(step: str, writable: list[str], tmp_path: Path) -> None:
+    made = _of(step, tmp_path)
+    assert [mount.source.name for mount in made.mounts if mount.writable] == writable
+    assert made.network == ("bridge" if step == "fetch" else "none")
+    assert made.environment.get("PIP_CONFIG_FILE", "") == ("/run/pintune/pip.conf" if step == "fetch" else "")
+
+
+def test_fetch_gets_the_hosts_network_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("PINTUNE_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:1")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    made = _of("fetch", tmp_path)
+    targets = {mount.target: mount.source for mount in made.mounts}
+    assert targets["/pintune/mirror"] == tmp_path / "mirror"
+    assert targets["/run/pintune/pip.conf"].read_text().startswith("[global]")
+    assert targets["/run/pintune/pip.conf"].stat().st_mode & 0o077 == 0
+    assert made.environment["HTTPS_PROXY"] == "http://proxy.invalid:1"
+    assert made.environment["HF_TOKEN"] == "secret"
+    assert "HF_TOKEN" not in _of("train", tmp_path).environment
+
+
+def test_a_mirror_must_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINTUNE_MIRROR", str(tmp_path / "none"))
+    with pytest.raises(Stop, match="unset PINTUNE_MIRROR"):
+        _of("fetch", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "step", "gpu"), [("cu130", "train", "nvidia"), ("cu130", "fetch", ""), ("cpu", "train", "")]
+)
+def test_gpus_go_to_steps_that_compute(flavor: str, step: str, gpu: str, tmp_path: Path) -> None:
+    choices = Choices("quickstart", flavor, "docker", dry=True)
+    assert environment.for_container(choices, step_call.make(choices, step), tmp_path, capture=True).gpu == gpu
+
+
+def test_a_process_does_not_inherit_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("VIRTUAL_ENV", "/elsewhere")
+    call = step_call.make(DRY, "train")
+    command, made = environment.for_process(DRY, "venv", call)
+    assert command == step_call.argv(call, str(venv.python("train", "cpu")))
+    assert not {"PYTHONPATH", "VIRTUAL_ENV"} & made.keys()
+    assert (made["PYTHONHASHSEED"], made["PYTHONNOUSERSITE"]) == ("0", "1")
+    command, made = environment.for_process(DRY, "here", call)
+    assert (command[0], made["PYTHONPATH"]) == (sys.executable, "/elsewhere")  # inside an image, its own

@@ -1,0 +1,45 @@
+"""The verbs that run steps: flags, and calls that are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.marks import Invoke
+
+
+def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
+    for words in (
+        ("train", "--flavor", "cu130", "--runner", "venv"),
+        ("evaluate", "--flavor", "cu128", "--runner", "venv"),
+    ):
+        done = call(*words)
+        assert (done.returncode, "no NVIDIA GPU is seen" in done.stderr, "next: --flavor cpu" in done.stderr) == (
+            1,
+            True,
+            True,
+        ), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("ask",), "ask --recipe quickstart"),
+        (("ask", "--context", "3", "--question=-5?"), "ask --recipe quickstart --context 3 '--question=-5?'"),
+        (("ask", "--file", "tasks.py", "--context", "3"), "ask --recipe quickstart --file tasks.py"),
+        (("train", "--resume", "--gpus-per-node", "2"), "train --recipe quickstart --resume --processes 2"),
+        (
+            ("score", "tasks.py", "--gold", "./README.md", "--json"),
+            "score --predictions tasks.py --gold README.md --json",
+        ),
+    ],
+)
+def test_flags_reach_the_step(call: Invoke, words: tuple[str, ...], command: str) -> None:
+    done = call("--dry", *words, PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"-m pipeline {command}")
+
+
+@pytest.mark.parametrize("flags", [("--nodes", "0"), ("--gpus-per-node", "0")])
+def test_no_process_at_all_is_refused(call: Invoke, flags: tuple[str, str]) -> None:
+    done = call("--dry", "train", "--flavor", "cpu", *flags)
+    assert (done.returncode, "--nodes and --gpus-per-node of at least 1" in done.stderr) == (1, True), done.stderr
