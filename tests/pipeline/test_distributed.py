@@ -18,8 +18,6 @@ from tests.conftest import ROOT
 from tests.models import CONTEXTS
 from tests.steps import begin, finish, latest, manifest, saved, step, until
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def test_two_processes_make_the_steps_of_one(place: Path) -> None:
     """Five contexts in twos, and one held out: the last step of an epoch, and the measure, leave one process with nothing. Then told to stop, and

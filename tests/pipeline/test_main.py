@@ -12,8 +12,6 @@ import pytest
 
 from tests.steps import RECIPE, latest, manifest, step
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Transformers' and PEFT's own, of every version
-
 
 def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == step("evaluate") == step("export") == step("ask", "--context", "1") == 0

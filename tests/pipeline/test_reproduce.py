@@ -11,7 +11,6 @@ import pytest
 from pipeline.reproduce import changes
 from tests.steps import latest, manifest, step
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = ("--set", "data.train_contexts=2", "--set", "data.evaluation_contexts=1")
 
 

@@ -17,8 +17,6 @@ from pipeline.job import Job
 from pipeline.recipe import load
 from pipeline.tatqa import sample
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def _job(*overrides: str) -> Job:
     return job.resolve(load("quickstart", ["model.source=tiny", "training.max_length=2048", *overrides]))
@@ -48,11 +46,7 @@ def test_formatting_follows_raw_files_tokenizer_and_settings(workplace: Path) ->
         other = _job(setting)
         assert other.formatted != ready.formatted
         assert formatted.stale(other) == ["train", "heldout"]
-    for file in (
-        ready.train.raw,
-        Path("models/tiny/tokenizer.json"),
-        ready.evaluation.rows,
-    ):
+    for file in (ready.train.raw, Path("models/tiny/tokenizer.json"), ready.evaluation.rows):
         before = file.read_bytes()
         file.write_bytes(before + b"\n")
         assert formatted.stale(ready)

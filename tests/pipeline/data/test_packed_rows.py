@@ -21,8 +21,6 @@ from pipeline.training.loss import answer_loss
 from tests.models import CONTEXTS, KINDS, random_context, random_model
 from tests.steps import latest, step
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def _loss_and_gradients(model: Any, made: list[dict[str, torch.Tensor]]) -> tuple[float, list[torch.Tensor]]:
     """Mean loss over the answer tokens of all batches, accumulated, and its gradient."""

@@ -10,8 +10,6 @@ import pytest
 
 from tests.steps import latest, manifest, step
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 class _Killed(BaseException):
     pass

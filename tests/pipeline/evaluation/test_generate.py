@@ -14,7 +14,6 @@ from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 NEW = 12
 
 

@@ -18,7 +18,6 @@ from pipeline.__main__ import main
 from pipeline.tatqa import target
 from tests.conftest import ROOT, lacking
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 RECIPE = """
 [model]

@@ -14,7 +14,6 @@ from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 # Of the shape of Mistral-7B-Instruct-v0.2's: begins with BOS, refuses a system role, a space before each answer, EOS right after it
 MISTRAL = (

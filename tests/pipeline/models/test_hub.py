@@ -25,7 +25,6 @@ from pipeline.recipe import load
 from pipeline.training import memory
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 PHI = fetch.MODELS["phi-4-mini-reasoning"]
 assert isinstance(PHI, HubModel)
 

@@ -20,8 +20,6 @@ from pipeline.training import fsdp
 from pipeline.training.callbacks.preemption import PreemptionCallback
 from tests.steps import begin, finish, latest, losses, manifest, saved, step, until
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture
 def whole(place: Path) -> dict[str, Any]:

@@ -14,8 +14,6 @@ import pytest
 from pipeline.recipe import load
 from tests.steps import begin, finish, latest, losses, manifest, step, until
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def test_checkpointing_gives_the_same_adapter_bit_for_bit(place: Path) -> None:
     assert step("train", "--set", "data.train_contexts=2") == 0
