@@ -1,4 +1,4 @@
-"""Steps of a tiny recipe in this process, for the tests of what they leave behind; conftest's `place` is where they run."""
+"""Runs the steps of a tiny recipe, in this process or in another; conftest's `place` is their working folder."""
 
 from __future__ import annotations
 
@@ -34,42 +34,37 @@ max_new_tokens = 4
 """
 
 
+def overrides(*settings: str) -> tuple[str, ...]:
+    """The flags that override recipe keys: a --set before each setting."""
+    return tuple(word for setting in settings for word in ("--set", setting))
+
+
 def step(name: str, *words: str) -> int:
-    """One step of the recipe; its exit status."""
+    """Run one step of the recipe in this process; returns its exit status."""
     return main([name, "--recipe", "tiny.toml", *words])
 
 
 def latest() -> Path:
-    """The newest run."""
+    """The folder of the newest finished run."""
     return Path("runs/tiny/latest").resolve()
 
 
 def manifest(run: Path | None = None) -> dict[str, Any]:
-    """A run's manifest, of the newest if none is named."""
+    """The manifest of a run, by default the newest."""
     read: dict[str, Any] = json.loads(((run or latest()) / "manifest.json").read_text(encoding="utf-8"))
     return read
 
 
 def losses() -> list[float]:
-    """Those of the newest run's steps."""
+    """The training losses of the newest run, one per step."""
     return [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
 
 
-def begin(*words: str) -> subprocess.Popen[str]:
-    """Training as a process of its own, a checkpoint after every step."""
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "train",
-        "--recipe",
-        "tiny.toml",
-        "--set",
-        "training.checkpoint_steps=1",
-        *words,
-    ]
+def start_train(*words: str) -> subprocess.Popen[str]:
+    """Start training in a process of its own, with a checkpoint after every step."""
+    words = ("--recipe", "tiny.toml", *overrides("training.checkpoint_steps=1"), *words)
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "pipeline", "train", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,21 +72,21 @@ def begin(*words: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(*words: str) -> tuple[int, str]:
-    """The same to its end: exit status and output."""
-    process = begin(*words)
+def run_train(*words: str) -> tuple[int, str]:
+    """As `start_train`, but wait for its end; returns the exit status and the output."""
+    process = start_train(*words)
     out, _ = process.communicate(timeout=240)
     return process.returncode, out
 
 
-def until(condition: Any, process: subprocess.Popen[str]) -> None:
-    """Wait for something while a process runs."""
+def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
+    """Wait for a condition; fails if the process ends first, or after two minutes."""
     end = time.monotonic() + 120
     while not condition():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.005)
 
 
-def saved() -> list[Path]:
-    """All checkpoints of all runs."""
+def checkpoints() -> list[Path]:
+    """Every published checkpoint of every run, by name."""
     return sorted(Path("runs/tiny").glob("*/checkpoints/checkpoint-*"))

@@ -1,4 +1,4 @@
-"""Several processes on one machine: the steps of one, weights whole on each of them or spread (FSDP2)."""
+"""Several ranks on one machine make the steps of a single process; with FSDP2 they share the model too."""
 
 from __future__ import annotations
 
@@ -16,107 +16,100 @@ from pipeline.data import packing
 from pipeline.training.collator import Collator
 from tests.conftest import ROOT
 from tests.models import CONTEXTS
-from tests.steps import begin, finish, latest, manifest, saved, step, until
+from tests.steps import checkpoints, latest, manifest, overrides, run_train, start_train, step, wait_until
 
 
-def test_two_processes_make_the_steps_of_one(place: Path) -> None:
-    """Five contexts in twos, and one held out: the last step of an epoch, and the measure, leave one process with nothing. Then told to stop, and
-    resumed."""
-    words = (
-        "--set",
+def test_two_ranks_make_the_steps_of_one_process(place: Path) -> None:
+    """One rank gets no context in the last step of an epoch and in the validation split; SIGTERM and a resume."""
+    words = overrides(
         "data.train_contexts=6",
-        "--set",
         "training.batch_contexts=2",
-        "--set",
         "training.epochs=3",
-        "--set",
         "training.heldout_contexts=1",
-        "--set",
         "training.heldout_steps=4",
     )
     assert step("train", *words) == 0
-    wanted, alone = _curve(), manifest()["training"]
-    os.rename("runs", "runs-whole")
-    together = ("--processes", "2")
-    process = begin(*words, *together)
-    until(
+    wanted, single = _curve(), manifest()["training"]
+    os.rename("runs", "runs-uninterrupted")
+    two_ranks = ("--processes", "2")
+    process = start_train(*words, *two_ranks)
+    wait_until(
         lambda: [path for path in Path("runs/tiny").glob("*/metrics.jsonl") if path.read_text().count("\n") >= 3],
         process,
     )
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
-    status, out = finish("--resume", *words)
+    status, out = run_train("--resume", *words)
     assert status == 1
     assert "2 processes, as the run was started with" in out
-    status, out = finish("--resume", *words, *together)
+    status, out = run_train("--resume", *words, *two_ranks)
     assert status == 0, out
     assert out.count("resuming from") == 1
-    _need_same_curve(wanted)
-    made = manifest()["training"]
-    assert (made["processes"], made["steps"], made["tokens"]) == (2, alone["steps"], alone["tokens"])
+    _assert_same_curve(wanted)
+    training = manifest()["training"]
+    assert (training["processes"], training["steps"], training["tokens"]) == (2, single["steps"], single["tokens"])
 
 
-def test_told_to_stop_before_anything_is_saved_the_status_says_so(place: Path) -> None:
-    process = begin("--processes", "2", "--set", "training.batch_contexts=2")
-    until(lambda: list(Path("runs/tiny").glob("[0-9]*")), process)
+def test_the_exit_status_says_whether_a_preempted_run_has_saved(place: Path) -> None:
+    process = start_train("--processes", "2", "--set", "training.batch_contexts=2")
+    wait_until(lambda: list(Path("runs/tiny").glob("[0-9]*")), process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode in ((75,) if saved() else (143, -15)), out  # -15: before the launcher listened
+    assert process.returncode in ((75,) if checkpoints() else (143, -15)), out  # -15: before the launcher has a handler
 
 
-def test_fewer_contexts_than_processes_are_refused_once(place: Path) -> None:
-    status, out = finish("--processes", "2")
+def test_fewer_contexts_than_ranks_are_refused_once(place: Path) -> None:
+    status, out = run_train("--processes", "2")
     assert status == 1
     assert out.count("--set training.batch_contexts=2") == 1
     assert not list(Path("runs/tiny").glob("[0-9]*"))
 
 
-SPREAD = ("--processes", "2", "--set", "training.fsdp=true")
+SHARDED = ("--processes", "2", "--set", "training.fsdp=true")
 
 
-def test_a_spread_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
-    """Rows of 2000 tokens, of which the two processes have unlike numbers, two batches a step, with checkpointing; held-out loss and the best
-    adapter; killed, and resumed; told to stop, and resumed."""
-    chosen = {
-        "batch_contexts": 3,
-        "epochs": 6,
-        "row_tokens": 2000,
-        "accumulation": 2,
-        "gradient_checkpointing": "true",
-        "heldout_contexts": 3,
-        "heldout_steps": 2,
-    }
-    words = (
-        "--set",
+def test_a_sharded_model_makes_the_steps_of_one_process_and_resumes_exactly(place: Path) -> None:
+    """With uneven rows, accumulation, checkpointing and a validation split; then SIGKILL, SIGTERM and resumes."""
+    words = overrides(
         "data.train_contexts=8",
-        *(word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")),
+        "training.batch_contexts=3",
+        "training.epochs=6",
+        "training.row_tokens=2000",
+        "training.accumulation=2",
+        "training.gradient_checkpointing=true",
+        "training.heldout_contexts=3",
+        "training.heldout_steps=2",
     )
     assert step("train", *words) == 0
-    wanted, alone = _curve(), manifest()["training"]
-    os.rename("runs", "runs-alone")
-    status, out = finish(*words, *SPREAD)
+    wanted, single = _curve(), manifest()["training"]
+    os.rename("runs", "runs-single")
+    status, out = run_train(*words, *SHARDED)
     assert status == 0, out
-    _need_same_curve(wanted)
-    made = manifest()["training"]
-    assert (made["processes"], made["tokens"], made["best_step"]) == (2, alone["tokens"], alone["best_step"])
-    kept, last = (latest() / name / "adapter_model.safetensors" for name in ("best", "adapter"))
-    assert kept.read_bytes() == last.read_bytes()
-    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0  # a whole adapter, as any other
-    os.rename("runs", "runs-whole")
-    process = begin(*words, *SPREAD)
-    until(lambda: [path for path in saved() if path.name == "checkpoint-2"], process)
+    _assert_same_curve(wanted)
+    training = manifest()["training"]
+    assert (training["processes"], training["tokens"], training["best_step"]) == (
+        2,
+        single["tokens"],
+        single["best_step"],
+    )
+    best, last = (latest() / name / "adapter_model.safetensors" for name in ("best", "adapter"))
+    assert best.read_bytes() == last.read_bytes()
+    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0  # the adapter file is not sharded
+    os.rename("runs", "runs-uninterrupted")
+    process = start_train(*words, *SHARDED)
+    wait_until(lambda: [path for path in checkpoints() if path.name == "checkpoint-2"], process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    process = begin(*words, *SPREAD, "--resume")
-    until(lambda: [path for path in saved() if path.name == "checkpoint-4"], process)
+    process = start_train(*words, *SHARDED, "--resume")
+    wait_until(lambda: [path for path in checkpoints() if path.name == "checkpoint-4"], process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
-    status, out = finish(*words, *SPREAD, "--resume")
+    status, out = run_train(*words, *SHARDED, "--resume")
     assert status == 0, out
     assert "resuming from" in out
-    assert manifest()["training"]["adapter_sha256"] == made["adapter_sha256"]
+    assert manifest()["training"]["adapter_sha256"] == training["adapter_sha256"]
 
 
 def _curve() -> list[dict[str, float]]:
@@ -125,7 +118,7 @@ def _curve() -> list[dict[str, float]]:
     return [{key: line[key] for key in keys if key in line} for line in lines]
 
 
-def _need_same_curve(wanted: list[dict[str, float]]) -> None:
+def _assert_same_curve(wanted: list[dict[str, float]]) -> None:
     assert [
         key
         for line, other in zip(_curve(), wanted, strict=True)
@@ -134,7 +127,7 @@ def _need_same_curve(wanted: list[dict[str, float]]) -> None:
     ] == []
 
 
-# the files of one of two machines, what is changed in one of them (nothing: it is deleted), and what is said
+# a file of the second of two machines, the change in it (None: it is deleted), and parts of the message
 OTHERS = [
     (
         "models/tiny/config.json",
@@ -163,34 +156,34 @@ sys.exit(main(["train", "--recipe", "tiny.toml", "--set", "training.batch_contex
 """
 
 
-@pytest.mark.parametrize(("file", "change", "said"), OTHERS)
-def test_a_machine_that_is_not_like_the_first_ends_all_with_a_word(
-    place: Path, file: str, change: tuple[str, str] | None, said: list[str]
+@pytest.mark.parametrize(("file", "change", "parts"), OTHERS)
+def test_a_machine_that_differs_from_the_first_ends_all_ranks_with_one_message(
+    place: Path, file: str, change: tuple[str, str] | None, parts: list[str]
 ) -> None:
-    """As torchrun on several machines has it, each with a disk of its own."""
+    """Two ranks of torchrun with different working folders, as on machines that each have a disk of their own."""
     recipe = Path("tiny.toml")
     recipe.write_text(recipe.read_text().replace("[training]", '[training]\nprecision = "auto"'))
     Path("other").mkdir()
     for name in ("data", "models"):
         shutil.copytree(name, Path("other", name))
     shutil.copy("tiny.toml", "other")
-    Path("look.py").write_text(ELSEWHERE)
-    changed = Path("other", file)
+    Path("script.py").write_text(ELSEWHERE)
+    target = Path("other", file)
     if change is None:
-        changed.unlink()
+        target.unlink()
     else:
-        assert change[0] in changed.read_text()
-        changed.write_text(changed.read_text().replace(*change))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "look.py"]
+        assert change[0] in target.read_text()
+        target.write_text(target.read_text().replace(*change))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 1
-    assert [done.stderr.count(words) for words in said] == [1] * len(said), done.stderr
+    assert [done.stderr.count(part) for part in parts] == [1] * len(parts), done.stderr
     assert not list(Path("runs").glob("*/[0-9]*"))
 
 
-SPREAD_MODEL = """
+SHARDED_MODEL = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 from tests.models import random_model
@@ -206,10 +199,10 @@ trained = [weight for weight in adapted.parameters() if weight.requires_grad]
 """
 
 
-def _said(tmp_path: Path, script: str) -> list[str]:
-    """What two processes print of a model that is spread over them, one's lines after the other's."""
-    path = tmp_path / "look.py"
-    path.write_text(SPREAD_MODEL + script)
+def _print_on_two_ranks(tmp_path: Path, script: str) -> list[str]:
+    """The lines that two ranks print about a model sharded over them: those of rank 0, then those of rank 1."""
+    file = tmp_path / "script.py"
+    file.write_text(SHARDED_MODEL + script)
     command = [
         sys.executable,
         "-m",
@@ -221,7 +214,7 @@ def _said(tmp_path: Path, script: str) -> list[str]:
         str(tmp_path),
         "--redirects",
         "1",
-        str(path),
+        str(file),
         str(ROOT),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
@@ -229,16 +222,19 @@ def _said(tmp_path: Path, script: str) -> list[str]:
     return [line for file in sorted(tmp_path.rglob("stdout.log")) for line in file.read_text().splitlines()]
 
 
-def test_each_process_holds_its_part_of_every_weight(tmp_path: Path) -> None:
-    """Half of them, frozen ones in bf16 and the adapter's in fp32."""
-    script = "print(sum(weight.to_local().numel() for weight in adapted.parameters()) / before, sorted({str(each.dtype) for each in adapted.parameters()}))"
-    shares = [line.split(maxsplit=1) for line in _said(tmp_path, script)]
+def test_each_rank_holds_its_shard_of_every_weight(tmp_path: Path) -> None:
+    """Half of the weights each; frozen ones in bf16, those of the adapter in fp32."""
+    script = """
+share = sum(weight.to_local().numel() for weight in adapted.parameters()) / before
+print(share, sorted({str(each.dtype) for each in adapted.parameters()}))
+"""
+    shares = [line.split(maxsplit=1) for line in _print_on_two_ranks(tmp_path, script)]
     assert [kinds for _, kinds in shares] == ["['torch.bfloat16', 'torch.float32']"] * 2
     assert [float(share) for share, _ in shares] == pytest.approx([0.5, 0.5], abs=0.01)
 
 
-def test_an_overflow_in_one_processs_part_is_skipped_by_all(tmp_path: Path) -> None:
-    """What fp16 does, with a GradScaler on the CPU: the scale halves everywhere, and nobody steps."""
+def test_all_ranks_skip_a_step_that_overflows_on_one(tmp_path: Path) -> None:
+    """As in fp16, with a GradScaler on the CPU: the scale halves on both ranks, and neither takes the step."""
     script = """
 scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(trained, lr=0.1)
 for overflows in (False, True):
@@ -253,18 +249,18 @@ for overflows in (False, True):
     optimizer.zero_grad()
     print(scaler.get_scale(), all(torch.equal(one, other.to_local()) for one, other in zip(held, trained)))
 """
-    assert _said(tmp_path, script) == ["65536.0 False", "32768.0 True"] * 2
+    assert _print_on_two_ranks(tmp_path, script) == ["65536.0 False", "32768.0 True"] * 2
 
 
-def test_processes_that_meet_in_every_pass_have_the_same_number_of_rows() -> None:
-    shares = [Collator("shared", 1, 80, number, 2, even=True)(CONTEXTS[:3]) for number in range(2)]
-    uneven = [Collator("shared", 1, 80, number, 2)(CONTEXTS[:3]) for number in range(2)]
+def test_even_batches_have_the_same_number_of_rows_on_every_rank() -> None:
+    even = [Collator("shared", 1, 80, rank, 2, even=True)(CONTEXTS[:3]) for rank in range(2)]
+    uneven = [Collator("shared", 1, 80, rank, 2)(CONTEXTS[:3]) for rank in range(2)]
     assert len(uneven[0]["labels"]) != len(uneven[1]["labels"])
-    assert len(shares[0]["labels"]) == len(shares[1]["labels"]) == max(len(each["labels"]) for each in uneven)
-    answers = [sum(int((each["labels"] != packing.IGNORED).sum()) for each in made) for made in (shares, uneven)]
+    assert len(even[0]["labels"]) == len(even[1]["labels"]) == max(len(each["labels"]) for each in uneven)
+    answers = [sum(int((each["labels"] != packing.IGNORED).sum()) for each in batches) for batches in (even, uneven)]
     assert answers[0] == answers[1]
 
 
-def test_one_process_cannot_spread_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fsdp_needs_several_ranks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train", "--set", "training.fsdp=true") == 1
     assert "several processes to shard the model over" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The steps one after the other in this process, on a tiny random model: what they leave behind and what they refuse."""
+"""The command line: the steps in order on a tiny random model, what they write, and which calls they refuse."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from tests.steps import RECIPE, latest, manifest, step
 
 
-def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_evaluate_export_and_ask_run_in_order(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == step("evaluate") == step("export") == step("ask", "--context", "1") == 0
     run = latest()
-    made = manifest()
-    assert made["training"]["steps"] == 12
-    assert made["environment"]["flavor"] == "cpu"
-    assert made["environment"]["packages"]["torch"]
+    recorded = manifest()
+    assert recorded["training"]["steps"] == 12
+    assert recorded["environment"]["flavor"] == "cpu"
+    assert recorded["environment"]["packages"]["torch"]
     assert {
         "adapter/adapter_model.safetensors",
         "merged/model.safetensors",
@@ -30,7 +30,7 @@ def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[st
         "answers.jsonl",
         "evaluation.json",
         "metrics.jsonl",
-    } <= made["outputs"].keys()
+    } <= recorded["outputs"].keys()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 12
     predictions = json.loads((run / "predictions.json").read_text())
     assert len(predictions) == 12
@@ -52,7 +52,7 @@ def test_the_same_recipe_gives_the_same_adapter(place: Path) -> None:
     assert manifest()["training"]["adapter_sha256"] != first["adapter_sha256"]
 
 
-def test_packing_changes_the_speed_and_not_the_result(place: Path) -> None:
+def test_packing_does_not_change_the_losses(place: Path) -> None:
     losses = []
     for packing in ("shared", "none"):
         shutil.rmtree("runs", ignore_errors=True)
@@ -62,16 +62,16 @@ def test_packing_changes_the_speed_and_not_the_result(place: Path) -> None:
 
 
 def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
-    """A run that died after step `at`."""
+    """The folder of a run that is killed after step `at`."""
     from pipeline.training.callbacks import metrics
 
     class Killed(BaseException):
         pass
 
-    alive = metrics.MetricsCallback.on_log
+    on_log = metrics.MetricsCallback.on_log
 
     def dying(self: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
-        alive(self, args, state, *rest, **more)
+        on_log(self, args, state, *rest, **more)
         if state.global_step == at:
             raise Killed
 
@@ -93,7 +93,7 @@ def test_a_killed_run_resumes_to_the_same_adapter(
     run = _killed(monkeypatch, at=10)
     assert step("evaluate") == 1
     assert "invoke train --resume" in capsys.readouterr().err
-    # the newest checkpoint was being written when the power went
+    # as after a power cut while the newest checkpoint is written
     (run / "checkpoints" / "checkpoint-8" / "optimizer.pt").write_bytes(b"half")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 11, "lo')
@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_same_adapter(
     assert manifest()["training"]["tokens"] == tokens
 
 
-def test_a_resume_with_another_recipe_lists_what_differs(
+def test_a_resume_with_another_recipe_lists_the_differences(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _killed(monkeypatch, at=5)
@@ -115,23 +115,23 @@ def test_a_resume_with_another_recipe_lists_what_differs(
     assert "lora.r: 4 then, 8 now" in capsys.readouterr().err
 
 
-def test_nothing_to_resume_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_without_an_unfinished_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train", "--resume") == 1
     assert "found: none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lost", ["manifest.json", "adapter/adapter_model.safetensors"])
-def test_a_run_that_is_half_there_is_refused(place: Path, capsys: pytest.CaptureFixture[str], lost: str) -> None:
+@pytest.mark.parametrize("missing", ["manifest.json", "adapter/adapter_model.safetensors"])
+def test_an_incomplete_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str], missing: str) -> None:
     assert step("train") == 0
-    (latest() / lost).unlink()
+    (latest() / missing).unlink()
     before = sorted(path.name for path in latest().rglob("*"))
     for name in ("evaluate", "export"):
         assert step(name) == 1
-        assert f"{lost} missing" in capsys.readouterr().err
+        assert f"{missing} missing" in capsys.readouterr().err
     assert sorted(path.name for path in latest().rglob("*")) == before
 
 
-def test_a_manifest_cut_off_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_manifest_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == 0
     file = latest() / "manifest.json"
     file.write_text(file.read_text()[:100])
@@ -139,7 +139,7 @@ def test_a_manifest_cut_off_is_refused(place: Path, capsys: pytest.CaptureFixtur
     assert "a manifest with recipe, inputs and outputs" in capsys.readouterr().err
 
 
-def test_a_failed_merge_leaves_the_merged_model_of_before(
+def test_a_failed_merge_keeps_the_previous_merged_model(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.export import merge
@@ -153,7 +153,7 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("train", "--set", "lora.targets=['nothing']"), "down_proj"),
         (("train", "--set", "training.precision=fp16"), "training.precision=auto"),
@@ -167,8 +167,8 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(
         (("fetch", "--set", "model.source=../x"), "the name of a folder under models/"),
     ],
 )
-def test_what_cannot_be_ends_in_one_message(
-    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+def test_an_impossible_call_ends_in_one_message_and_writes_no_run(
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     if words[0] == "ask":
         assert step("train") == step("export") == 0
@@ -178,18 +178,18 @@ def test_what_cannot_be_ends_in_one_message(
         path for path in before if path.name != "tiny"
     ]
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert "Traceback" not in printed
     assert all(f"\n{part}: " in printed for part in ("wanted", " found", " where", "  next"))
 
 
-def _spoil(pattern: str) -> None:
+def _truncate(pattern: str) -> None:
     (file,) = Path().glob(pattern)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "said"),
+    ("truncated", "name", "message"),
     [
         ("models/tiny/model.safetensors", "train", "weights that can be read"),
         ("models/tiny/model.safetensors", "evaluate", "the model and data that the run was trained with"),
@@ -200,17 +200,17 @@ def _spoil(pattern: str) -> None:
         ("runs/tiny/latest/merged/model.safetensors", "ask", "then invoke export"),
     ],
 )
-def test_a_file_cut_off_is_said_and_nothing_else_changes(
-    place: Path, capsys: pytest.CaptureFixture[str], broken: str, name: str, said: str
+def test_a_truncated_file_is_reported_and_nothing_is_written(
+    place: Path, capsys: pytest.CaptureFixture[str], truncated: str, name: str, message: str
 ) -> None:
     assert step("train") == step("export") == 0
-    _spoil(broken)
+    _truncate(truncated)
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
-    assert step(name) == (1 if said else 0)
+    assert step(name) == (1 if message else 0)
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert "PINTUNE_DEBUG" not in printed
-    if said:
+    if message:
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
@@ -228,7 +228,7 @@ def test_a_resume_on_other_data_is_refused(
     assert "the recipe and inputs that the run was started with" in capsys.readouterr().err
 
 
-def test_a_bad_context_leaves_the_rows_of_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_context_keeps_the_previous_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (rows,) = Path().glob("data/sample/en-*/train.jsonl")
     before = rows.read_bytes()
     raw = Path("data/sample/raw/train.json")
@@ -240,7 +240,9 @@ def test_a_bad_context_leaves_the_rows_of_before(place: Path, capsys: pytest.Cap
     assert rows.read_bytes() == before
 
 
-def test_ask_about_a_file(place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_ask_reads_a_context_from_a_file(
+    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert step("train") == step("export") == 0
     del raw_context["questions"]
     Path("mine.json").write_text(json.dumps(raw_context))

@@ -1,4 +1,4 @@
-"""Recipes: defaults, files, overrides, and what is refused."""
+"""Recipes: defaults, files, overrides, bounds, and error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.errors import Stop
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in recipe.SHIPPED.glob("*.toml")))
-def test_every_shipped_recipe_loads_and_survives_a_manifest(name: str) -> None:
+def test_every_shipped_recipe_round_trips_through_a_manifest(name: str) -> None:
     loaded = recipe.load(name)
     assert recipe.resolve(name, recipe.as_values(loaded)) == loaded
 
@@ -52,7 +52,9 @@ def test_override_beats_file_beats_default() -> None:
         ("[lora\nr = 3", "TOML", "line 1", ""),
     ],
 )
-def test_a_bad_recipe_is_refused_in_one_message(tmp_path: Path, body: str, wanted: str, found: str, todo: str) -> None:
+def test_an_invalid_recipe_is_refused_in_one_message(
+    tmp_path: Path, body: str, wanted: str, found: str, todo: str
+) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(body, encoding="utf-8")
     with pytest.raises(Stop) as stopped:
@@ -63,12 +65,12 @@ def test_a_bad_recipe_is_refused_in_one_message(tmp_path: Path, body: str, wante
     assert todo in stopped.value.todo
 
 
-def test_a_missing_recipe_names_those_there_are() -> None:
+def test_a_missing_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(Stop, match="quickstart"):
         recipe.load("quikstart")
 
 
 @pytest.mark.parametrize("override", ["lora.r", "lora.q=1", "r=1"])
-def test_a_bad_override_names_itself(override: str) -> None:
+def test_an_invalid_override_names_the_command_line(override: str) -> None:
     with pytest.raises(Stop, match="command line"):
         recipe.load("quickstart", [override])

@@ -1,4 +1,4 @@
-"""However contexts are laid into rows, batches and steps, loss and gradients are those of one sequence per question."""
+"""Packed rows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipeline.training import loss as losses
 from pipeline.training.collator import Collator
 from pipeline.training.loss import answer_loss
 from tests.models import CONTEXTS, KINDS, random_context, random_model
-from tests.steps import latest, step
+from tests.steps import latest, overrides, step
 
 
-def _loss_and_gradients(model: Any, made: list[dict[str, torch.Tensor]]) -> tuple[float, list[torch.Tensor]]:
+def _loss_and_gradients(model: Any, batches: list[dict[str, torch.Tensor]]) -> tuple[float, list[torch.Tensor]]:
     """Mean loss over the answer tokens of all batches, accumulated, and its gradient."""
     model.zero_grad()
-    total = sum(int((batch["labels"] != IGNORED).sum()) for batch in made)
+    total = sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
     value = 0.0
-    for batch in made:
+    for batch in batches:
         loss = answer_loss(model, batch)[0] / total
         loss.backward()
         value += float(loss.detach())
@@ -37,29 +37,29 @@ def _loss_and_gradients(model: Any, made: list[dict[str, torch.Tensor]]) -> tupl
 @pytest.mark.parametrize("by_context", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradients_are_those_of_one_sequence_per_question(kind: str, by_context: bool) -> None:
-    """Whatever the rows' size and the number of batches: all contexts in one row, one of them in two, three batches to a step."""
+    """With any row budget and number of batches: all contexts in one row, one context in two rows, three batches."""
     model = random_model(kind)
     wanted = _loss_and_gradients(model, [collate(CONTEXTS, "none", 1)])
     if by_context:
         attend_by_context(model)
     assert wanted[0] > 1 and max(float(each.abs().max()) for each in wanted[1]) > 1e-3
-    # LongRoPE's factor is that of the longest position in a forward pass: there a batch more is another model
+    # LongRoPE depends on the longest position of a forward pass, so other batches are another model
     for row_tokens in (0, 70, 150, 1000):
         for split in ([5], [1, 1, 3]) if kind != "phi3, longrope" else ([5],):
             parts = iter(CONTEXTS)
-            made = [collate([next(parts) for _ in range(count)], "shared", 1, row_tokens) for count in split]
-            loss, gradients = _loss_and_gradients(model, made)
+            batches = [collate([next(parts) for _ in range(count)], "shared", 1, row_tokens) for count in split]
+            loss, gradients = _loss_and_gradients(model, batches)
             assert loss == pytest.approx(wanted[0], rel=1e-6), (row_tokens, split)
             for one, other in zip(gradients, wanted[1], strict=True):
                 assert float((one - other).norm()) <= 2e-6 * float(other.norm()) + 1e-12, (row_tokens, split)
 
 
-def test_answers_that_go_through_the_head_in_parts_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In parts of 7 of the 44 answer tokens, none of which is more than the logits that may be held."""
+def test_the_output_head_in_parts_gives_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """44 answer tokens in parts of 7, each within the bound on logits."""
     model, batch = random_model("llama"), collate(CONTEXTS, "shared", 1)
     wanted = _loss_and_gradients(model, [batch])
     sizes: list[int] = []
-    model.get_output_embeddings().register_forward_hook(lambda module, given, made: sizes.append(made.numel()))
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, logits: sizes.append(logits.numel()))
     monkeypatch.setattr(losses, "LOGITS_AT_ONCE", 700)
     loss, gradients = _loss_and_gradients(model, [batch])
     assert len(sizes) > 2
@@ -70,8 +70,8 @@ def test_answers_that_go_through_the_head_in_parts_give_the_same(monkeypatch: py
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_attention_by_context_computes_no_zeros_between_contexts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call to SDPA is one context of a row of four; padding at its end is a span of its own."""
+def test_attention_by_context_skips_the_zeros_between_contexts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call to SDPA has one context of a row of four; the padding at its end is a span of its own."""
     lengths: list[int] = []
     sdpa = torch.nn.functional.scaled_dot_product_attention
 
@@ -95,8 +95,8 @@ def test_attention_by_context_computes_no_zeros_between_contexts(kind: str, monk
     assert float(loss.detach()) == pytest.approx(float(answer_loss(model, batch)[0].detach()), rel=1e-9)
 
 
-def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
-    """Phi3 takes other frequencies past `original_max_position_embeddings`, here 64: a row of 250 tokens with no position past 63 must not."""
+def test_longrope_depends_on_the_longest_position_and_not_on_the_row_length() -> None:
+    """Phi3 switches frequencies at position 64 here; a row of 250 tokens with no position past 63 must not switch."""
     model = random_model("phi3, longrope")
     short = [context for context in CONTEXTS if len(context.prefix) < 50]
     seen: list[int] = []
@@ -128,7 +128,7 @@ def test_longrope_sees_the_longest_position_and_not_the_rows_length() -> None:
     ),
     some.integers(54, 200),
 )
-def test_every_question_lies_in_one_row_that_is_not_too_full(
+def test_every_question_is_in_exactly_one_row_within_the_budget(
     shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int
 ) -> None:
     contexts = [random_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
@@ -138,11 +138,11 @@ def test_every_question_lies_in_one_row_that_is_not_too_full(
     packed = sorted((part.prefix, question) for row in rows for part in row for question in part.questions)
     assert packed == sorted((context.prefix, question) for context in contexts for question in context.questions)
     tokens = sum(filled)
-    # Graham's rule: a row more than the tokens need only where the largest parts leave gaps
+    # Graham's bound for greedy packing
     assert len(rows) <= 2 * -(-tokens // row_tokens) + 1
 
 
-def test_rows_are_evenly_filled() -> None:
+def test_rows_are_filled_evenly() -> None:
     contexts = [random_context(seed, 20 + 3 * seed, [(4, 2)] * 3) for seed in range(16)]
     filled = [sum(each.packed_length for each in row) for row in pack(contexts, 400)]
     assert max(filled) < 1.2 * min(filled)
@@ -157,17 +157,17 @@ def test_a_question_longer_than_a_row_is_refused() -> None:
         load("quickstart", ["training.packing=none", "training.row_tokens=4096"])
 
 
-@pytest.mark.parametrize("processes", [2, 3, 7])
-def test_the_shares_of_all_processes_are_the_batch(processes: int) -> None:
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_the_shares_of_all_ranks_add_up_to_the_batch(world_size: int) -> None:
     model = random_model("llama")
     whole = Collator("shared", 1, 0)(CONTEXTS)
-    parts = [Collator("shared", 1, 0, number, processes)(CONTEXTS) for number in range(processes)]
+    parts = [Collator("shared", 1, 0, rank, world_size)(CONTEXTS) for rank in range(world_size)]
     assert all(torch.equal(part["seen"], whole["seen"]) for part in parts)
     assert whole["seen"].tolist() == [sum(context.packed_length for context in CONTEXTS), 12]
     wanted = _loss_and_gradients(model, [whole])
-    found = _loss_and_gradients(model, parts)  # a process without a context reads one, and adds nothing
-    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
-    for one, other in zip(found[1], wanted[1], strict=True):
+    summed = _loss_and_gradients(model, parts)  # a rank without a context computes one without labels
+    assert summed[0] == pytest.approx(wanted[0], rel=1e-6)
+    for one, other in zip(summed[1], wanted[1], strict=True):
         assert torch.allclose(one, other, rtol=2e-6, atol=1e-7)
 
 
@@ -176,8 +176,8 @@ def _curve() -> list[tuple[float, float, int]]:
     return [(line["loss"], line["grad_norm"], line["questions"]) for line in lines]
 
 
-def test_packing_and_accumulation_change_no_step_of_a_run(place: Path) -> None:
-    """The same losses and gradient norms, step by step, through the Trainer; three contexts make a last step that is smaller than the others."""
+def test_packing_and_accumulation_do_not_change_the_steps_of_a_run(place: Path) -> None:
+    """Losses and gradient norms are equal in every step; with three contexts the last step of an epoch is smaller."""
     curves: list[list[tuple[float, float, int]]] = []
     for packing, batch, accumulation, row in (
         ("none", 2, 1, 0),
@@ -186,14 +186,13 @@ def test_packing_and_accumulation_change_no_step_of_a_run(place: Path) -> None:
         ("shared", 2, 1, 8000),
         ("shared", 2, 1, 2000),
     ):
-        chosen = {
-            "packing": f'"{packing}"',
-            "batch_contexts": batch,
-            "accumulation": accumulation,
-            "row_tokens": row,
-            "learning_rate": 1e-3,
-        }
-        words = [word for key, value in chosen.items() for word in ("--set", f"training.{key}={value}")]
+        words = overrides(
+            f'training.packing="{packing}"',
+            f"training.batch_contexts={batch}",
+            f"training.accumulation={accumulation}",
+            f"training.row_tokens={row}",
+            "training.learning_rate=1e-3",
+        )
         (place / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
         (place / "runs").rename(place / f"runs-{len(curves)}")
         assert step("train", "--set", "data.train_contexts=3", *words) == 0

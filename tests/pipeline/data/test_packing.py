@@ -1,4 +1,4 @@
-"""One context read once is the same mathematics as one sequence per question."""
+"""Packing: loss and gradients are those of one sequence per question, however contexts are packed into rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _loss_and_gradients(tiny_model: Path, batch: dict[str, torch.Tensor]) -> tup
     return float(loss.detach() / tokens), [weight.grad for weight in model.parameters() if weight.grad is not None]
 
 
-def test_shared_and_separate_questions_have_one_loss_and_gradient(
+def test_shared_and_separate_questions_have_the_same_loss_and_gradients(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     contexts, _ = encode(template, rows, 4096)
@@ -47,10 +47,10 @@ def test_shared_and_separate_questions_have_one_loss_and_gradient(
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_a_question_does_not_see_its_siblings(
+def test_a_question_does_not_attend_to_its_siblings(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    """With another sibling before it, a question's own loss stays."""
+    """The loss of a question does not change with another question before it."""
     (context,), _ = encode(template, rows[:6], 4096)
     alone = Encoded(context.prefix, context.questions[1:2])
     pair = Encoded(context.prefix, context.questions[:2])
@@ -62,10 +62,10 @@ def test_a_question_does_not_see_its_siblings(
     assert both == pytest.approx(one + other, rel=1e-5)
 
 
-def test_the_loss_is_transformers_own(
+def test_the_loss_equals_that_of_transformers(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    """Against a plain sequence with labels on the answer, by the model's own loss."""
+    """Equals the model's own loss on a plain sequence with labels on the answer."""
     contexts, _ = encode(template, rows[:1], 4096)
     (rest, answer), prefix = contexts[0].questions[0], contexts[0].prefix
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -77,7 +77,7 @@ def test_the_loss_is_transformers_own(
 
 
 @pytest.mark.parametrize("packing", ["shared", "none"])
-def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
+def test_labels_are_the_answers_with_their_end_of_turn_tokens(
     template: chat_template.ChatTemplate, rows: list[dict[str, Any]], packing: str
 ) -> None:
     contexts, left_out = encode(template, rows, 4096)
@@ -90,7 +90,7 @@ def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
     assert (labels == template.tokenizer.eos_token_id).sum() == len(rows)
 
 
-def test_questions_that_do_not_fit_are_counted(
+def test_questions_that_are_too_long_are_counted(
     template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     everything = [len(ids) + len(row["output"]) + 1 for row, ids in zip(rows, template.prompts(rows), strict=True)]
