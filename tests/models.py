@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.data.packing import Encoded
+from pipeline.data.packing import IGNORED, Batch, Encoded
 
 KINDS = ("llama", "mistral", "phi3", "phi3, longrope")
 
@@ -85,3 +85,17 @@ CONTEXTS = [
     random_context(4, 0, [(6, 3), (2, 2)]),  # no shared prefix
     random_context(5, 57, [(5, 5), (6, 2)]),
 ]
+
+
+def loss_and_gradients(model: Any, batches: list[Batch]) -> tuple[float, list[Any]]:
+    """The mean loss over the answer tokens of all batches, accumulated, and its gradients."""
+    from pipeline.training.loss import answer_loss
+
+    model.zero_grad()
+    total = sum(int((batch["labels"] != IGNORED).sum()) for batch in batches)
+    value = 0.0
+    for batch in batches:
+        loss = answer_loss(model, batch)[0] / total
+        loss.backward()
+        value += float(loss.detach())
+    return value, [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]

@@ -10,7 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline import job
 from pipeline.__main__ import main
+from pipeline.job import Job
+from pipeline.recipe import load
 from tests.conftest import ROOT
 
 RECIPE = """
@@ -90,3 +95,66 @@ def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
 def checkpoints() -> list[Path]:
     """Every published checkpoint of every run, by name."""
     return sorted(Path("runs/tiny").glob("*/checkpoints/checkpoint-*"))
+
+
+class Killed(BaseException):
+    """Passes every `except Exception`, as a kill would."""
+
+
+def train_until_killed(at: int, monkeypatch: pytest.MonkeyPatch, *words: str) -> Path:
+    """Train in this process, die after step `at` is logged, and return the folder of the unfinished run."""
+    from pipeline.training.callbacks.metrics import MetricsCallback
+
+    on_log = MetricsCallback.on_log
+
+    def die(self: MetricsCallback, args: Any, state: Any, *positional: Any, **options: Any) -> None:
+        on_log(self, args, state, *positional, **options)
+        if state.global_step == at:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(MetricsCallback, "on_log", die)
+        step("train", *words)
+    (run,) = (path.parent for path in Path("runs/tiny").glob("*/unfinished.json"))
+    return run
+
+
+def curve() -> list[dict[str, float]]:
+    """What the newest run measured in each step, except for times."""
+    keys = ("step", "loss", "heldout_loss", "grad_norm", "tokens", "questions")
+    lines = map(json.loads, (latest() / "metrics.jsonl").read_text().splitlines())
+    return [{key: line[key] for key in keys if key in line} for line in lines]
+
+
+def assert_same_curve(wanted: list[dict[str, float]]) -> None:
+    """The newest run measured the same in every step, but for rounding."""
+    assert [
+        key
+        for line, other in zip(curve(), wanted, strict=True)
+        for key in line
+        if line[key] != pytest.approx(other[key], rel=1e-4)
+    ] == []
+
+
+def tiny_job(*settings: str) -> Job:
+    """The quickstart's job with the tiny model."""
+    return job.resolve(load("quickstart", ["model.source=tiny", "training.max_length=2048", *settings]))
+
+
+def fetched_job(*settings: str) -> Job:
+    """As `tiny_job`, with its data fetched."""
+    from pipeline.data import fetch
+
+    resolved = tiny_job(*settings)
+    fetch.fetch(resolved, lambda line: None)
+    return resolved
+
+
+def format_job(resolved: Job) -> tuple[dict[str, Any], str]:
+    """Format the splits of a job; returns the report of each split, and what was printed."""
+    from pipeline.data import format as formatting
+    from pipeline.data import formatted
+
+    lines: list[str] = []
+    formatting.format_splits(resolved, lines.append)
+    return formatted.read_report(resolved.formatted)["splits"], "\n".join(lines)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from pipeline import files
-from pipeline.errors import Stop, need_space
 
 
 def test_git_blob_id_is_that_of_git_hash_object(tmp_path: Path) -> None:
@@ -36,12 +33,3 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
             (staging / str(number)).write_text("")
     assert os.listdir(tmp_path / "merged") == ["1"]
     assert os.listdir(tmp_path) == ["merged"]
-
-
-def test_need_space_stops_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Usage(NamedTuple):
-        free: int
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free=2**20))
-    with pytest.raises(Stop, match="10 MiB free\n found: 1 MiB free"):
-        need_space(tmp_path / "not" / "there", 10 * 2**20)

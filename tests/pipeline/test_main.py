@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.steps import RECIPE, latest, manifest, step
+from tests.steps import latest, manifest, step
 
 
 def test_train_evaluate_export_and_ask_run_in_order(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,117 +36,6 @@ def test_train_evaluate_export_and_ask_run_in_order(place: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "EM base  tuned" in printed
     assert "Answer: " in printed
-
-
-def test_the_same_recipe_gives_the_same_adapter(place: Path) -> None:
-    assert step("train") == 0
-    first = manifest()["training"]
-    os.rename("runs", "runs-before")
-    assert step("train") == 0
-    assert manifest()["training"]["adapter_sha256"] == first["adapter_sha256"]
-    os.rename("runs", "runs-second")
-    assert step("train", "--set", "training.seed=7") == 0
-    assert manifest()["training"]["adapter_sha256"] != first["adapter_sha256"]
-
-
-def test_packing_does_not_change_the_losses(place: Path) -> None:
-    losses = []
-    for packing in ("shared", "none"):
-        shutil.rmtree("runs", ignore_errors=True)
-        assert step("train", "--set", f"training.packing={packing}") == 0
-        losses.append([json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-
-
-def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
-    """The folder of a run that is killed after step `at`."""
-    from pipeline.training.callbacks import metrics
-
-    class Killed(BaseException):
-        pass
-
-    on_log = metrics.MetricsCallback.on_log
-
-    def dying(self: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
-        on_log(self, args, state, *rest, **more)
-        if state.global_step == at:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(metrics.MetricsCallback, "on_log", dying)
-        step("train")
-    (run,) = (path.parent for path in Path("runs/tiny").glob("*/unfinished.json"))
-    return run
-
-
-def test_a_killed_run_resumes_to_the_same_adapter(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert step("train") == 0
-    whole, tokens = manifest()["training"]["adapter_sha256"], manifest()["training"]["tokens"]
-    losses = [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
-    os.rename("runs", "runs-before")
-
-    run = _killed(monkeypatch, at=10)
-    assert step("evaluate") == 1
-    assert "invoke train --resume" in capsys.readouterr().err
-    # as after a power cut while the newest checkpoint is written
-    (run / "checkpoints" / "checkpoint-8" / "optimizer.pt").write_bytes(b"half")
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 11, "lo')
-    assert step("train", "--resume") == 0
-    out = capsys.readouterr().out
-    assert "checkpoint-8 is corrupt" in out
-    assert "resuming from" in out and "checkpoint-4" in out
-    assert latest() == run.resolve()
-    assert manifest()["training"]["adapter_sha256"] == whole
-    assert [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()] == losses
-    assert manifest()["training"]["tokens"] == tokens
-
-
-def test_a_resume_with_another_recipe_lists_the_differences(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _killed(monkeypatch, at=5)
-    assert step("train", "--resume", "--set", "lora.r=8") == 1
-    assert "lora.r: 4 then, 8 now" in capsys.readouterr().err
-
-
-def test_a_resume_without_an_unfinished_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train", "--resume") == 1
-    assert "found: none" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("missing", ["manifest.json", "adapter/adapter_model.safetensors"])
-def test_an_incomplete_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str], missing: str) -> None:
-    assert step("train") == 0
-    (latest() / missing).unlink()
-    before = sorted(path.name for path in latest().rglob("*"))
-    for name in ("evaluate", "export"):
-        assert step(name) == 1
-        assert f"{missing} missing" in capsys.readouterr().err
-    assert sorted(path.name for path in latest().rglob("*")) == before
-
-
-def test_a_truncated_manifest_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train") == 0
-    file = latest() / "manifest.json"
-    file.write_text(file.read_text()[:100])
-    assert step("evaluate") == 1
-    assert "a manifest with recipe, inputs and outputs" in capsys.readouterr().err
-
-
-def test_a_failed_merge_keeps_the_previous_merged_model(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipeline.export import merge
-
-    assert step("train") == step("export") == 0
-    before = (latest() / "merged" / "model.safetensors").read_bytes()
-    monkeypatch.setitem(merge._TOLERANCE, "bfloat16", 0.0)
-    assert step("export", "--set", "export.dtype=bfloat16") == 1
-    assert "of base + adapter" in capsys.readouterr().err
-    assert (latest() / "merged" / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -212,51 +98,3 @@ def test_a_truncated_file_is_reported_and_nothing_is_written(
     assert "PINTUNE_DEBUG" not in printed
     if message:
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
-
-
-def test_a_resume_on_other_data_is_refused(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = _killed(monkeypatch, at=6)
-    raw = Path("data/sample/raw/train.json")
-    raw.write_text(raw.read_text().replace("2019", "2018"))
-    assert step("format") == 0
-    assert step("train", "--resume") == 1
-    assert "data.train.raw_sha256" in capsys.readouterr().err
-    (run / "unfinished.json").write_text("{}")
-    assert step("train", "--resume") == 1
-    assert "the recipe and inputs that the run was started with" in capsys.readouterr().err
-
-
-def test_an_invalid_context_keeps_the_previous_rows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (rows,) = Path().glob("data/sample/en-*/train.jsonl")
-    before = rows.read_bytes()
-    raw = Path("data/sample/raw/train.json")
-    contexts = json.loads(raw.read_text())
-    contexts[1]["questions"][0]["scale"] = "dozen"
-    raw.write_text(json.dumps(contexts))
-    assert step("format") == 1
-    assert "context 1, question 0, field 'scale'" in capsys.readouterr().err
-    assert rows.read_bytes() == before
-
-
-def test_ask_reads_a_context_from_a_file(
-    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert step("train") == step("export") == 0
-    del raw_context["questions"]
-    Path("mine.json").write_text(json.dumps(raw_context))
-    assert step("ask", "--file", "mine.json", "--question", "What is new?") == 0
-    assert "Question: What is new?\nAnswer: " in capsys.readouterr().out
-    assert step("ask", "--file", "mine.json") == 1
-    assert "--question" in capsys.readouterr().err
-
-
-def test_missing_names_the_steps_to_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
-    for name, wanted in (("", "fetch\nformat\n"), ("fetch", "format\n"), ("format", "")):
-        if name:
-            assert step(name) == 0
-        capsys.readouterr()
-        assert step("missing") == 0
-        assert capsys.readouterr().out == wanted

@@ -97,22 +97,3 @@ def test_changes_list_only_the_differences() -> None:
     then = {"image_digest": "sha256:1", "threads": 2, "packages": {"torch": "2.13.0", "peft": "0.21.0"}}
     now = {"image_digest": "sha256:2", "threads": 2, "packages": {"torch": "2.13.0", "gguf": "1"}}
     assert changes(then, now) == {"image_digest": "sha256:1 -> sha256:2", "gguf": "None -> 1", "peft": "0.21.0 -> None"}
-
-
-def test_a_resume_takes_the_unfinished_run_with_its_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two runs are unfinished; the one with the values of this call is resumed, as a sweep needs."""
-    from pipeline import job
-    from pipeline.recipe import as_values, load
-    from pipeline.runs import manifest as manifests
-    from pipeline.runs import store
-
-    for words in (["lora.r=2"], ["lora.r=8"]):
-        started = job.resolve(load("tiny.toml", words))
-        store.create(started.runs, as_values(started.recipe), {"inputs": manifests.inputs(started)})
-    assert step("train", "--resume", "--set", "lora.r=2") == 0
-    assert manifest()["recipe"]["lora"]["r"] == 2
-    assert step("train", "--resume") == 1
-    assert "lora.r: 8 then, 4 now" in capsys.readouterr().err
-    assert step("resolve", "--set", "lora.r=8") == 0
-    resolved = json.loads(capsys.readouterr().out)
-    assert (resolved["name"], resolved["recipe"]["lora"]["r"]) == ("tiny", 8)

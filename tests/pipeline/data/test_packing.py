@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from transformers import AutoModelForCausalLM
 
-from pipeline.data.packing import IGNORED, Encoded, collate, encode
+from pipeline.data.packing import IGNORED, Encoded, collate, encode, pack
 from pipeline.errors import Stop
 from pipeline.models import chat_template
+from pipeline.recipe import load
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 from pipeline.training.loss import answer_loss
+from tests.models import CONTEXTS, random_context
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +103,44 @@ def test_questions_that_are_too_long_are_counted(
     assert sum(len(context.questions) for context in contexts) == len(rows) - left_out
     with pytest.raises(Stop, match=r"training\.max_length"):
         encode(template, rows, 16)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    some.lists(
+        some.tuples(
+            some.integers(0, 40),
+            some.lists(some.tuples(some.integers(1, 9), some.integers(1, 5)), min_size=1, max_size=6),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    some.integers(54, 200),
+)
+def test_every_question_is_in_exactly_one_row_within_the_budget(
+    shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int
+) -> None:
+    contexts = [random_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
+    rows = pack(contexts, row_tokens)
+    filled = [sum(each.packed_length for each in row) for row in rows]
+    assert max(filled) <= row_tokens
+    packed = sorted((part.prefix, question) for row in rows for part in row for question in part.questions)
+    assert packed == sorted((context.prefix, question) for context in contexts for question in context.questions)
+    tokens = sum(filled)
+    # Graham's bound for greedy packing
+    assert len(rows) <= 2 * -(-tokens // row_tokens) + 1
+
+
+def test_rows_are_filled_evenly() -> None:
+    contexts = [random_context(seed, 20 + 3 * seed, [(4, 2)] * 3) for seed in range(16)]
+    filled = [sum(each.packed_length for each in row) for row in pack(contexts, 400)]
+    assert max(filled) < 1.2 * min(filled)
+
+
+def test_a_question_longer_than_a_row_is_refused() -> None:
+    with pytest.raises(Stop, match="row_tokens"):
+        pack(CONTEXTS, 45)
+    with pytest.raises(Stop, match=r"at least training\.max_length = 2048"):
+        load("quickstart", ["training.max_length=2048", "training.row_tokens=2000"])
+    with pytest.raises(Stop, match=r'training\.packing = "shared"'):
+        load("quickstart", ["training.packing=none", "training.row_tokens=4096"])

@@ -152,21 +152,3 @@ def test_evaluating_on_another_file_of_the_same_name_is_refused(
     capsys.readouterr()
     assert step("evaluate") == 1
     assert "that of b/mine.jsonl, which has its name" in capsys.readouterr().err
-
-
-def test_ask_truncates_a_context_that_is_too_long(
-    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert step("train") == step("export") == 0
-    raw_context["paragraphs"] += [
-        {"uid": f"n{i}", "order": 10 + i, "text": f"A note of no use, number {i}."} for i in range(150)
-    ]
-    Path("big.json").write_text(json.dumps(raw_context))
-    capsys.readouterr()
-    assert step("ask", "--file", "big.json") == 0
-    printed = capsys.readouterr().out
-    assert "notes and 0 rows left out: longer than training.max_length" in printed
-    assert step("ask", "--file", "big.json", "--question", "why " * 900) == 1
-    Path("two.json").write_text(json.dumps([raw_context, raw_context]))
-    assert step("ask", "--file", "two.json") == 1
-    assert "a list of 2" in capsys.readouterr().err

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import html.parser
-import io
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.tatqa import prompt, table
-from pipeline.tatqa.normalize import plain
 from pipeline.tatqa.prompt import Style
 from pipeline.tatqa.schema import Context, Question
 
@@ -22,7 +16,6 @@ CONTEXT = Context(
     ((1, "Sales by contract type (in millions)."), (2, "A second note.")),
     (Question("q", "What is the change in Other?", -12.6, "arithmetic", "table-text", "million", "44.1-56.7", ("1",)),),
 )
-CELL = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
 
 
 def test_a_chinese_row_is_that_of_the_seed_project() -> None:
@@ -66,50 +59,6 @@ def test_the_questions_of_a_context_share_their_beginning(style: Style) -> None:
     shared = prompt.render_context(CONTEXT, style)
     assert one.startswith(shared) and other.startswith(shared)
     assert one.endswith("First?")
-
-
-def test_each_rendering_of_a_table() -> None:
-    rows = (("", "2019 |", 'a "b", c'), ("Profit\n& loss", "(1,234)", "—"))
-    assert table.pipe(rows) == ' | 2019 | | a "b", c\nProfit & loss | (1,234) | —'
-    assert table.markdown(rows) == '|  | 2019 \\| | a "b", c |\n| --- | --- | --- |\n| Profit & loss | (1,234) | — |'
-    assert table.comma_separated(rows) == ',2019 |,"a ""b"", c"\nProfit & loss,"(1,234)",—'
-    assert table.hypertext(rows) == (
-        '<table>\n<tr><td></td><td>2019 |</td><td>a "b", c</td></tr>\n'
-        "<tr><td>Profit &amp; loss</td><td>(1,234)</td><td>—</td></tr>\n</table>"
-    )
-
-
-@given(st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=1, max_size=4))
-def test_the_standard_library_reads_csv_and_html_back(rows: list[list[str]]) -> None:
-    tidy = [[" ".join(cell.split()) for cell in row] for row in rows]
-    assert list(csv.reader(io.StringIO(table.comma_separated(rows)))) == tidy
-
-    class Cells(html.parser.HTMLParser):
-        cells: list[str]
-
-        def handle_starttag(self, tag: str, attrs: object) -> None:
-            if tag == "td":
-                self.cells.append("")
-
-        def handle_data(self, data: str) -> None:
-            if self.cells and data != "\n":
-                self.cells[-1] += data
-
-    reader = Cells()
-    reader.cells = []
-    reader.feed(table.hypertext(rows))
-    reader.close()
-    assert [cell.rstrip("\n") for cell in reader.cells] == [cell for row in tidy for cell in row]
-
-
-def test_equivalent_characters_are_normalized_and_counted() -> None:
-    counted: Counter[str] = Counter()
-    assert (
-        plain("\u221212.6\u00a0mil\u200bli\u00adon, e\ufb00ective; 2018\u20132019 “—” £ ²", counted)
-        == "-12.6 million, effective; 2018\u20132019 “—” £ ²"
-    )
-    assert counted == {"minus sign": 1, "space": 1, "zero-width character": 2, "ligature": 1}
-    assert plain("plain", counted) == "plain"
 
 
 def test_the_prompt_is_normalized_and_the_gold_answer_is_not() -> None:

@@ -43,9 +43,7 @@ def test_arithmetic_answers_round_trip_through_their_equations(
             assert (scored.em, scored.scale) == (1, 1), question
     with capsys.disabled():
         share = 100 * (1 - len(plain) / sums)
-        print(
-            f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({share:.2f} %) round-trip through their equations"
-        )
+        print(f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({share:.2f} %) round-trip as equations")
         for uid, because in plain:
             print(f"  as a plain answer: {uid}: {because}")
     assert sums == {"dev": 718, "test_gold": 699}[split]
