@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
+import pipeline.__main__ as entry
+from pipeline.__main__ import main
+from pipeline.steps import EXIT_STATUS, STEPS
 from tests.steps import latest, manifest, step
 
 
@@ -98,3 +102,39 @@ def test_a_truncated_file_is_reported_and_nothing_is_written(
     assert "PINTUNE_DEBUG" not in printed
     if message:
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--context", "3"),
+        ("train", "--run", "tiny/1"),
+        ("score", "--recipe", "x", "--predictions", "a", "--gold", "b"),
+        ("score",),
+        ("evaluate", "--resume"),
+        ("ask", "--conte", "3"),
+        ("trian",),
+        (),
+    ],
+)
+def test_a_step_takes_only_its_own_flags(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(list(words))
+    assert left.value.code == EXIT_STATUS["usage"] == 2
+    assert "usage: python -m pipeline" in capsys.readouterr().err
+
+
+def test_every_step_has_a_function_and_a_subparser() -> None:
+    assert entry._STEPS.keys() == STEPS.keys()
+    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    assert subparsers.choices.keys() == STEPS.keys()
+    for name, step_ in STEPS.items():
+        flags = {flag for action in subparsers.choices[name]._actions for flag in action.option_strings}
+        assert ("--recipe" in flags, "--run" in flags, "--nodes" in flags) == (step_.recipe, step_.run, step_.parallel)
+
+
+def test_every_flag_has_a_help_text() -> None:
+    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for name, parser in subparsers.choices.items():
+        assert parser.description, name
+        assert all(action.help for action in parser._actions), name

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import itertools
+import typing
 from pathlib import Path
 
 import pytest
 
 from pipeline import recipe
 from pipeline.errors import Stop
+from pipeline.tatqa.language import LANGUAGES
+from pipeline.tatqa.table import RENDERINGS
+from pipeline.tatqa.target import TARGETS
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in recipe.SHIPPED.glob("*.toml")))
@@ -74,3 +81,30 @@ def test_a_missing_recipe_lists_the_shipped_ones() -> None:
 def test_an_invalid_override_names_the_command_line(override: str) -> None:
     with pytest.raises(Stop, match="command line"):
         recipe.load("quickstart", [override])
+
+
+def _literal(field: str) -> set[str]:
+    return set(typing.get_args(typing.get_type_hints(recipe.Data)[field]))
+
+
+def test_the_choices_of_data_are_those_of_the_task() -> None:
+    assert _literal("language") == set(LANGUAGES)
+    assert _literal("table") == set(RENDERINGS)
+    assert _literal("target") == set(TARGETS)
+
+
+def test_every_field_of_every_section_has_a_docstring() -> None:
+    tree = ast.parse(Path(recipe.__file__).read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    sections = [field.default_factory for field in dataclasses.fields(recipe.Recipe) if field.name != "name"]
+    assert len(sections) == 6
+    for section in sections:
+        assert isinstance(section, type)
+        body = classes[section.__name__].body
+        documented = {
+            node.target.id
+            for node, after in itertools.pairwise(body)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value).strip()
+        }
+        assert documented == {field.name for field in dataclasses.fields(section)}, section.__name__

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.tatqa import sample
-from tests.steps import (
-    fetched_job,
-    format_job,
-    step,
-)
+from tests.steps import fetched_job, format_job, step
 
 
 def test_the_report_counts_what_was_written(workplace: Path) -> None:

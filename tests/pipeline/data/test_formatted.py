@@ -10,11 +10,7 @@ import pytest
 from pipeline.data import formatted
 from pipeline.errors import Stop
 from pipeline.tatqa import sample
-from tests.steps import (
-    fetched_job,
-    format_job,
-    tiny_job,
-)
+from tests.steps import fetched_job, format_job, tiny_job
 
 
 def test_rows_are_stale_after_a_change_of_raw_file_tokenizer_or_settings(workplace: Path) -> None:

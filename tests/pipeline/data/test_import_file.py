@@ -12,11 +12,7 @@ from pipeline.data import check, fetch, formatted
 from pipeline.data import format as formatting
 from pipeline.errors import Stop
 from pipeline.tatqa import sample
-from tests.steps import (
-    fetched_job,
-    format_job,
-    tiny_job,
-)
+from tests.steps import fetched_job, format_job, tiny_job
 
 
 def test_a_users_rows_are_split_and_formatted(workplace: Path) -> None:
@@ -110,9 +106,7 @@ def _folder(workplace: Path) -> str:
     return "folder.json"
 
 
-def test_another_file_of_the_same_name_replaces_the_first(
-    workplace: Path,
-) -> None:
+def test_another_file_of_the_same_name_replaces_the_first(workplace: Path) -> None:
     for folder in ("a", "b"):
         (workplace / folder).mkdir()
         (workplace / folder / "mine.jsonl").write_text(

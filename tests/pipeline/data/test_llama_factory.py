@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.steps import (
-    fetched_job,
-    format_job,
-)
+from tests.steps import fetched_job, format_job
 
 
 def test_dataset_info_lists_every_file(workplace: Path) -> None:

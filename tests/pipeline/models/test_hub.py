@@ -155,6 +155,3 @@ def test_without_a_network_the_message_names_the_alternatives(hub: str) -> None:
     assert done.returncode == 1
     assert "--set model.random=true" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-# ---- random weights

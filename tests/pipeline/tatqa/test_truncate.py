@@ -36,10 +36,7 @@ def test_training_drops_unreferenced_notes_first_and_then_rows_that_no_answer_ne
     for removed in range(1, whole):
         cut = truncate.cut(CONTEXT, lambda shorter, most=whole - removed: _size(shorter) <= most, training=True)  # type: ignore[misc]
         assert cut is not None
-        assert (cut.notes, cut.rows) == (
-            min(removed, 2),
-            min(max(0, removed - 2), 3),
-        )
+        assert (cut.notes, cut.rows) == (min(removed, 2), min(max(0, removed - 2), 3))
         # the heading, the row "Other", and notes 1 and 3 stay
         assert ROWS[0] in cut.context.rows and ROWS[3] in cut.context.rows
         assert NOTES[0] in cut.context.notes and NOTES[2] in cut.context.notes

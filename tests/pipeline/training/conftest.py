@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.steps import (
-    losses,
-    manifest,
-    step,
-)
+from tests.steps import losses, manifest, step
 
 
 @pytest.fixture
 def uninterrupted(place: Path) -> dict[str, Any]:
     """Adapter and losses of the uninterrupted run."""
     assert step("train") == 0
-    made = {"adapter": manifest()["training"]["adapter_sha256"], "losses": losses()}
+    results = {"adapter": manifest()["training"]["adapter_sha256"], "losses": losses()}
     os.rename("runs", "runs-uninterrupted")
-    return made
+    return results

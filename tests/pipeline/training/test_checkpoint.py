@@ -55,9 +55,9 @@ def test_a_run_killed_several_times_ends_with_the_same_adapter(place: Path, unin
 def test_only_intact_checkpoints_count(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     for number in (8, 9, 10, 11):
-        made = checkpoint.staging_folder(folder) / f"checkpoint-{number}"
-        made.mkdir(parents=True)
-        (made / "adapter_model.safetensors").write_bytes(b"weights" * number)
+        staged = checkpoint.staging_folder(folder) / f"checkpoint-{number}"
+        staged.mkdir(parents=True)
+        (staged / "adapter_model.safetensors").write_bytes(b"weights" * number)
         assert checkpoint.newest_intact(tmp_path)[0] == (folder / f"checkpoint-{number - 1}" if number > 8 else None)
         checkpoint.publish(folder, number, 3)
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-10", "checkpoint-11", "checkpoint-9"]
@@ -65,10 +65,10 @@ def test_only_intact_checkpoints_count(tmp_path: Path) -> None:
     corrupt = folder / "checkpoint-12"  # corrupt, and present while the run resumes from an older one
     corrupt.mkdir()
     (folder / "checkpoint-10" / "sealed.json").write_text("[")
-    broken = [corrupt, folder / "checkpoint-11", folder / "checkpoint-10"]
-    assert checkpoint.newest_intact(tmp_path) == (folder / "checkpoint-9", broken)
-    made = checkpoint.staging_folder(folder) / "checkpoint-10"
-    made.mkdir(parents=True)
+    rejected = [corrupt, folder / "checkpoint-11", folder / "checkpoint-10"]
+    assert checkpoint.newest_intact(tmp_path) == (folder / "checkpoint-9", rejected)
+    staged = checkpoint.staging_folder(folder) / "checkpoint-10"
+    staged.mkdir(parents=True)
     checkpoint.publish(folder, 10, 1)
     assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
     assert checkpoint.newest_intact(tmp_path) == (folder / "checkpoint-10", [])
@@ -82,16 +82,16 @@ def test_a_run_killed_after_its_last_step_takes_no_further_step(place: Path, mon
     assert wanted["steps"] == len(curve) == 6
     os.rename("runs", "runs-uninterrupted")
 
-    def dying(path: Path) -> Any:
+    def die(path: Path) -> Any:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(fsdp, "atomic_folder", dying)
+        patch.setattr(fsdp, "atomic_folder", die)
         step("train", *words)
     assert step("train", "--resume", *words) == 0
-    made = manifest()["training"]
-    assert (made["steps"], made["tokens"]) == (6, wanted["tokens"])
-    assert made["seconds"] >= json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    resumed = manifest()["training"]
+    assert (resumed["steps"], resumed["tokens"]) == (6, wanted["tokens"])
+    assert resumed["seconds"] >= json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
     assert losses() == curve
     assert manifest()["training"]["adapter_sha256"] == wanted["adapter_sha256"]
 
@@ -103,12 +103,10 @@ def test_a_resume_restores_the_loss_scale(place: Path, monkeypatch: pytest.Monke
 
     init = accelerate.Accelerator.__init__
 
-    def scaled(accelerator: Any, *given: Any, **more: Any) -> None:
-        init(accelerator, *given, **more)
-        accelerator.native_amp, accelerator.scaler = (
-            True,
-            torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=3),
-        )
+    def scaled(accelerator: Any, *positional: Any, **options: Any) -> None:
+        init(accelerator, *positional, **options)
+        accelerator.native_amp = True
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=3)
 
     monkeypatch.setattr(accelerate.Accelerator, "__init__", scaled)
     monkeypatch.setattr(load, "precision", lambda recipe: ("fp16", "as if a GPU were there"))
@@ -121,5 +119,5 @@ def test_a_resume_restores_the_loss_scale(place: Path, monkeypatch: pytest.Monke
     train_until_killed(14, monkeypatch, *words)
     assert (checkpoints()[-1] / "scaler.pt").exists()
     assert step("train", "--resume", *words) == 0
-    made = manifest()["training"]
-    assert (made["adapter_sha256"], made["overflows"]) == (wanted["adapter_sha256"], wanted["overflows"])
+    resumed = manifest()["training"]
+    assert (resumed["adapter_sha256"], resumed["overflows"]) == (wanted["adapter_sha256"], wanted["overflows"])

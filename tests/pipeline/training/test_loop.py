@@ -94,6 +94,3 @@ def test_a_nan_loss_ends_the_run_and_keeps_its_metrics(place: Path, capsys: pyte
     (metrics,) = Path("runs/tiny").glob("*/metrics.jsonl")
     assert f"where: {metrics}" in message
     assert json.loads(metrics.read_text().splitlines()[-1])["loss"] is None
-
-
-# ---- the validation split

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.models import load
-from tests.steps import (
-    latest,
-    manifest,
-    overrides,
-    step,
-    train_until_killed,
-)
+from tests.steps import latest, manifest, overrides, step, train_until_killed
 
 
 def test_the_same_recipe_gives_the_same_adapter(place: Path) -> None:
@@ -33,7 +27,7 @@ def test_a_killed_run_resumes_to_the_same_adapter(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert step("train") == 0
-    whole, tokens = manifest()["training"]["adapter_sha256"], manifest()["training"]["tokens"]
+    adapter, tokens = manifest()["training"]["adapter_sha256"], manifest()["training"]["tokens"]
     losses = [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
     os.rename("runs", "runs-before")
 
@@ -49,7 +43,7 @@ def test_a_killed_run_resumes_to_the_same_adapter(
     assert "checkpoint-8 is corrupt" in out
     assert "resuming from" in out and "checkpoint-4" in out
     assert latest() == run.resolve()
-    assert manifest()["training"]["adapter_sha256"] == whole
+    assert manifest()["training"]["adapter_sha256"] == adapter
     assert [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()] == losses
     assert manifest()["training"]["tokens"] == tokens
 

@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.training import checkpoint
-from tests.steps import (
-    checkpoints,
-    manifest,
-    step,
-)
+from tests.steps import checkpoints, manifest, step
 
 
 def test_a_run_that_cannot_write_a_checkpoint_stays_resumable(

@@ -13,14 +13,7 @@ import pytest
 
 from pipeline.errors import Paused
 from pipeline.training.callbacks.preemption import PreemptionCallback
-from tests.steps import (
-    checkpoints,
-    manifest,
-    run_train,
-    start_train,
-    step,
-    wait_until,
-)
+from tests.steps import checkpoints, manifest, run_train, start_train, step, wait_until
 
 
 def test_a_preempted_run_saves_and_exits_with_status_75(

@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.packing import collate
+from pipeline.errors import Stop
+from pipeline.recipe import Training
+from pipeline.training.callbacks.metrics import MetricsCallback
+from pipeline.training.callbacks.validation import ValidationCallback, divide
+from pipeline.training.collator import Collator
+from pipeline.training.loss import give_answer_loss
+from tests.models import CONTEXTS, loss_and_gradients, random_model
 from tests.steps import latest, manifest, overrides, run_train, start_train, step, wait_until
 
 VALIDATED = overrides(
@@ -84,3 +92,22 @@ def test_an_impossible_validation_split_is_refused(
 ) -> None:
     assert step("train", *overrides(*words)) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_last_contexts_are_the_validation_split() -> None:
+    train, validation = divide(CONTEXTS, 2)
+    assert (train, validation) == (CONTEXTS[:3], CONTEXTS[3:])
+    assert divide(CONTEXTS, 0) == (CONTEXTS, [])
+    with pytest.raises(Stop, match=r"more contexts than training\.heldout_contexts = 5"):
+        divide(CONTEXTS, 5)
+
+
+def test_the_loss_is_the_mean_over_the_answer_tokens_of_the_split(tmp_path: Path) -> None:
+    model, settings = random_model("llama"), Training(batch_contexts=2, row_tokens=2048)
+    (wanted, _) = loss_and_gradients(model, [collate(CONTEXTS, "none", 1)])
+    give_answer_loss(model)
+    metrics = MetricsCallback(tmp_path, resumed=False)
+    callback = ValidationCallback(CONTEXTS, settings, Collator("shared", 1, 2048), tmp_path, metrics)
+    model.train()
+    assert callback.loss(model) == pytest.approx(wanted, rel=1e-6)
+    assert model.training
