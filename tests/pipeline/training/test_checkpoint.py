@@ -91,7 +91,8 @@ def test_a_run_killed_after_its_last_step_takes_no_further_step(place: Path, mon
     assert step("train", "--resume", *words) == 0
     resumed = manifest()["training"]
     assert (resumed["steps"], resumed["tokens"]) == (6, wanted["tokens"])
-    assert resumed["seconds"] >= json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    last = json.loads((latest() / "metrics.jsonl").read_text().splitlines()[-1])
+    assert resumed["seconds"] >= round(last["seconds"], 2)  # the manifest has two decimals
     assert losses() == curve
     assert manifest()["training"]["adapter_sha256"] == wanted["adapter_sha256"]
 
