@@ -1,4 +1,4 @@
-"""Several ranks on one machine make the steps of a single process; with FSDP2 they share the model too."""
+"""Several ranks make the steps of a single process, and all end with one message where they cannot."""
 
 from __future__ import annotations
 

@@ -61,12 +61,8 @@ def test_a_narrow_model_trains_and_an_invalid_width_is_refused(
         assert step("fetch") == 0
         assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() == first  # equal on every build
         config = json.loads((folder / "config.json").read_text())
-        assert (
-            config["hidden_size"],
-            config["num_attention_heads"],
-            config["num_key_value_heads"],
-            config["intermediate_size"],
-        ) == (512, 4, 1, 1792)
+        keys = ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+        assert [config[key] for key in keys] == [512, 4, 1, 1792]
         assert step("fetch", "--set", "model.width=500") == 1
         assert "a multiple of 512" in capsys.readouterr().err
     with pytest.raises(Stop, match=r"model\.random for one of"):

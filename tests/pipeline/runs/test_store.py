@@ -46,7 +46,7 @@ def test_no_run_folder_exists_without_unfinished_json(place: Path, monkeypatch: 
 
 
 def _finished(runs: Path, run_id: str, recipe: dict[str, Any], newest: bool = True) -> Path:
-    """A complete run with the least that it must hold."""
+    """A finished run with only the required files."""
     run = runs / run_id
     (run / "adapter").mkdir(parents=True)
     for name in ("adapter_model.safetensors", "adapter_config.json"):

@@ -1,4 +1,4 @@
-"""A run that is killed, preempted or out of disk space resumes to the same adapter, or says why it cannot."""
+"""Checkpoints: only intact ones count, and a killed run resumes from one to the adapter of an uninterrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: precision, memory, models and adapters that are refused, and the validation split."""
+"""The training loop: precision, memory, and the models, adapters and losses that it refuses."""
 
 from __future__ import annotations
 
