@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import distributed
+from pipeline.errors import Stop
 from tests.conftest import ROOT
 from tests.steps import (
     assert_same_curve,
@@ -126,3 +128,30 @@ def test_a_machine_that_differs_from_the_first_ends_all_ranks_with_one_message(
     assert done.returncode == 1
     assert [done.stderr.count(part) for part in parts] == [1] * len(parts), done.stderr
     assert not list(Path("runs").glob("*/[0-9]*"))
+
+
+def test_a_single_process_is_rank_0_of_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert (distributed.rank(), distributed.world_size(), distributed.local_world_size()) == (0, 1, 1)
+    assert distributed.all_gather("x") == ["x"]
+    assert distributed.all_reduce_min(3) == 3
+    assert distributed.any_rank(True, "cpu") and not distributed.any_rank(False, "cpu")
+    with pytest.raises(Stop, match="wanted: a"):
+        distributed.on_rank_zero(_stop)
+
+
+def _stop() -> None:
+    raise Stop("a", "b", "c", "d")
+
+
+def test_a_lost_connection_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(distributed.Lost, match="all 2 ranks") as lost, distributed.reporting_lost_ranks():
+        raise RuntimeError("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711")
+    assert "found: another one ended, or cannot be reached: Connection closed by peer" in str(lost.value)
+    with pytest.raises(RuntimeError, match="shape"), distributed.reporting_lost_ranks():
+        raise RuntimeError("shape '[2, 3]' is invalid")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(RuntimeError, match="closed"), distributed.reporting_lost_ranks():
+        raise RuntimeError("Connection closed by peer")

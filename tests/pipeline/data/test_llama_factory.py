@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pipeline.data import llama_factory
 from tests.steps import fetched_job, format_job
 
 
@@ -24,3 +25,11 @@ def test_dataset_info_lists_every_file(workplace: Path) -> None:
         {"from": "human", "value": f"{alpaca['instruction']}\n{alpaca['input']}"},
         {"from": "gpt", "value": alpaca["output"]},
     ]
+
+
+def test_instruction_and_input_are_joined_without_empty_lines() -> None:
+    row = {"instruction": "Answer", "input": "", "output": "3", "system": "Be brief."}
+    assert llama_factory.sharegpt(row) == {
+        "conversations": [{"from": "human", "value": "Answer"}, {"from": "gpt", "value": "3"}],
+        "system": "Be brief.",
+    }

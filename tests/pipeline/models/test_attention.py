@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.data.packing import IGNORED, collate
+from pipeline.models import attention
 from pipeline.models.attention import attend_by_context
 from pipeline.training.loss import answer_loss
 from tests.models import CONTEXTS, KINDS, random_model
@@ -58,3 +59,21 @@ def test_longrope_depends_on_the_longest_position_and_not_on_the_row_length() ->
     losses = [float(answer_loss(model, collate(long, packing, 1, 1000))[0].detach()) for packing in ("shared", "none")]
     assert not torch.equal(model.model.rotary_emb.inv_freq, model.model.rotary_emb.original_inv_freq)
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("positions", "spans"),
+    [
+        ([0, 1, 2], [(0, 3)]),
+        ([0, 1, 2, 3, 2, 3, 0, 1], [(0, 6), (6, 8)]),  # two questions of one context share positions
+        ([0, 1, 0, 0, 0], [(0, 2), (2, 5)]),  # padding is one span
+        ([0, 0, 1], [(0, 3)]),
+    ],
+)
+def test_a_context_begins_at_position_0(positions: list[int], spans: list[tuple[int, int]]) -> None:
+    assert attention.spans(torch.tensor([positions])) == tuple(slice(*each) for each in spans)
+
+
+def test_several_rows_have_no_known_spans() -> None:
+    assert attention.spans(torch.zeros(2, 4, dtype=torch.long)) == ()
+    assert attention.keywords(random_model("llama"), torch.zeros(1, 4)) == {}

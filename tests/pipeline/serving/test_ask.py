@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import Stop
+from pipeline.serving import ask
+from pipeline.tatqa import sample
 from tests.steps import step
 
 
@@ -39,3 +42,27 @@ def test_ask_truncates_a_context_that_is_too_long(
     Path("two.json").write_text(json.dumps([raw_context, raw_context]))
     assert step("ask", "--file", "two.json") == 1
     assert "a list of 2" in capsys.readouterr().err
+
+
+def test_a_context_of_a_split_is_found_by_its_number(tmp_path: Path) -> None:
+    contexts = sample.contexts("heldout")[:3]
+    file = tmp_path / "heldout.json"
+    file.write_text(json.dumps(contexts))
+    assert ask.context_of_data(file, 2).uid == contexts[2]["table"]["uid"]
+    with pytest.raises(Stop, match="a context from 0 to 2"):
+        ask.context_of_data(file, 3)
+    with pytest.raises(Stop, match="contexts with a table"):
+        ask.context_of_data(file.with_suffix(".jsonl"), 0)
+
+
+def test_a_file_with_one_context_needs_no_questions(tmp_path: Path, raw_context: dict[str, Any]) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([raw_context]))
+    assert len(ask.context_of_file(file).questions) == 6
+    del raw_context["questions"]
+    file.write_text("\ufeff" + json.dumps(raw_context))
+    assert ask.context_of_file(file).questions == ()
+    for body in ("", "[]", "3", '{"table": 1}'):
+        file.write_text(body)
+        with pytest.raises(Stop, match=r"mine\.json"):
+            ask.context_of_file(file)

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline.training import fsdp
 from tests.conftest import ROOT
 from tests.steps import (
     assert_same_curve,
@@ -127,3 +129,11 @@ for overflows in (False, True):
 def test_fsdp_needs_several_ranks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train", "--set", "training.fsdp=true") == 1
     assert "several processes to shard the model over" in capsys.readouterr().err
+
+
+def test_unsharded_tensors_pass_through() -> None:
+    weight = torch.ones(2)
+    state = {"state": {0: {"exp_avg": weight}}, "param_groups": [{"lr": 1e-3, "params": [0]}]}
+    gathered = fsdp.gather(state)
+    assert gathered == state and gathered["state"][0]["exp_avg"] is weight
+    assert fsdp.distribute(weight, torch.zeros(2)) is weight

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from pipeline.data import readers
 from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
 
@@ -59,10 +57,3 @@ def test_a_row_that_lacks_a_text_is_refused(item: object, message: str) -> None:
         instruction_rows.row(item, "mine.json, row 3", "u")
     assert message in str(stopped.value)
     assert "mine.json, row 3" in stopped.value.where
-
-
-def test_contexts_and_rows_are_counted(tmp_path: Path) -> None:
-    contexts, rows = tmp_path / "a.json", tmp_path / "a.jsonl"
-    contexts.write_text(json.dumps([{}, {}, {}]))
-    rows.write_text('{"instruction": "a", "output": "b"}\n\n' * 2)
-    assert (readers.count(contexts), readers.count(rows)) == (3, 2)
