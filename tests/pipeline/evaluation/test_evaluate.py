@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.steps import latest, manifest, overrides, step
-
-
-class _Killed(BaseException):
-    pass
+from tests.steps import Killed, latest, manifest, overrides, step
 
 
 def test_a_killed_evaluation_resumes_to_the_same_results(
@@ -28,15 +24,15 @@ def test_a_killed_evaluation_resumes_to_the_same_results(
         (run / name).unlink()
     real, calls = generate._generate, []
 
-    def dying(*given: Any) -> Any:
-        calls.append(given)
+    def die(*positional: Any) -> Any:
+        calls.append(positional)
         if len(calls) == 5:
-            raise _Killed
-        return real(*given)
+            raise Killed
+        return real(*positional)
 
     settings = overrides("evaluation.batch_questions=3")
-    monkeypatch.setattr(generate, "_generate", dying)
-    with pytest.raises(_Killed):
+    monkeypatch.setattr(generate, "_generate", die)
+    with pytest.raises(Killed):
         step("evaluate", *settings)
     assert not any((run / name).exists() for name in names)
     with (run / ".answers-tuned.jsonl").open("a") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,6 @@ def test_prompt_lengths_equal_the_tokenized_prompts(tiny: Any, rows: list[dict[s
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
     with pytest.raises(Stop, match="invoke fetch"):
         chat_template.load_tokenizer(tmp_path / "none")
     folder = tmp_path / "model"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -83,8 +84,6 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import shutil
-
     Hub.folder, Hub.gated, Hub.corrupted, Hub.requests = tmp_path / "hub", False, "", []
     shutil.copytree(tiny_model, Hub.folder)
     (Hub.folder / "modeling_phi3.py").write_text("raise SystemExit  # code is never fetched")

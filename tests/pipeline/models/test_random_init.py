@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,6 @@ def test_the_architectures_have_the_published_parameter_counts(source: str, para
 def test_a_narrow_model_trains_and_an_invalid_width_is_refused(
     workplace: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     from tests.steps import RECIPE
 
     shutil.copytree(tiny_model, f"models/{fetch._TOKENIZER}")
