@@ -77,8 +77,8 @@ def test_a_changed_file_is_imported_again_and_a_deleted_one_is_not_needed(workpl
     file.write_text("\n".join(json.dumps({"instruction": "a", "input": str(i), "output": "b"}) for i in range(3)))
     fetched = fetched_job("data.source=mine.jsonl")
     assert check.missing(fetched) == []
-    with file.open("a") as more:
-        more.write('\n{"instruction": "a", "output": "c"}')
+    with file.open("a") as appended:
+        appended.write('\n{"instruction": "a", "output": "c"}')
     assert check.missing(fetched) == ["mine.jsonl as it is now"]
     fetch.fetch(fetched, print)
     assert check.missing(fetched) == []

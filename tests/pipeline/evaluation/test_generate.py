@@ -119,10 +119,10 @@ def test_each_context_is_read_once(
     read = 0
     forward = model.model.forward
 
-    def counting(*args: Any, **more: Any) -> Any:
+    def counting(*args: Any, **options: Any) -> Any:
         nonlocal read
-        read += more["input_ids"].numel()
-        return forward(*args, **more)
+        read += options["input_ids"].numel()
+        return forward(*args, **options)
 
     monkeypatch.setattr(model.model, "forward", counting)
     generate.answers(model, template, rows, 1, 24)

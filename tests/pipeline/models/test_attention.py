@@ -20,9 +20,9 @@ def test_attention_by_context_skips_the_zeros_between_contexts(kind: str, monkey
     lengths: list[int] = []
     sdpa = torch.nn.functional.scaled_dot_product_attention
 
-    def counting(query: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+    def counting(query: torch.Tensor, *positional: Any, **options: Any) -> torch.Tensor:
         lengths.append(query.shape[2])
-        return sdpa(query, *given, **more)
+        return sdpa(query, *positional, **options)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
     model, row = random_model(kind), CONTEXTS[:3]
@@ -46,7 +46,7 @@ def test_longrope_depends_on_the_longest_position_and_not_on_the_row_length() ->
     short = [context for context in CONTEXTS if len(context.prefix) < 50]
     seen: list[int] = []
     model.model.rotary_emb.register_forward_pre_hook(
-        lambda module, given, more: seen.append(int(more["position_ids"].max())), with_kwargs=True
+        lambda module, inputs, options: seen.append(int(options["position_ids"].max())), with_kwargs=True
     )
     one_row = collate(short, "shared", 1, 1000)
     assert one_row["input_ids"].shape == (1, sum(context.packed_length for context in short))

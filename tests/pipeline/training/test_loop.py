@@ -79,7 +79,7 @@ def test_out_of_memory_is_reported_with_settings_that_need_less(
 
     from pipeline.training import loss
 
-    def full(*given: Any) -> Any:
+    def full(*positional: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(loss, "answer_loss", full)

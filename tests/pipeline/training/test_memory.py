@@ -32,8 +32,8 @@ def _config(where: Path, source: str, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values))
 
 
-def _estimate(*given: Any) -> memory.Estimate | None:
-    chosen = job.resolve(recipe.load(*given))
+def _estimate(*positional: Any) -> memory.Estimate | None:
+    chosen = job.resolve(recipe.load(*positional))
     return memory.estimate(chosen.recipe, chosen.base_model, answer_limit(chosen))
 
 

@@ -16,7 +16,7 @@ from tests.steps import checkpoints, manifest, step
 def test_a_run_that_cannot_write_a_checkpoint_stays_resumable(
     place: Path, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(*given: Any) -> None:
+    def full(*positional: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
