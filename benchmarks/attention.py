@@ -1,10 +1,11 @@
-"""Rows of several contexts with attention by context, against PyTorch's SDPA over the whole row's mask.
+"""Rows of several contexts: attention by context against PyTorch's SDPA with one mask over the whole row.
 
-    PINTUNE_MIRROR=… python -m benchmarks.attention         some ten minutes on two cores
-    python -m benchmarks.attention --table                  the line in README, from the result there is
+    PINTUNE_MIRROR=… python -m benchmarks.attention         about ten minutes on two cores
+    python -m benchmarks.attention --table                  the line in docs/benchmarks.md, from the stored result
 
-SmolLM2 with LoRA r=16 on all linear layers, forward and backward pass of a row of up to 4,096 tokens of TAT-QA's dev, in fp32 on a CPU or in fp16
-on a GPU, both ways in one process and in turns. Writes benchmarks/results/attention-DEVICE.json.
+Forward and backward pass of SmolLM2 with LoRA r=16 on all linear layers, over a row of up to 4,096 tokens of TAT-QA's
+dev, in fp32 on a CPU or fp16 on a GPU. Both variants alternate in one process. Writes
+benchmarks/results/attention-DEVICE.json.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only print the line")
     if not parser.parse_args().table:
-        found = _measured()
-        file(found["device"]).write_text(
-            json.dumps({**facts("attention.py", "torch", "transformers", "peft"), **found}, indent=2) + "\n"
+        result = _measured()
+        file(result["device"]).write_text(
+            json.dumps({**facts("attention.py", "torch", "transformers", "peft"), **result}, indent=2) + "\n"
         )
-    for made in sorted(RESULTS.glob("attention-*.json")):
-        print(_line(json.loads(made.read_text())))
+    for stored in sorted(RESULTS.glob("attention-*.json")):
+        print(_line(json.loads(stored.read_text())))
 
 
 def file(device: str) -> Path:
-    """Where a device's result lies."""
+    """The result file of a device."""
     return RESULTS / f"attention-{device}.json"
 
 
@@ -71,19 +72,19 @@ def _measured() -> dict[str, Any]:
             )
             return round(time.monotonic() - started, 3), float(loss.detach()), norm
 
-        ways: dict[str, Callable[[], None]] = {
+        variants: dict[str, Callable[[], None]] = {
             "whole": lambda: base.set_attn_implementation("sdpa"),
             "by context": lambda: attend_by_context(base),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        said: dict[str, list[float]] = {}
+        seconds: dict[str, list[float]] = {name: [] for name in variants}
+        figures: dict[str, list[float]] = {}
         for number in range(ROUNDS + 1):
-            for name, way in ways.items():
-                way()
-                took, *said[name] = once()
+            for name, select in variants.items():
+                select()
+                took, *figures[name] = once()
                 if number:  # the first warms up
                     seconds[name].append(took)
-                print(name, took, said[name], flush=True)
+                print(name, took, figures[name], flush=True)
         return {
             "device": device,
             "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -93,17 +94,18 @@ def _measured() -> dict[str, Any]:
             "tokens": [sum(each.packed_length for each in row)],
             "rounds": ROUNDS,
             "seconds": seconds,
-            "loss_and_gradient_norm": said,
+            "loss_and_gradient_norm": figures,
             "ratio": round(min(seconds["whole"]) / min(seconds["by context"]), 2),
         }
 
 
-def _line(found: dict[str, Any]) -> str:
-    apart = max(abs(a - b) / b for a, b in zip(*found["loss_and_gradient_norm"].values(), strict=True))
+def _line(result: dict[str, Any]) -> str:
+    difference = max(abs(a - b) / b for a, b in zip(*result["loss_and_gradient_norm"].values(), strict=True))
     return (
-        f"a row of {found['contexts'][0]} contexts, {found['tokens'][0]:,} tokens ({found['gpu'] or found['device']}, {found['precision']}): "
-        f"{found['ratio']:.1f} times as fast as one mask over the row, "
-        f"loss and gradient norm within {apart:.0e}"
+        f"a row of {result['contexts'][0]} contexts, {result['tokens'][0]:,} tokens "
+        f"({result['gpu'] or result['device']}, {result['precision']}): "
+        f"{result['ratio']:.1f} times as fast as one mask over the row, "
+        f"loss and gradient norm within {difference:.0e}"
     )
 
 

@@ -1,10 +1,10 @@
-"""Answering with each context read once for all its questions, against one question at a time by Transformers' `generate`.
+"""Greedy answers with each context read once for all its questions, against Transformers' `generate` per question.
 
-    PINTUNE_MIRROR=… python -m benchmarks.evaluation        some minutes on two cores
-    python -m benchmarks.evaluation --table                 the line in README, from the result there is
+    PINTUNE_MIRROR=… python -m benchmarks.evaluation        a few minutes on two cores
+    python -m benchmarks.evaluation --table                 the line in docs/benchmarks.md, from the stored result
 
-SmolLM2 with its questions on real contexts of dev, greedy, in fp32 on a CPU, both ways in one process and in turns. Counts the answers
-that are the same. Writes benchmarks/results/evaluation.json.
+SmolLM2 on contexts of TAT-QA's dev, in fp32 on a CPU. Both variants alternate in one process. Counts the answers that
+are equal. Writes benchmarks/results/evaluation.json.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only print the line")
     if not parser.parse_args().table:
-        found = _measured()
-        FILE.write_text(json.dumps({**facts("evaluation.py", "torch", "transformers"), **found}, indent=2) + "\n")
+        result = _measured()
+        FILE.write_text(json.dumps({**facts("evaluation.py", "torch", "transformers"), **result}, indent=2) + "\n")
     print(_line(json.loads(FILE.read_text())))
 
 
@@ -60,14 +60,14 @@ def _measured() -> dict[str, Any]:
             return generate.answers(base, template, asked, NEW_TOKENS, batch)
 
         seconds: dict[str, list[float]] = {"shared": [], "one at a time": []}
-        said: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         for _ in range(ROUNDS):
-            for name, way in (("shared", shared), ("one at a time", one_at_a_time)):
+            for name, answer in (("shared", shared), ("one at a time", one_at_a_time)):
                 started = time.monotonic()
-                said[name] = way()
+                answers[name] = answer()
                 seconds[name].append(round(time.monotonic() - started, 2))
                 print(name, seconds[name][-1])
-    same = sum(a == b for a, b in zip(said["shared"], said["one at a time"], strict=True))
+    same = sum(a == b for a, b in zip(answers["shared"], answers["one at a time"], strict=True))
     return {
         "contexts": CONTEXTS,
         "questions": len(asked),
@@ -79,10 +79,12 @@ def _measured() -> dict[str, Any]:
     }
 
 
-def _line(found: dict[str, Any]) -> str:
+def _line(result: dict[str, Any]) -> str:
+    shared, separate = (min(result["seconds"][name]) for name in ("shared", "one at a time"))
     return (
-        f"{found['questions']} questions on {found['contexts']} contexts: {min(found['seconds']['shared']):.0f} s, one question at a time "
-        f"{min(found['seconds']['one at a time']):.0f} s: {found['ratio']:.1f} times as fast, {found['same_answers']} of {found['questions']} answers the same"
+        f"{result['questions']} questions on {result['contexts']} contexts: {shared:.0f} s, "
+        f"one question at a time {separate:.0f} s: {result['ratio']:.1f} times as fast, "
+        f"{result['same_answers']} of {result['questions']} answers the same"
     )
 
 

@@ -1,10 +1,11 @@
-"""Formatting dev and test_gold, and 10 and 100 copies of both: time and memory.
+"""Time and memory of formatting dev and test_gold, and 10 and 100 copies of both.
 
     PINTUNE_MIRROR=… python -m benchmarks.formatting        a few minutes on two cores, 4 GB of disk
-    python -m benchmarks.formatting --table                 the table in README, from the result there is
+    python -m benchmarks.formatting --table                 the table in docs/benchmarks.md, from the stored result
 
-Each number of copies in a process of its own, with one tokenizer (SmolLM2's), target `equation`. The time is that of formatting after
-imports, the memory what the largest resident set grew by over it. Writes benchmarks/results/formatting.json.
+Each number of copies is formatted in a process of its own, with SmolLM2's tokenizer and the target `equation`. Time
+is measured after imports; memory is the growth of the largest resident set. Writes
+benchmarks/results/formatting.json.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from benchmarks.machine import RESULTS, ROOT, facts
 
 FILE = RESULTS / "formatting.json"
 COPIES = (1, 10, 100)
-ROUNDS = 3  # of the smallest, whose best is taken
+ROUNDS = 3  # of a single copy; the fastest counts
 
 
 def main() -> None:
     """Measure each, write the result, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only print the table")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a measured process
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # run in the measured process
     given = parser.parse_args()
     if given.one:
         _one()
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def _measured(folder: Path, copies: int) -> dict[str, Any]:
-    """In `folder`: the copies as raw splits, each uid its own, then the formatting."""
+    """Write the copies as raw splits with unique uids into `folder`, and measure their formatting."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     raw = folder / "data" / "copies" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
@@ -98,19 +99,19 @@ def _one() -> None:
 
     settings = ["data.source=copies.json", "data.target=equation", "training.max_length=2048"]
     chosen = job.resolve(load("quickstart", settings))
-    chat_template.load_tokenizer(chosen.base_model)  # imports what loading one takes
+    chat_template.load_tokenizer(chosen.base_model)  # imports what loading needs
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
         formatting.format_splits(chosen, lambda line: None)
     seconds = time.monotonic() - started
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     counted = formatted.read_report(chosen.formatted)["splits"].values()
     print(
         json.dumps(
             {
                 "seconds": round(seconds, 2),
-                "memory_bytes": grown,
+                "memory_bytes": growth,
                 "before_bytes": before,
                 **{key: sum(each[key] for each in counted) for key in ("contexts", "questions")},
             }
@@ -125,9 +126,8 @@ def _table(copies: dict[str, Any]) -> str:
     ]
     for number, each in copies.items():
         ratio = each["seconds"] / copies["1"]["seconds"]
-        lines.append(
-            f"| {number} | {each['questions']:,} | {each['seconds']:.1f} | {ratio:.1f} | {each['memory_bytes'] / 1e6:.0f} MB |"
-        )
+        memory = f"{each['memory_bytes'] / 1e6:.0f} MB"
+        lines.append(f"| {number} | {each['questions']:,} | {each['seconds']:.1f} | {ratio:.1f} | {memory} |")
     return "\n".join(lines)
 
 

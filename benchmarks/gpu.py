@@ -1,17 +1,19 @@
-"""Fine-tuning on one GPU: Pintune against TRL's packing with Liger kernels, the share of the GPU's matrix rate, and peak memory.
+"""Fine-tuning on one GPU: Pintune against TRL's packing with Liger kernels.
 
     pip install trl liger-kernel                            in the environment of a `train` image of a CUDA flavor
-    PINTUNE_MIRROR=… python -m benchmarks.gpu               mistral-7b-instruct; --model phi-4-mini-reasoning for the other
-    python -m benchmarks.gpu --table                        the tables in README, from the results there are
-    … python -m benchmarks.gpu --width 512 --contexts 1     a narrow model, on a CPU too: are the losses of both the same?
+    PINTUNE_MIRROR=… python -m benchmarks.gpu               mistral-7b-instruct, or --model phi-4-mini-reasoning
+    python -m benchmarks.gpu --table                        the tables in docs/benchmarks.md, from the stored results
+    … python -m benchmarks.gpu --width 512 --contexts 1     a narrow model, also on a CPU: compares only the losses
 
-The recipe's shape with random weights, frozen in fp16, LoRA r=16 on all linear layers, on contexts of TAT-QA's dev. Both ways read the same
-questions in rows of up to 4,096 tokens, one row a pass and eight contexts (or their questions) an optimizer step, with the same checkpointing,
-without dropout, in turns in one process. The peer is trl.SFTTrainer with packing "bfd" (padding-free, a question with its context a sequence, no token sees
-another sequence), Liger's kernels, and flash attention where it is installed, else FlexAttention. An epoch is timed after one that warms up. The matrix rate is
-that of torch.matmul on two 8192 x 8192 matrices in fp16. A training pass is counted as four operations a weight of a linear layer and token
-(two forward, two for the gradient of its input; none for frozen weights, none for what checkpointing does again), one of the output head and
-answer. Writes benchmarks/results/gpu-MODEL.json, of a narrow model narrow-MODEL.json.
+The recipe's architecture with random weights, frozen in fp16, and LoRA r=16 on all linear layers, on contexts of
+TAT-QA's dev. Both read the same questions in rows of up to 4,096 tokens, one row per forward pass and eight contexts
+(or their questions) per optimizer step, with the same gradient checkpointing and no dropout; they alternate in one
+process. The peer is trl.SFTTrainer with packing "bfd" (padding-free: each question with its context is a sequence,
+and sequences do not attend to each other), Liger's kernels, and flash attention if it is installed, else
+FlexAttention. The second epoch is timed; the first warms up. The matrix rate is that of torch.matmul on two 8192 x
+8192 matrices in fp16. A training pass counts four operations per token and weight of a linear layer (two forward, two
+for the gradient of its input; none for frozen weights, none for recomputation) and per answer token and weight of the
+output head. Writes benchmarks/results/gpu-MODEL.json, or narrow-MODEL.json for a narrow model.
 """
 
 from __future__ import annotations
@@ -36,21 +38,26 @@ def main() -> None:
     """Measure, write the result, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
-    parser.add_argument("--width", type=int, default=0, help="a narrow model; its losses count, its speed does not")
+    parser.add_argument(
+        "--width",
+        type=int,
+        default=0,
+        help="hidden size of a narrow model, whose losses count and whose speed does not",
+    )
     parser.add_argument("--contexts", type=int, default=CONTEXTS)
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     given = parser.parse_args()
     if not (given.table or given.width or _cuda()):
-        parser.error("no GPU is seen: --width 512 --contexts 1 tries it on a CPU")
+        parser.error("torch sees no GPU: --width 512 --contexts 1 runs on a CPU")
     if not given.table:
         found = _measured(given.model, given.width, given.contexts, not given.no_checkpointing)
         packages = [
             name for name in ("trl", "liger-kernel", "flash-attn") if importlib.util.find_spec(name.replace("-", "_"))
         ]
-        made = {**facts("gpu.py", "torch", "transformers", "peft", "accelerate", *packages), **found}
+        result = {**facts("gpu.py", "torch", "transformers", "peft", "accelerate", *packages), **found}
         (RESULTS / f"{'narrow' if given.width else 'gpu'}-{given.model}.json").write_text(
-            json.dumps(made, indent=2) + "\n"
+            json.dumps(result, indent=2) + "\n"
         )
         print(json.dumps(found["losses"]))
     for path in sorted(RESULTS.glob("gpu-*.json")):
@@ -83,11 +90,11 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
         memory: dict[str, int] = {}
         losses: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
-            for who, way in (("Pintune", _ours), ("TRL", _trl)):
+            for who, trainer_of in (("Pintune", _ours), ("TRL", _trl)):
                 if cuda:
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
-                trainer = way(job, contexts, template)
+                trainer = trainer_of(job, contexts, template)
                 seen = moments(trainer, "on_epoch_begin", "on_epoch_end")
                 losses[who] = losses_of(trainer)
                 seconds[who].append(round(seen[3] - seen[2], 3))  # the second epoch
@@ -124,7 +131,7 @@ def _measured(name: str, width: int, count: int, checkpointing: bool) -> dict[st
 
 
 def _common(job: Any) -> dict[str, Any]:
-    """What TrainingArguments and SFTConfig are both given."""
+    """The arguments that TrainingArguments and SFTConfig share."""
     from pipeline.models import load
 
     kind = load.precision(job.recipe.training.precision)[0]
@@ -181,11 +188,11 @@ def _trl(job: Any, contexts: list[Any], template: Any) -> Any:
         for context in contexts
         for rest, answer in context.questions
     ]
-    torch.use_deterministic_algorithms(False)  # what Pintune pays for and its peer does not
+    torch.use_deterministic_algorithms(False)  # only Pintune pays for determinism
     base = load.load_base(job.base_model, load.DTYPES[load.precision(job.recipe.training.precision)[0]])
     if _attention() != "sdpa":
         base.set_attn_implementation(_attention())
-    # as many rows to a step as its contexts' questions fill
+    # as many rows per step as the questions of its contexts fill
     tokens = sum(len(row["input_ids"]) for row in rows)
     filled = max(1, round(tokens / ROW_TOKENS * STEP_CONTEXTS / len(contexts)))
     return SFTTrainer(
@@ -212,7 +219,7 @@ def _cuda() -> bool:
 
 
 def _attention() -> str:
-    """Of the peer: the fastest that keeps a row's sequences apart."""
+    """The peer's attention: the fastest one that keeps the sequences of a row apart."""
     if importlib.util.find_spec("flash_attn"):
         return "flash_attention_2"
     return "flex_attention" if _cuda() else "sdpa"
@@ -223,7 +230,7 @@ def _liger() -> bool:
 
 
 def _operations(adapted: Any, contexts: list[Any]) -> dict[str, int]:
-    """Operations of an epoch by either way: of the linear layers' frozen weights and of the output head, for answers alone."""
+    """Operations per epoch: of the frozen linear layers, and of the output head for answer tokens alone."""
     import torch
 
     head = adapted.get_base_model().get_output_embeddings()
@@ -243,7 +250,7 @@ def _operations(adapted: Any, contexts: list[Any]) -> dict[str, int]:
 
 
 def _matrix_rate(size: int = 8192, times: int = 50) -> float:
-    """Operations a second of torch.matmul in fp16."""
+    """Operations per second of torch.matmul in fp16."""
     import torch
 
     one, other = (torch.randn(size, size, device="cuda", dtype=torch.float16) for _ in range(2))
@@ -266,9 +273,8 @@ def _table(found: dict[str, Any]) -> str:
     ]
     for who, each in found["seconds"].items():
         share = found["model_tflops"][who] / found["matrix_tflops"]
-        lines.append(
-            f"| {who} | {found['questions'] / min(each):.1f} | {found['peak_memory_bytes'][who] / 2**30:.1f} GiB | {share:.0%} |"
-        )
+        memory = f"{found['peak_memory_bytes'][who] / 2**30:.1f} GiB"
+        lines.append(f"| {who} | {found['questions'] / min(each):.1f} | {memory} | {share:.0%} |")
     return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast"])
 
 

@@ -1,11 +1,12 @@
-"""Sizes and build times of the images, for README's table.
+"""Sizes and build times of the images.
 
-    python -m benchmarks.image_sizes --rebuild train:cpu     builds these images and measures them
-    python -m benchmarks.image_sizes --table                 the table in README, from the results there are
+    python -m benchmarks.image_sizes --rebuild train:cpu     build these images and measure them
+    python -m benchmarks.image_sizes --table                 the table in docs/benchmarks.md, from the stored results
 
-Builds a release and times that. With --rebuild also an everyday build with no layer cached, but the wheels that the release brought in
-(prunes the engine's layers), and one after an edit in pipeline/. Sizes are those of the release archive: compressed as it is pushed,
-uncompressed as its layers unpack, and the part of that that the wheels are, installed and compiled. Writes benchmarks/results/image-sizes.json.
+Times a release build. With --rebuild it also times an everyday build with no cached layer but the downloaded wheels
+(this prunes the engine's layers), and one after an edit in pipeline/. Sizes are those of the release archive:
+compressed as it is pushed, uncompressed as its layers unpack, and the installed and compiled wheels in it. Writes
+benchmarks/results/image-sizes.json.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from images.building import oci
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "image-sizes.json"
-WHEELS = "import os, sys; print(sum(os.lstat(os.path.join(d, f)).st_size for d, _, fs in os.walk('/opt/venv/lib') for f in fs))"
+WHEELS = """
+import os
+print(sum(os.lstat(os.path.join(d, f)).st_size for d, _, files in os.walk("/opt/venv/lib") for f in files))
+"""
 
 
 def main() -> None:
-    """Build, measure, print a table."""
+    """Build, measure, write the results, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", help="IMAGE:FLAVOR")
     parser.add_argument("--rebuild", action="store_true", help="time everyday builds too (prunes the engine's layers)")
@@ -92,7 +96,7 @@ def _measured(image: str, flavor: str, rebuild: bool) -> dict[str, Any]:
 
 
 def _uncompressed(archive: Path) -> int:
-    """Bytes of all layers' tars."""
+    """Bytes of the tar files of all layers."""
     size = 0
     for layer in oci.layers(archive):
         with gzip.open(layer) as file:

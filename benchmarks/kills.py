@@ -1,10 +1,10 @@
-"""One quickstart run that is killed fifty times: whether its adapter is that of a run left alone.
+"""One quickstart run, killed fifty times: its adapter against that of an uninterrupted run.
 
-    python -m benchmarks.kills              some tens of minutes on two cores
-    python -m benchmarks.kills --table      the line in README, from the result there is
+    python -m benchmarks.kills              tens of minutes on two cores
+    python -m benchmarks.kills --table      the line in docs/benchmarks.md, from the stored result
 
-Trains the quickstart, then the same again with a checkpoint after every step and SIGKILL at random moments, going on with --resume each
-time, until it has been killed fifty times; then lets it end. Writes benchmarks/results/kills.json.
+Trains the quickstart, then trains it again with a checkpoint after every step, sends SIGKILL at random moments, and
+resumes each time, until it has been killed fifty times; then lets it finish. Writes benchmarks/results/kills.json.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _adapter() -> str:
 
 
 def _step() -> int:
-    """Steps saved so far of the run that is not finished."""
+    """The newest saved step of the unfinished run."""
     return max(
         (int(path.name.rpartition("-")[2]) for path in Path("runs/quickstart").glob("2*/checkpoints/checkpoint-*")),
         default=0,
@@ -72,10 +72,10 @@ def _measured() -> dict[str, Any]:
     moments: list[float] = []
     steps: list[int] = []
     every_step = ("--set", "training.checkpoint_steps=1")
-    process, begun = _start("train", *every_step), time.monotonic()
+    process, started = _start("train", *every_step), time.monotonic()
     while len(moments) < KILLS:
-        # a step at most is saved between two kills on average, so that 48 steps last for fifty of them: most come while a checkpoint
-        # is read, a step is taken or the next checkpoint is written, some while Python still imports
+        # on average at most one step is saved between two kills, so that 48 steps last for fifty of them: most come
+        # while a checkpoint is read or written or a step is taken, some while Python still imports
         known, moment = _step(), chance.random()
         if moment < 0.35:
             time.sleep(chance.uniform(0, 12))
@@ -84,15 +84,15 @@ def _measured() -> dict[str, Any]:
                 time.sleep(0.01)
             time.sleep(chance.uniform(0, 0.4))
         if process.poll() is not None:
-            raise SystemExit(f"it ended by itself after {len(moments)} kills, with status {process.returncode}")
+            raise SystemExit(f"the run ended after {len(moments)} kills, with status {process.returncode}")
         process.send_signal(signal.SIGKILL)
         process.wait()
-        moments.append(round(time.monotonic() - begun, 2))
+        moments.append(round(time.monotonic() - started, 2))
         steps.append(_step())
-        started = bool(list(Path("runs/quickstart").glob("2*/unfinished.json")))
-        process, begun = _start("train", *every_step, *(["--resume"] if started else [])), time.monotonic()
+        resumable = bool(list(Path("runs/quickstart").glob("2*/unfinished.json")))
+        process, started = _start("train", *every_step, *(["--resume"] if resumable else [])), time.monotonic()
     if process.wait():
-        raise SystemExit(f"it ended with status {process.returncode}")
+        raise SystemExit(f"the run ended with status {process.returncode}")
     runs = len(list(Path("runs/quickstart").glob("2*")))
     return {
         "kills": KILLS,
@@ -108,7 +108,11 @@ def _measured() -> dict[str, Any]:
 
 def _line(found: dict[str, Any]) -> str:
     same = "the same" if found["same"] else "ANOTHER"
-    return f"{found['kills']} kills in one run, {min(found['seconds_to_the_kill'])} to {max(found['seconds_to_the_kill'])} s after a start: {same} adapter as left alone ({found['adapter_killed'][:12]})"
+    seconds = found["seconds_to_the_kill"]
+    return (
+        f"{found['kills']} kills in one run, {min(seconds)} to {max(seconds)} s after a start: "
+        f"{same} adapter as an uninterrupted run ({found['adapter_killed'][:12]})"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every result says of the machine and the versions it was made with, and TAT-QA's dev in a scratch folder to measure on."""
+"""The machine and versions that every result records; TAT-QA's dev in a scratch folder; a clock for Trainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def facts(script: str, *packages: str) -> dict[str, Any]:
-    """Script, date, revision, processor, and the versions of `packages`."""
+    """Script, date, revision, machine, and the versions of `packages`."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     revision = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -40,9 +40,9 @@ def facts(script: str, *packages: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def tatqa(*settings: str, name: str = "quickstart") -> Iterator[Any]:
-    """A job on TAT-QA's dev with `settings`, its model fetched and dev formatted, in a scratch folder until the block ends.
+    """A job on TAT-QA's dev in a scratch folder, with its model fetched and its data formatted.
 
-    The files come from the folder PINTUNE_MIRROR; what is printed meanwhile goes to standard error.
+    The data comes from PINTUNE_MIRROR. Output goes to standard error until the block ends, which removes the folder.
     """
     from pipeline.__main__ import _be_quiet, use_the_same_kernels
 
@@ -76,13 +76,13 @@ def encoded(chosen: Any) -> tuple[Any, list[Any]]:
 
 
 def moments(trainer: Any, *events: str) -> list[float]:
-    """Train to the end; the moments, in seconds of no certain beginning, of a TrainerCallback's events such as on_step_begin."""
+    """Train to the end; returns the monotonic times, in seconds, of TrainerCallback events such as on_step_begin."""
     import torch
     from transformers import PrinterCallback, TrainerCallback
 
     seen: list[float] = []
 
-    def now(*given: Any, **more: Any) -> None:
+    def now(*positional: Any, **options: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seen.append(time.monotonic())
@@ -94,5 +94,5 @@ def moments(trainer: Any, *events: str) -> list[float]:
 
 
 def losses(trainer: Any) -> list[float]:
-    """The loss of each step of a Trainer that has trained."""
+    """The loss of each step of a trained Trainer."""
     return [each["loss"] for each in trainer.state.log_history if "loss" in each]

@@ -1,11 +1,12 @@
-"""Times the first command of the README, step by step, and a second run with the environment there.
+"""Times the quickstart, verb by verb, and a second run with the environment in place.
 
     python benchmarks/quickstart.py --runner docker --cold
     python benchmarks/quickstart.py --runner venv --cold
-    python benchmarks/quickstart.py --table         # the table in README, from the results of both
+    python benchmarks/quickstart.py --table         the table in docs/benchmarks.md, from the stored results of both
 
-Works in a fresh clone of this checkout's HEAD in a temporary folder. With --cold the environment is built from nothing: for docker
-the engine's build cache is pruned and the image removed, for venv uv's cache is a new folder. Writes benchmarks/results/quickstart-RUNNER.json.
+Works in a fresh clone of this checkout's HEAD in a temporary folder. With --cold the environment is built from
+nothing: for docker the image is removed and the engine's build cache pruned; for venv uv's cache is a new folder.
+Writes benchmarks/results/quickstart-RUNNER.json.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ VERBS = ("build", "fetch", "data", "train", "evaluate", "export", "ask")
 
 
 def main() -> None:
-    """Run, print a table, write the results."""
+    """Run, write the results, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runner", choices=("docker", "venv"))
-    parser.add_argument("--table", action="store_true", help="print README's table from the results there are")
+    parser.add_argument("--table", action="store_true", help="only print the table, from the stored results")
     parser.add_argument(
         "--cold", action="store_true", help="build the environment from nothing (prunes the engine's build cache)"
     )
@@ -97,7 +98,7 @@ def _timed(command: list[str], folder: Path, environment: dict[str, str]) -> flo
 
 
 def _table(all_results: list[dict[str, Any]]) -> str:
-    """Seconds by step, a column for each runner and run."""
+    """Seconds per verb, with a column per runner and run."""
     columns = {
         f"{results['runner']}, {run}": seconds for results in all_results for run, seconds in results["seconds"].items()
     }

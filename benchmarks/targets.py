@@ -1,10 +1,11 @@
-"""The targets `answer` and `equation` side by side: SmolLM2 on real TAT-QA, a few dozen contexts, on a CPU.
+"""The targets `answer` and `equation` on TAT-QA: SmolLM2 on a few dozen contexts, on a CPU.
 
     PINTUNE_MIRROR=… python -m benchmarks.targets           trains and scores both
-    python -m benchmarks.targets --table                    the table in README, from the result there is
+    python -m benchmarks.targets --table                    the table in docs/benchmarks.md, from the stored result
 
-Trains on contexts of dev and scores on contexts of test_gold, by the same recipe but for data.target, one run each. Runs in a temporary
-folder with this checkout's pipeline, in the environment that calls it. Writes benchmarks/results/targets.json.
+Trains on contexts of dev and scores on contexts of test_gold, one run per target, with recipes that differ only in
+data.target. Runs this checkout's pipeline in a temporary folder, in the calling environment. Writes
+benchmarks/results/targets.json.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _run(folder: Path, target: str) -> dict[str, Any]:
 
 
 def _table(targets: dict[str, Any]) -> str:
-    """EM, F1 and scale of the tuned models by answer type, in points of 100."""
+    """EM, F1 and scale score of the tuned models by answer type, in percent."""
     kinds = [name for name in targets["answer"]["evaluation"]["tuned"] if name != "by_source"]
     lines = [
         "| test_gold | questions | EM answer | equation | F1 answer | equation | scale answer | equation |",

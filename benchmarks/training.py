@@ -1,12 +1,12 @@
 """Training with each context read once, against Transformers' stock Trainer with PEFT and its padding collator.
 
-    PINTUNE_MIRROR=… python -m benchmarks.training          some ten minutes on two cores, 16 GB
-    python -m benchmarks.training --table                   the table in README, from the result there is
+    PINTUNE_MIRROR=… python -m benchmarks.training          about ten minutes on two cores, 16 GB
+    python -m benchmarks.training --table                   the table in docs/benchmarks.md, from the stored result
 
-SmolLM2 with LoRA r=16 on all linear layers, in fp32 on a CPU, on contexts of TAT-QA's dev with six questions each; both ways take the same
-questions in the same steps, in one process and in turns, and are timed from the first step's begin to the last one's end. The stock way is
-Trainer with DataCollatorForSeq2Seq, which pads a batch to its longest sequence, and the model's own loss; a sequence per question. Writes
-benchmarks/results/training.json.
+SmolLM2 with LoRA r=16 on all linear layers, in fp32 on a CPU, on contexts of TAT-QA's dev with six questions each.
+Both take the same questions in the same steps and alternate in one process; the time is from the start of the first
+step to the end of the last. The stock Trainer gets one sequence per question from DataCollatorForSeq2Seq, which pads
+a batch to its longest sequence, and uses the model's own loss. Writes benchmarks/results/training.json.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def _measured() -> dict[str, Any]:
         seconds: dict[str, list[float]] = {"Pintune": [], "Trainer": []}
         losses: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
-            for name, way in (("Pintune", _ours), ("Trainer", _stock)):
-                trainer = way(chosen, contexts, template)
+            for name, trainer_of in (("Pintune", _ours), ("Trainer", _stock)):
+                trainer = trainer_of(chosen, contexts, template)
                 seen = moments(trainer, "on_step_begin", "on_step_end")
                 losses[name] = losses_of(trainer)
                 seconds[name].append(round(seen[-1] - seen[0], 2))
                 print(name, seconds[name][-1], losses[name], flush=True)
     questions = CONTEXTS * QUESTIONS
-    apart = max(abs(a - b) / b for a, b in zip(losses["Pintune"], losses["Trainer"], strict=True))
+    difference = max(abs(a - b) / b for a, b in zip(losses["Pintune"], losses["Trainer"], strict=True))
     return {
         "contexts": CONTEXTS,
         "questions": questions,
@@ -61,7 +61,7 @@ def _measured() -> dict[str, Any]:
             "Pintune": sum(each.packed_length for each in contexts),
             "Trainer": sum(each.separate_length for each in contexts),
         },
-        "largest_relative_loss_difference": apart,
+        "largest_relative_loss_difference": difference,
         "ratio": round(min(seconds["Trainer"]) / min(seconds["Pintune"]), 2),
     }
 
@@ -86,7 +86,7 @@ def _arguments(batch: int, learning_rate: float) -> Any:
 
 
 def _in_order(kind: Any) -> Any:
-    """The same Trainer, taking its data in the order that it has."""
+    """The Trainer class without shuffling."""
     from torch.utils.data import SequentialSampler
 
     class InOrder(kind):  # type: ignore[misc]
@@ -146,13 +146,8 @@ def _table(found: dict[str, Any]) -> str:
     for name in ("Trainer", "Pintune"):
         best = min(found["seconds"][name])
         lines.append(f"| {name} | {best:.0f} | {found['questions'] / best:.2f} | {found['tokens'][name]:,} |")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{found['ratio']:.1f} times as fast; losses within {found['largest_relative_loss_difference']:.0e} of each other",
-        ]
-    )
+    difference = f"{found['largest_relative_loss_difference']:.0e}"
+    return "\n".join([*lines, "", f"{found['ratio']:.1f} times as fast; losses within {difference} of each other"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Raw files read as streams: any JSON list comes out as json.loads has it, and no broken file ends in a traceback."""
+"""JSON lists read as streams: the elements equal those of json.loads, and a malformed file ends in one message."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VALUES = st.recursive(
     mark=st.booleans(),
     chunk=st.integers(1, 9),
 )
-def test_a_list_comes_out_as_it_is_whatever_the_chunks(
+def test_elements_equal_json_loads_for_any_chunk_size(
     values: list[Any], indent: int | None, ascii_: bool, mark: bool, chunk: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -50,7 +50,7 @@ def test_a_list_comes_out_as_it_is_whatever_the_chunks(
         assert list(json_stream.elements(file)) == values
 
 
-BROKEN = {
+MALFORMED = {
     "empty": b"",
     "blank": b" \n ",
     "an object": b"{}",
@@ -72,8 +72,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_file_is_one_clear_message(tmp_path: Path, body: bytes) -> None:
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_file_ends_in_one_short_message(tmp_path: Path, body: bytes) -> None:
     file = tmp_path / "raw.json"
     file.write_bytes(body)
     with pytest.raises(Stop) as stopped:
@@ -82,7 +82,7 @@ def test_a_broken_file_is_one_clear_message(tmp_path: Path, body: bytes) -> None
     assert len(stopped.value.found) < 300
 
 
-def test_an_element_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_element_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "LARGEST", 1 << 18)
     file = tmp_path / "raw.json"
     file.write_text('["' + "x" * (1 << 20))
@@ -103,7 +103,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, raw_context: dict[st
     assert peak < 1_000_000
 
 
-def _anything(draw: random.Random) -> Any:
+def _random_value(draw: random.Random) -> Any:
     return draw.choice(
         [
             None,
@@ -135,7 +135,7 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def _change(contexts: Any, draw: random.Random) -> None:
-    """One value lost, replaced or added, anywhere."""
+    """Remove, replace or add one value at a random place."""
     places = [place for place in _places(contexts) if place]
     if not places:
         return
@@ -143,18 +143,16 @@ def _change(contexts: Any, draw: random.Random) -> None:
     holder = contexts
     for key in place[:-1]:
         holder = holder[key]
-    act = draw.randrange(3)
-    if act == 0:
+    action = draw.randrange(3)
+    if action == 0:
         del holder[place[-1]]
-    elif act == 1 or isinstance(holder, list):
-        holder[place[-1]] = _anything(draw)
+    elif action == 1 or isinstance(holder, list):
+        holder[place[-1]] = _random_value(draw)
     else:
-        holder[draw.choice(["extra", "answer", "facts", "mappings", "uid"])] = _anything(draw)
+        holder[draw.choice(["extra", "answer", "facts", "mappings", "uid"])] = _random_value(draw)
 
 
-def test_a_file_changed_anywhere_loads_or_is_refused_with_its_place(
-    tmp_path: Path, raw_context: dict[str, Any]
-) -> None:
+def test_a_mutated_file_loads_or_is_refused_with_its_place(tmp_path: Path, raw_context: dict[str, Any]) -> None:
     draw = random.Random(4)
     whole = json.dumps([raw_context])
     refused = 0

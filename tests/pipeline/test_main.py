@@ -1,27 +1,26 @@
-"""The steps one after the other in this process, on a tiny random model: what they leave behind and what they refuse."""
+"""The command line: the steps in order on a tiny random model, what they write, and which calls they refuse."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.steps import RECIPE, latest, manifest, step
+import pipeline.__main__ as entry
+from pipeline.__main__ import main
+from pipeline.steps import EXIT_STATUS, STEPS
+from tests.steps import latest, manifest, step
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Transformers' and PEFT's own, of every version
 
-
-def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_evaluate_export_and_ask_run_in_order(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == step("evaluate") == step("export") == step("ask", "--context", "1") == 0
     run = latest()
-    made = manifest()
-    assert made["training"]["steps"] == 12
-    assert made["environment"]["flavor"] == "cpu"
-    assert made["environment"]["packages"]["torch"]
+    recorded = manifest()
+    assert recorded["training"]["steps"] == 12
+    assert recorded["environment"]["flavor"] == "cpu"
+    assert recorded["environment"]["packages"]["torch"]
     assert {
         "adapter/adapter_model.safetensors",
         "merged/model.safetensors",
@@ -32,7 +31,7 @@ def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[st
         "answers.jsonl",
         "evaluation.json",
         "metrics.jsonl",
-    } <= made["outputs"].keys()
+    } <= recorded["outputs"].keys()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 12
     predictions = json.loads((run / "predictions.json").read_text())
     assert len(predictions) == 12
@@ -43,119 +42,8 @@ def test_train_evaluate_export_ask(place: Path, capsys: pytest.CaptureFixture[st
     assert "Answer: " in printed
 
 
-def test_the_same_recipe_gives_the_same_adapter(place: Path) -> None:
-    assert step("train") == 0
-    first = manifest()["training"]
-    os.rename("runs", "runs-before")
-    assert step("train") == 0
-    assert manifest()["training"]["adapter_sha256"] == first["adapter_sha256"]
-    os.rename("runs", "runs-second")
-    assert step("train", "--set", "training.seed=7") == 0
-    assert manifest()["training"]["adapter_sha256"] != first["adapter_sha256"]
-
-
-def test_packing_changes_the_speed_and_not_the_result(place: Path) -> None:
-    losses = []
-    for packing in ("shared", "none"):
-        shutil.rmtree("runs", ignore_errors=True)
-        assert step("train", "--set", f"training.packing={packing}") == 0
-        losses.append([json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-
-
-def _killed(monkeypatch: pytest.MonkeyPatch, at: int) -> Path:
-    """A run that died after step `at`."""
-    from pipeline.training.callbacks import metrics
-
-    class Killed(BaseException):
-        pass
-
-    alive = metrics.MetricsCallback.on_log
-
-    def dying(self: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
-        alive(self, args, state, *rest, **more)
-        if state.global_step == at:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(metrics.MetricsCallback, "on_log", dying)
-        step("train")
-    (run,) = (path.parent for path in Path("runs/tiny").glob("*/unfinished.json"))
-    return run
-
-
-def test_a_killed_run_resumes_to_the_same_adapter(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert step("train") == 0
-    whole, tokens = manifest()["training"]["adapter_sha256"], manifest()["training"]["tokens"]
-    losses = [json.loads(line)["loss"] for line in (latest() / "metrics.jsonl").read_text().splitlines()]
-    os.rename("runs", "runs-before")
-
-    run = _killed(monkeypatch, at=10)
-    assert step("evaluate") == 1
-    assert "invoke train --resume" in capsys.readouterr().err
-    # the newest checkpoint was being written when the power went
-    (run / "checkpoints" / "checkpoint-8" / "optimizer.pt").write_bytes(b"half")
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 11, "lo')
-    assert step("train", "--resume") == 0
-    out = capsys.readouterr().out
-    assert "checkpoint-8 is corrupt" in out
-    assert "resuming from" in out and "checkpoint-4" in out
-    assert latest() == run.resolve()
-    assert manifest()["training"]["adapter_sha256"] == whole
-    assert [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()] == losses
-    assert manifest()["training"]["tokens"] == tokens
-
-
-def test_a_resume_with_another_recipe_lists_what_differs(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _killed(monkeypatch, at=5)
-    assert step("train", "--resume", "--set", "lora.r=8") == 1
-    assert "lora.r: 4 then, 8 now" in capsys.readouterr().err
-
-
-def test_nothing_to_resume_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train", "--resume") == 1
-    assert "found: none" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("lost", ["manifest.json", "adapter/adapter_model.safetensors"])
-def test_a_run_that_is_half_there_is_refused(place: Path, capsys: pytest.CaptureFixture[str], lost: str) -> None:
-    assert step("train") == 0
-    (latest() / lost).unlink()
-    before = sorted(path.name for path in latest().rglob("*"))
-    for name in ("evaluate", "export"):
-        assert step(name) == 1
-        assert f"{lost} missing" in capsys.readouterr().err
-    assert sorted(path.name for path in latest().rglob("*")) == before
-
-
-def test_a_manifest_cut_off_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train") == 0
-    file = latest() / "manifest.json"
-    file.write_text(file.read_text()[:100])
-    assert step("evaluate") == 1
-    assert "a manifest with recipe, inputs and outputs" in capsys.readouterr().err
-
-
-def test_a_failed_merge_leaves_the_merged_model_of_before(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipeline.export import merge
-
-    assert step("train") == step("export") == 0
-    before = (latest() / "merged" / "model.safetensors").read_bytes()
-    monkeypatch.setitem(merge._TOLERANCE, "bfloat16", 0.0)
-    assert step("export", "--set", "export.dtype=bfloat16") == 1
-    assert "of base + adapter" in capsys.readouterr().err
-    assert (latest() / "merged" / "model.safetensors").read_bytes() == before
-
-
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("train", "--set", "lora.targets=['nothing']"), "down_proj"),
         (("train", "--set", "training.precision=fp16"), "training.precision=auto"),
@@ -169,8 +57,8 @@ def test_a_failed_merge_leaves_the_merged_model_of_before(
         (("fetch", "--set", "model.source=../x"), "the name of a folder under models/"),
     ],
 )
-def test_what_cannot_be_ends_in_one_message(
-    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+def test_an_impossible_call_ends_in_one_message_and_writes_no_run(
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     if words[0] == "ask":
         assert step("train") == step("export") == 0
@@ -180,18 +68,18 @@ def test_what_cannot_be_ends_in_one_message(
         path for path in before if path.name != "tiny"
     ]
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert "Traceback" not in printed
     assert all(f"\n{part}: " in printed for part in ("wanted", " found", " where", "  next"))
 
 
-def _spoil(pattern: str) -> None:
+def _truncate(pattern: str) -> None:
     (file,) = Path().glob(pattern)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "said"),
+    ("truncated", "name", "message"),
     [
         ("models/tiny/model.safetensors", "train", "weights that can be read"),
         ("models/tiny/model.safetensors", "evaluate", "the model and data that the run was trained with"),
@@ -202,61 +90,51 @@ def _spoil(pattern: str) -> None:
         ("runs/tiny/latest/merged/model.safetensors", "ask", "then invoke export"),
     ],
 )
-def test_a_file_cut_off_is_said_and_nothing_else_changes(
-    place: Path, capsys: pytest.CaptureFixture[str], broken: str, name: str, said: str
+def test_a_truncated_file_is_reported_and_nothing_is_written(
+    place: Path, capsys: pytest.CaptureFixture[str], truncated: str, name: str, message: str
 ) -> None:
     assert step("train") == step("export") == 0
-    _spoil(broken)
+    _truncate(truncated)
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
-    assert step(name) == (1 if said else 0)
+    assert step(name) == (1 if message else 0)
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert "PINTUNE_DEBUG" not in printed
-    if said:
+    if message:
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
-def test_a_resume_on_other_data_is_refused(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = _killed(monkeypatch, at=6)
-    raw = Path("data/sample/raw/train.json")
-    raw.write_text(raw.read_text().replace("2019", "2018"))
-    assert step("format") == 0
-    assert step("train", "--resume") == 1
-    assert "data.train.raw_sha256" in capsys.readouterr().err
-    (run / "unfinished.json").write_text("{}")
-    assert step("train", "--resume") == 1
-    assert "the recipe and inputs that the run was started with" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--context", "3"),
+        ("train", "--run", "tiny/1"),
+        ("score", "--recipe", "x", "--predictions", "a", "--gold", "b"),
+        ("score",),
+        ("evaluate", "--resume"),
+        ("ask", "--conte", "3"),
+        ("trian",),
+        (),
+    ],
+)
+def test_a_step_takes_only_its_own_flags(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(list(words))
+    assert left.value.code == EXIT_STATUS["usage"] == 2
+    assert "usage: python -m pipeline" in capsys.readouterr().err
 
 
-def test_a_bad_context_leaves_the_rows_of_before(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (rows,) = Path().glob("data/sample/en-*/train.jsonl")
-    before = rows.read_bytes()
-    raw = Path("data/sample/raw/train.json")
-    contexts = json.loads(raw.read_text())
-    contexts[1]["questions"][0]["scale"] = "dozen"
-    raw.write_text(json.dumps(contexts))
-    assert step("format") == 1
-    assert "context 1, question 0, field 'scale'" in capsys.readouterr().err
-    assert rows.read_bytes() == before
+def test_every_step_has_a_function_and_a_subparser() -> None:
+    assert entry._STEPS.keys() == STEPS.keys()
+    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    assert subparsers.choices.keys() == STEPS.keys()
+    for name, step_ in STEPS.items():
+        flags = {flag for action in subparsers.choices[name]._actions for flag in action.option_strings}
+        assert ("--recipe" in flags, "--run" in flags, "--nodes" in flags) == (step_.recipe, step_.run, step_.parallel)
 
 
-def test_ask_about_a_file(place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert step("train") == step("export") == 0
-    del raw_context["questions"]
-    Path("mine.json").write_text(json.dumps(raw_context))
-    assert step("ask", "--file", "mine.json", "--question", "What is new?") == 0
-    assert "Question: What is new?\nAnswer: " in capsys.readouterr().out
-    assert step("ask", "--file", "mine.json") == 1
-    assert "--question" in capsys.readouterr().err
-
-
-def test_missing_names_the_steps_to_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
-    for name, wanted in (("", "fetch\nformat\n"), ("fetch", "format\n"), ("format", "")):
-        if name:
-            assert step(name) == 0
-        capsys.readouterr()
-        assert step("missing") == 0
-        assert capsys.readouterr().out == wanted
+def test_every_flag_has_a_help_text() -> None:
+    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for name, parser in subparsers.choices.items():
+        assert parser.description, name
+        assert all(action.help for action in parser._actions), name

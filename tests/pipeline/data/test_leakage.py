@@ -1,4 +1,4 @@
-"""What stands twice is found, at real sizes too, and what only looks alike is not."""
+"""Deduplication and leakage: duplicates are found at real sizes, and tables that only look alike are not."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ def _table(uid: str, figures: list[str]) -> Context:
 
 
 @pytest.fixture
-def seen(tmp_path: Path) -> Iterator[LeakageIndex]:
-    with LeakageIndex(tmp_path) as made:
-        yield made
+def index(tmp_path: Path) -> Iterator[LeakageIndex]:
+    with LeakageIndex(tmp_path) as opened:
+        yield opened
     assert not list(tmp_path.iterdir())
 
 
-def test_a_table_with_a_few_other_figures_is_the_same_and_one_with_most_is_not(seen: LeakageIndex) -> None:
+def test_a_table_with_a_few_changed_figures_is_a_near_duplicate(index: LeakageIndex) -> None:
     draw = random.Random(1)
     figures = [f"{draw.randrange(10**6):,}" for _ in range(40)]
-    assert seen.add_table("train", _table("a", figures)) is None
+    assert index.add_table("train", _table("a", figures)) is None
     changed = [figure if i % 8 else f"9{figure}" for i, figure in enumerate(figures)]
-    assert seen.add_table("heldout", _table("b", changed)) == ("train", "a")
+    assert index.add_table("heldout", _table("b", changed)) == ("train", "a")
     other = [figure if i % 8 == 0 else f"9{figure}" for i, figure in enumerate(figures)]
-    assert seen.add_table("heldout", _table("c", other)) is None
-    assert seen.add_table("train", _table("d", ["1", "2", "3"])) is None
-    assert seen.add_table("train", _table("e", ["1", "2", "3"])) is None  # too small to tell
+    assert index.add_table("heldout", _table("c", other)) is None
+    assert index.add_table("train", _table("d", ["1", "2", "3"])) is None
+    assert index.add_table("train", _table("e", ["1", "2", "3"])) is None  # too small to compare
 
 
-def test_a_uid_twice_in_a_split_is_refused_and_in_two_is_not(seen: LeakageIndex) -> None:
+def test_a_duplicate_uid_is_refused_within_a_split_only(index: LeakageIndex) -> None:
     one = _table("a", ["1"])
-    seen.add_uids("train", 0, one, "raw.json")
-    seen.add_uids("heldout", 0, one, "raw.json")
+    index.add_uids("train", 0, one, "raw.json")
+    index.add_uids("heldout", 0, one, "raw.json")
     with pytest.raises(Stop, match="contexts 0 and 5"):
-        seen.add_uids("train", 5, one, "raw.json")
+        index.add_uids("train", 5, one, "raw.json")
 
 
-def test_a_text_twice_is_known_by_its_split(seen: LeakageIndex) -> None:
-    assert seen.add_text("train", "x") is None
-    assert seen.add_text("heldout", "y") is None
-    assert seen.add_text("heldout", "x") == "train"
+def test_a_duplicate_text_is_found_with_its_split(index: LeakageIndex) -> None:
+    assert index.add_text("train", "x") is None
+    assert index.add_text("heldout", "y") is None
+    assert index.add_text("heldout", "x") == "train"
 
 
-def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, seen: LeakageIndex) -> None:
-    """Against every pair compared outright: no alike pair is missed, none is made up."""
-    found, figures = set(), {}
+def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, index: LeakageIndex) -> None:
+    """Equals a comparison of every pair: no near-duplicate is missed, and none is invented."""
+    duplicates, figures = set(), {}
     for split in ("dev", "test_gold"):
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
-            if before := seen.add_table(split, context):
-                found.add((before[1], context.uid))
+            if before := index.add_table(split, context):
+                duplicates.add((before[1], context.uid))
             figures[context.uid] = {
                 "".join(cell.split()) for row in context.rows for cell in row if any(char.isdigit() for char in cell)
             }
@@ -70,5 +70,5 @@ def test_the_tables_that_dev_and_test_gold_share_are_found(mirror: Path, seen: L
         for a, b in itertools.combinations(large, 2)
         if len(large[a] & large[b]) >= leakage.ALIKE * len(large[a] | large[b])
     }
-    assert found == alike
-    assert len(found) == 2
+    assert duplicates == alike
+    assert len(duplicates) == 2

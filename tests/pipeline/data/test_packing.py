@@ -1,4 +1,4 @@
-"""One context read once is the same mathematics as one sequence per question."""
+"""Packing: loss and gradients are those of one sequence per question, however contexts are packed into rows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from transformers import AutoModelForCausalLM
 
-from pipeline.data.packing import IGNORED, Encoded, collate, encode
+from pipeline.data.packing import IGNORED, Encoded, collate, encode, pack
 from pipeline.errors import Stop
 from pipeline.models import chat_template
+from pipeline.recipe import load
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 from pipeline.training.loss import answer_loss
+from tests.models import CONTEXTS, random_context
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def _loss_and_gradients(tiny_model: Path, batch: dict[str, torch.Tensor]) -> tup
     return float(loss.detach() / tokens), [weight.grad for weight in model.parameters() if weight.grad is not None]
 
 
-def test_shared_and_separate_questions_have_one_loss_and_gradient(
+def test_shared_and_separate_questions_have_the_same_loss_and_gradients(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     contexts, _ = encode(template, rows, 4096)
@@ -47,10 +51,10 @@ def test_shared_and_separate_questions_have_one_loss_and_gradient(
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
 
 
-def test_a_question_does_not_see_its_siblings(
+def test_a_question_does_not_attend_to_its_siblings(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    """With another sibling before it, a question's own loss stays."""
+    """The loss of a question does not change with another question before it."""
     (context,), _ = encode(template, rows[:6], 4096)
     alone = Encoded(context.prefix, context.questions[1:2])
     pair = Encoded(context.prefix, context.questions[:2])
@@ -62,10 +66,10 @@ def test_a_question_does_not_see_its_siblings(
     assert both == pytest.approx(one + other, rel=1e-5)
 
 
-def test_the_loss_is_transformers_own(
+def test_the_loss_equals_that_of_transformers(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    """Against a plain sequence with labels on the answer, by the model's own loss."""
+    """Equals the model's own loss on a plain sequence with labels on the answer."""
     contexts, _ = encode(template, rows[:1], 4096)
     (rest, answer), prefix = contexts[0].questions[0], contexts[0].prefix
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -77,7 +81,7 @@ def test_the_loss_is_transformers_own(
 
 
 @pytest.mark.parametrize("packing", ["shared", "none"])
-def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
+def test_labels_are_the_answers_with_their_end_of_turn_tokens(
     template: chat_template.ChatTemplate, rows: list[dict[str, Any]], packing: str
 ) -> None:
     contexts, left_out = encode(template, rows, 4096)
@@ -90,7 +94,7 @@ def test_the_end_of_turn_is_always_supervised_and_nothing_but_answers_is(
     assert (labels == template.tokenizer.eos_token_id).sum() == len(rows)
 
 
-def test_questions_that_do_not_fit_are_counted(
+def test_questions_that_are_too_long_are_counted(
     template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     everything = [len(ids) + len(row["output"]) + 1 for row, ids in zip(rows, template.prompts(rows), strict=True)]
@@ -99,3 +103,44 @@ def test_questions_that_do_not_fit_are_counted(
     assert sum(len(context.questions) for context in contexts) == len(rows) - left_out
     with pytest.raises(Stop, match=r"training\.max_length"):
         encode(template, rows, 16)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    some.lists(
+        some.tuples(
+            some.integers(0, 40),
+            some.lists(some.tuples(some.integers(1, 9), some.integers(1, 5)), min_size=1, max_size=6),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    some.integers(54, 200),
+)
+def test_every_question_is_in_exactly_one_row_within_the_budget(
+    shapes: list[tuple[int, list[tuple[int, int]]]], row_tokens: int
+) -> None:
+    contexts = [random_context(seed, prefix, questions) for seed, (prefix, questions) in enumerate(shapes)]
+    rows = pack(contexts, row_tokens)
+    filled = [sum(each.packed_length for each in row) for row in rows]
+    assert max(filled) <= row_tokens
+    packed = sorted((part.prefix, question) for row in rows for part in row for question in part.questions)
+    assert packed == sorted((context.prefix, question) for context in contexts for question in context.questions)
+    tokens = sum(filled)
+    # Graham's bound for greedy packing
+    assert len(rows) <= 2 * -(-tokens // row_tokens) + 1
+
+
+def test_rows_are_filled_evenly() -> None:
+    contexts = [random_context(seed, 20 + 3 * seed, [(4, 2)] * 3) for seed in range(16)]
+    filled = [sum(each.packed_length for each in row) for row in pack(contexts, 400)]
+    assert max(filled) < 1.2 * min(filled)
+
+
+def test_a_question_longer_than_a_row_is_refused() -> None:
+    with pytest.raises(Stop, match="row_tokens"):
+        pack(CONTEXTS, 45)
+    with pytest.raises(Stop, match=r"at least training\.max_length = 2048"):
+        load("quickstart", ["training.max_length=2048", "training.row_tokens=2000"])
+    with pytest.raises(Stop, match=r'training\.packing = "shared"'):
+        load("quickstart", ["training.packing=none", "training.row_tokens=4096"])

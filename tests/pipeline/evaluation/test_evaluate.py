@@ -1,4 +1,4 @@
-"""Evaluation as a step: killed and gone on with, on equations, on a file of one's own, and with answers that nobody would expect."""
+"""The evaluate step: resumed after a kill, with equations, on a user's file, and with degenerate answers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.steps import latest, manifest, step
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+from tests.steps import Killed, latest, manifest, overrides, step
 
 
-class _Killed(BaseException):
-    pass
-
-
-def test_a_killed_evaluation_goes_on_and_comes_to_the_same(
+def test_a_killed_evaluation_resumes_to_the_same_results(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.evaluation import generate
@@ -30,15 +24,15 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(
         (run / name).unlink()
     real, calls = generate._generate, []
 
-    def dying(*given: Any) -> Any:
-        calls.append(given)
+    def die(*positional: Any) -> Any:
+        calls.append(positional)
         if len(calls) == 5:
-            raise _Killed
-        return real(*given)
+            raise Killed
+        return real(*positional)
 
-    settings = ("--set", "evaluation.batch_questions=3")
-    monkeypatch.setattr(generate, "_generate", dying)
-    with pytest.raises(_Killed):
+    settings = overrides("evaluation.batch_questions=3")
+    monkeypatch.setattr(generate, "_generate", die)
+    with pytest.raises(Killed):
         step("evaluate", *settings)
     assert not any((run / name).exists() for name in names)
     with (run / ".answers-tuned.jsonl").open("a") as file:
@@ -46,22 +40,20 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(
     capsys.readouterr()
     assert step("evaluate", *settings) == 0
     assert "12 questions were answered before" in capsys.readouterr().out
-    assert len(calls) == 5 + 4  # four batches of each model, the fifth one twice
+    assert len(calls) == 5 + 4  # four batches per model; the fifth call is repeated
     assert all((run / name).read_text() == wanted[name] for name in names)
     assert not list(run.glob(".*"))
 
 
-def test_answers_of_another_adapter_are_not_taken_for_this_ones(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cached_answers_of_another_adapter_are_ignored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == 0
     (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
     assert step("evaluate") == 0
     assert "were answered before" not in capsys.readouterr().out
 
 
-def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ("--set", "data.target=equation", "--set", "evaluation.max_new_tokens=60")
+def test_equation_targets_work_from_format_to_ask(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = overrides("data.target=equation", "evaluation.max_new_tokens=60")
     assert (
         step("format", *settings) == step("train", *settings) == step("evaluate") == step("export") == step("ask") == 0
     )
@@ -77,17 +69,10 @@ def test_equations_are_trained_on_evaluated_and_asked(place: Path, capsys: pytes
             assert bool(line[who]["problem"]) == (not line[who]["answer"])
 
 
-def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_file_works_from_fetch_to_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{"instruction": "Say it back", "input": f"word {i % 7}", "output": f"word {i % 7}"} for i in range(40)]
     Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    settings = (
-        "--set",
-        "data.source=mine.jsonl",
-        "--set",
-        "data.train_contexts=0",
-        "--set",
-        "data.evaluation_contexts=0",
-    )
+    settings = overrides("data.source=mine.jsonl", "data.train_contexts=0", "data.evaluation_contexts=0")
     for name in ("fetch", "format", "train", "evaluate", "export"):
         assert step(name, *settings) == 0
     evaluation = json.loads((latest() / "evaluation.json").read_text())
@@ -98,7 +83,7 @@ def test_a_file_of_ones_own_goes_all_the_way(place: Path, capsys: pytest.Capture
     assert "contexts with a table" in capsys.readouterr().err
 
 
-def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_too_large_for_a_float_scores_0(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.evaluation import evaluate
 
     def answered(
@@ -118,50 +103,43 @@ def test_one_endless_number_is_a_wrong_answer_and_not_the_end(place: Path, monke
     assert "report.html" in manifest()["outputs"]
 
 
-def test_odd_characters_and_texts_like_dates_stay_what_they_are(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_line_separators_and_dates_are_kept_as_text(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = "two\u2028lines\u2029of\u0085text"
     lines = [
         {"instruction": "Say it", "input": f"{odd} {i}", "output": odd if i == 19 else f"2019-12-{i + 1:02}"}
         for i in range(20)
     ]
     Path("odd.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
-    settings = (
-        "--set",
-        "data.source=odd.jsonl",
-        "--set",
-        "data.train_contexts=0",
-        "--set",
-        "data.evaluation_contexts=0",
-    )
+    settings = overrides("data.source=odd.jsonl", "data.train_contexts=0", "data.evaluation_contexts=0")
     for name in ("fetch", "format", "train", "evaluate"):
         assert step(name, *settings) == 0
-    read = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().split("\n")[:-1]]
-    assert [line["gold"] for line in read] == [["2019-12-10"], [odd]]
+    answers = [json.loads(line) for line in (latest() / "answers.jsonl").read_text().split("\n")[:-1]]
+    assert [line["gold"] for line in answers] == [["2019-12-10"], [odd]]
     assert odd in (latest() / "report.html").read_text()
 
 
-def test_what_was_left_out_is_said_beside_the_scores(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_omitted_questions_are_reported_with_the_scores(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contexts = json.loads(Path("data/sample/raw/heldout.json").read_text())[:10]
     contexts[9]["questions"][2]["question"] = "word " * 600
     Path("long.json").write_text(json.dumps(contexts))
-    settings = ("--set", "data.source=long.json", "--set", "data.evaluation_contexts=0")
+    settings = overrides("data.source=long.json", "data.evaluation_contexts=0")
     assert step("fetch", *settings) == step("format", *settings) == 0
     printed = capsys.readouterr().out
     assert "questions too long" in printed
-    assert "contexts truncated" not in printed  # it costs its siblings nothing
+    assert "contexts truncated" not in printed  # the other questions keep their context
     assert step("train", *settings) == step("evaluate") == 0
     assert "1 more were left out: longer than training.max_length" in capsys.readouterr().out
     assert json.loads((latest() / "evaluation.json").read_text())["questions"] == 5
 
 
-def test_another_file_of_the_same_name_is_not_evaluated_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_on_another_file_of_the_same_name_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = [{"instruction": "Say it back", "input": f"word {i}", "output": f"word {i}"} for i in range(12)]
     for folder in ("a", "b"):
         Path(folder).mkdir()
         Path(folder, "mine.jsonl").write_text("\n".join(map(json.dumps, lines if folder == "a" else lines[::-1])))
-    every = ("--set", "data.train_contexts=0", "--set", "data.evaluation_contexts=0")
+    every = overrides("data.train_contexts=0", "data.evaluation_contexts=0")
     for name in ("fetch", "format", "train"):
         assert step(name, "--set", "data.source=a/mine.jsonl", *every) == 0
     assert (
@@ -170,21 +148,3 @@ def test_another_file_of_the_same_name_is_not_evaluated_on(place: Path, capsys: 
     capsys.readouterr()
     assert step("evaluate") == 1
     assert "that of b/mine.jsonl, which has its name" in capsys.readouterr().err
-
-
-def test_a_context_that_is_too_long_is_cut_to_be_asked_about(
-    place: Path, raw_context: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert step("train") == step("export") == 0
-    raw_context["paragraphs"] += [
-        {"uid": f"n{i}", "order": 10 + i, "text": f"A note of no use, number {i}."} for i in range(150)
-    ]
-    Path("big.json").write_text(json.dumps(raw_context))
-    capsys.readouterr()
-    assert step("ask", "--file", "big.json") == 0
-    printed = capsys.readouterr().out
-    assert "notes and 0 rows left out: longer than training.max_length" in printed
-    assert step("ask", "--file", "big.json", "--question", "why " * 900) == 1
-    Path("two.json").write_text(json.dumps([raw_context, raw_context]))
-    assert step("ask", "--file", "two.json") == 1
-    assert "a list of 2" in capsys.readouterr().err

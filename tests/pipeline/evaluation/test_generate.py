@@ -1,4 +1,4 @@
-"""A context read once for all its questions gives the answers of one generation per question, by Transformers' own `generate`."""
+"""Generation with shared contexts gives the answers of Transformers' own `generate`, one question at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 NEW = 12
 
 
@@ -26,8 +25,8 @@ def template(tiny_model: Path) -> chat_template.ChatTemplate:
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
     contexts = schema.parse(sample.contexts("heldout")[:4], "sample")
-    made = [row.fields for context in contexts for row in prompt.rows(context, Style("en", "pipe", "answer"))]
-    return [*made[:6], made[7], *made[12:15], *made[18:]]  # of one context a single question, of another three
+    built = [row.fields for context in contexts for row in prompt.rows(context, Style("en", "pipe", "answer"))]
+    return [*built[:6], built[7], *built[12:15], *built[18:]]  # one context with a single question, another with three
 
 
 def _model(kind: str, vocabulary: int) -> Any:
@@ -52,13 +51,13 @@ def _model(kind: str, vocabulary: int) -> Any:
         "pad_token_id": 1,
         "initializer_range": 0.3,
     }
-    made = {
+    built = {
         "llama": lambda: LlamaForCausalLM(LlamaConfig(**shape)),
         "mistral": lambda: MistralForCausalLM(MistralConfig(**shape, sliding_window=None)),
         "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**shape, sliding_window=300)),
         "phi3": lambda: Phi3ForCausalLM(Phi3Config(**shape)),
     }
-    return made[kind]().double().eval()
+    return built[kind]().double().eval()
 
 
 def _one_by_one(model: Any, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]) -> list[str]:
@@ -77,39 +76,39 @@ def _one_by_one(model: Any, template: chat_template.ChatTemplate, rows: list[dic
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "mistral, sliding window", "phi3"])
-def test_shared_and_separate_questions_are_answered_alike(
+def test_shared_and_separate_questions_get_the_same_answers(
     kind: str, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     model = _model(kind, len(template.tokenizer))
     wanted = _one_by_one(model, template, rows)
-    assert len(set(wanted)) > len(rows) / 2  # no model that always says the same
+    assert len(set(wanted)) > len(rows) / 2  # the model does not give one answer to all
     for batch in (1, 4, 5, 24):
         assert generate.answers(model, template, rows, NEW, batch) == wanted
 
 
-def test_an_answer_ends_where_the_model_ends_it(
+def test_an_answer_ends_at_any_stop_token(
     tiny_model: Path, template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
-    """With every second token an end, answers are of many lengths, and some are empty."""
+    """With many stop tokens, answers have many lengths, and some are empty."""
     import dataclasses
 
     model = _model("llama", len(template.tokenizer))
-    many = dataclasses.replace(template, ends=(template.ends[0], *range(2, len(template.tokenizer), 4)))
-    wanted = _one_by_one(model, many, rows)
+    stopping = dataclasses.replace(template, ends=(template.ends[0], *range(2, len(template.tokenizer), 4)))
+    wanted = _one_by_one(model, stopping, rows)
     assert len({len(text) for text in wanted}) > 2
-    assert generate.answers(model, many, rows, NEW, 7) == wanted
+    assert generate.answers(model, stopping, rows, NEW, 7) == wanted
 
 
-def test_what_does_not_fit_is_not_asked_and_each_batch_is_kept(
+def test_prompts_that_are_too_long_are_skipped_and_each_batch_is_kept(
     template: chat_template.ChatTemplate, rows: list[dict[str, Any]]
 ) -> None:
     model = _model("llama", len(template.tokenizer))
     lengths = [len(ids) for ids in template.prompts(rows)]
     limit = sorted(lengths)[len(rows) // 2]
     kept: dict[int, str] = {}
-    found = generate.answers(model, template, rows, NEW, 4, max_length=limit, keep=kept.update)
-    assert [text is None for text in found] == [length > limit for length in lengths]
-    assert kept == {place: text for place, text in enumerate(found) if text is not None}
+    answered = generate.answers(model, template, rows, NEW, 4, max_length=limit, keep=kept.update)
+    assert [text is None for text in answered] == [length > limit for length in lengths]
+    assert kept == {place: text for place, text in enumerate(answered) if text is not None}
     assert generate.answers(model, template, [], NEW, 4) == []
 
 
@@ -120,10 +119,10 @@ def test_each_context_is_read_once(
     read = 0
     forward = model.model.forward
 
-    def counting(*args: Any, **more: Any) -> Any:
+    def counting(*args: Any, **options: Any) -> Any:
         nonlocal read
-        read += more["input_ids"].numel()
-        return forward(*args, **more)
+        read += options["input_ids"].numel()
+        return forward(*args, **options)
 
     monkeypatch.setattr(model.model, "forward", counting)
     generate.answers(model, template, rows, 1, 24)

@@ -1,4 +1,4 @@
-"""report.html: whole, self-contained, and opened in a real browser; the screenshot is left in .pintune/test-artefacts/."""
+"""report.html: complete, self-contained, and rendered by a real browser (screenshots in .pintune/test-artefacts/)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.tatqa import target
 from tests.conftest import ROOT, lacking
-
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 RECIPE = """
 [model]
@@ -40,7 +38,7 @@ max_new_tokens = 4
 
 @pytest.fixture
 def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The report of a run whose tuned model answers five questions of six as the gold does, and whose base model one of six."""
+    """The report of a run whose tuned model has five of six answers right, and whose base model one of six."""
     from pipeline.evaluation import evaluate
 
     def answered(
@@ -57,7 +55,7 @@ def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class _Page(HTMLParser):
-    """What is on a page: its tags by name, what it would load from elsewhere, and whether every tag is closed."""
+    """Counts the tags of a page, lists the URLs it would load, and checks that every tag is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,13 +78,13 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_holds_all_and_loads_nothing(page: Path) -> None:
+def test_the_page_is_complete_and_loads_nothing(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    read = _Page()
-    read.feed(text)
-    assert read.open == []
-    assert read.loads == [] and "url(" not in text and "@import" not in text
-    assert "script" not in read.tags  # the one that a model wrote is text
+    parser = _Page()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.loads == [] and "url(" not in text and "@import" not in text
+    assert "script" not in parser.tags  # the one in a model's answer is escaped
     assert "&lt;script&gt;" in text
     evaluation = json.loads((page.parent / "evaluation.json").read_text())
     for who in ("base", "tuned"):
@@ -101,7 +99,7 @@ def test_the_page_holds_all_and_loads_nothing(page: Path) -> None:
         "Still wrong: 0",
     ):
         assert f"<h2>{heading}</h2>" in text
-    assert read.tags["svg"] == 4  # scores, loss, lengths of two splits
+    assert parser.tags["svg"] == 4  # scores, loss, lengths of two splits
     assert text.count("<details") == 24
     assert text.count("<mark>") >= 20  # evidence in the tables
     questions = [json.loads(line) for line in (page.parent / "answers.jsonl").read_text().splitlines()]
@@ -109,7 +107,7 @@ def test_the_page_holds_all_and_loads_nothing(page: Path) -> None:
 
 
 def _rows(file: Path) -> list[bytes]:
-    """The pixel rows of a PNG, still filtered (RFC 2083)."""
+    """The pixel rows of a PNG, not yet unfiltered (RFC 2083)."""
     data, at, packed, height = file.read_bytes(), 8, b"", 0
     while at < len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -123,12 +121,12 @@ def _rows(file: Path) -> list[bytes]:
     return [pixels[i * wide : (i + 1) * wide] for i in range(height)]
 
 
-def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
+def test_a_browser_renders_the_page(page: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
         lacking("Chromium (Debian: apt-get install chromium)")
-    shots = ROOT / ".pintune" / "test-artefacts"
-    shots.mkdir(parents=True, exist_ok=True)
+    screenshots = ROOT / ".pintune" / "test-artefacts"
+    screenshots.mkdir(parents=True, exist_ok=True)
     quiet = [
         "--headless",
         "--no-sandbox",
@@ -143,16 +141,16 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
         f"--user-data-dir={tmp_path / 'profile'}",
     ]
     for name, size in (("report.png", "1100,3000"), ("report-narrow.png", "420,3000")):
-        shot = shots / name
-        shot.unlink(missing_ok=True)
+        screenshot = screenshots / name
+        screenshot.unlink(missing_ok=True)
         subprocess.run(
-            [str(browser), *quiet, f"--screenshot={shot}", f"--window-size={size}", page.as_uri()],
+            [str(browser), *quiet, f"--screenshot={screenshot}", f"--window-size={size}", page.as_uri()],
             check=True,
             capture_output=True,
             timeout=120,
         )
-        drawn = [row for row in _rows(shot) if len(set(row[1:])) > 4]
-        assert len(drawn) > 1000  # text, bars and lines, most of the way down
+        drawn = [row for row in _rows(screenshot) if len(set(row[1:])) > 4]
+        assert len(drawn) > 1000  # text, bars and lines on most of the page
     shown = subprocess.run(
         [str(browser), *quiet, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=120
     ).stdout

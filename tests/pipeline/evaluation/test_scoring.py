@@ -1,4 +1,4 @@
-"""`score` as a step: the authors' sample file to ten digits, and prediction files that are no such thing."""
+"""The score step: the authors' sample file to ten digits, and invalid prediction files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tests.conftest import ROOT
 SAMPLE = ROOT / "tests" / "data" / "sample_prediction.json"
 
 
-def test_the_authors_sample_to_ten_digits(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_authors_sample_scores_the_same_to_ten_digits(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gold = mirror / "tatqa_dataset_dev.json"
     assert main(["score", "--predictions", str(SAMPLE), "--gold", str(gold), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found.keys() == {"em", "f1", "scale", "questions"}
-    assert [round(found[key], 10) for key in ("em", "f1", "scale")] == [0.4592326139, 0.5887949640, 0.9094724221]
-    assert len(found["questions"]) == 1668
+    scores = json.loads(capsys.readouterr().out)
+    assert scores.keys() == {"em", "f1", "scale", "questions"}
+    assert [round(scores[key], 10) for key in ("em", "f1", "scale")] == [0.4592326139, 0.5887949640, 0.9094724221]
+    assert len(scores["questions"]) == 1668
     for key in ("em", "f1", "scale"):
-        assert sum(each[key] for each in found["questions"].values()) / 1668 == pytest.approx(found[key], abs=1e-12)
+        assert sum(each[key] for each in scores["questions"].values()) / 1668 == pytest.approx(scores[key], abs=1e-12)
     assert main(["score", "--predictions", str(SAMPLE), "--gold", str(gold)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["all", "1668", "45.92", "58.88", "90.95"]
@@ -59,7 +59,7 @@ def _uid(gold: Path, number: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"", "Expecting value"),
         (b"[]", "list"),
@@ -82,31 +82,31 @@ def _uid(gold: Path, number: int = 0) -> str:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_prediction_file_that_is_none_is_refused(
-    tmp_path: Path, gold: Path, body: bytes, said: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_prediction_file_is_refused(
+    tmp_path: Path, gold: Path, body: bytes, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "predictions.json"
     file.write_bytes(body.replace(b"UID", _uid(gold).encode()))
     assert main(["score", "--predictions", str(file), "--gold", str(gold), "--json"]) == 1
     printed = capsys.readouterr()
-    assert said in printed.err
+    assert message in printed.err
     assert str(file) in printed.err
     assert "PINTUNE_DEBUG" not in printed.err
     assert printed.out == ""
     assert len(printed.err) < 1500
 
 
-def test_a_reader_that_has_read_enough_is_no_error(mirror: Path) -> None:
+def test_a_closed_pipe_is_no_error(mirror: Path) -> None:
     gold = str(mirror / "tatqa_dataset_dev.json")
     command = [sys.executable, "-m", "pipeline", "score", "--predictions", str(SAMPLE), "--gold", gold, "--json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scoring_:
-        assert scoring_.stdout is not None and scoring_.stderr is not None
-        scoring_.stdout.read(10)
-        scoring_.stdout.close()
-        assert (scoring_.stderr.read(), scoring_.wait()) == (b"", 141)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
-def test_what_only_one_of_the_two_has_is_said_beside_the_scores(
+def test_uids_in_only_one_of_the_files_are_reported(
     tmp_path: Path, gold: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "predictions.json"
@@ -133,7 +133,7 @@ ANSWERS = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
 @given(entry=st.one_of(ANSWERS, st.tuples(ANSWERS, ANSWERS)))
-def test_any_entry_scores_or_is_refused_by_its_uid(entry: Any, tmp_path: Path, gold: Path) -> None:
+def test_any_entry_is_scored_or_refused_with_its_uid(entry: Any, tmp_path: Path, gold: Path) -> None:
     file = tmp_path / "predictions.json"
     file.write_text(json.dumps({_uid(gold): entry}))
     try:

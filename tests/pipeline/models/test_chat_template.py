@@ -1,9 +1,10 @@
-"""Rows as chats by templates of the kinds that Mistral, Phi and SmolLM2 have."""
+"""Rows as chats, with chat templates like those of Mistral, Phi and SmolLM2."""
 
 from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-# Of the shape of Mistral-7B-Instruct-v0.2's: begins with BOS, refuses a system role, a space before each answer, EOS right after it
+# Like Mistral-7B-Instruct-v0.2: BOS first, no system role, a space before each answer and EOS right after it
 MISTRAL = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
-    "{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}"
+    "{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"
 )
-# Of the shape of Phi-4-mini's: a role token, the text, <|end|>; the tokenizer's EOS is another token
-PHI = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
+# Like Phi-4-mini: a role token, the text, <|end|>; the tokenizer's EOS is another token
+PHI = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,8 @@ def tiny(tiny_model: Path) -> Any:
     return chat_template.load_tokenizer(tiny_model)
 
 
-def _pieces(vocabulary: list[str]) -> Any:
-    """A SentencePiece-like tokenizer: white space as ▁, one before any text, unknown characters as bytes."""
+def _sentencepiece_like(vocabulary: list[str]) -> Any:
+    """A tokenizer like SentencePiece: ▁ for white space and before any text, bytes for unknown characters."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
@@ -58,15 +61,15 @@ def _pieces(vocabulary: list[str]) -> Any:
     core.add_special_tokens(
         [AddedToken("<s>", special=True, normalized=False), AddedToken("</s>", special=True, normalized=False)]
     )
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", clean_up_tokenization_spaces=False
     )
-    made.chat_template = MISTRAL
-    return made
+    tokenizer.chat_template = MISTRAL
+    return tokenizer
 
 
-def test_mistral_has_one_bos_no_system_role_and_the_rules_in_the_users_turn(rows: list[dict[str, Any]]) -> None:
-    tokenizer = _pieces(list("abcdefghijklmnopqrstuvwxyz0123456789,.;:[]/|?$%-IN STAQTWCB"))
+def test_mistral_has_one_bos_and_the_rules_in_the_user_turn(rows: list[dict[str, Any]]) -> None:
+    tokenizer = _sentencepiece_like(list("abcdefghijklmnopqrstuvwxyz0123456789,.;:[]/|?$%-IN STAQTWCB"))
     template = chat_template.inspect(tokenizer)
     assert not template.system_role
     (ids,) = template.prompts(rows[:1])
@@ -76,14 +79,14 @@ def test_mistral_has_one_bos_no_system_role_and_the_rules_in_the_users_turn(rows
     assert text.endswith(f"{rows[0]['input'][-20:]} [/INST]")
     (answer,) = template.answers(rows[:1])
     assert answer[-1] == tokenizer.eos_token_id
-    # prompt and answer apart are the ids of the whole conversation, as the template writes it
+    # prompt and answer, tokenized apart, have the ids of the whole conversation
     whole = tokenizer.apply_chat_template(
         [*template.messages(rows[0]), {"role": "assistant", "content": rows[0]["output"]}], tokenize=False
     )
     assert [*ids, *answer] == tokenizer(whole, add_special_tokens=False).input_ids
 
 
-def test_phi_ends_an_answer_with_its_own_token(tiny: Any, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_phi_ends_an_answer_with_its_end_of_turn_token(tiny: Any, rows: list[dict[str, Any]], tmp_path: Path) -> None:
     from tokenizers import AddedToken
 
     phi = copy.deepcopy(tiny)
@@ -107,7 +110,7 @@ def test_phi_ends_an_answer_with_its_own_token(tiny: Any, rows: list[dict[str, A
     assert template.prompt(rows[0]).endswith("<|end|><|assistant|>")
 
 
-def test_a_system_role_that_is_there_is_used(tiny: Any, rows: list[dict[str, Any]]) -> None:
+def test_a_system_role_is_used_where_the_template_has_one(tiny: Any, rows: list[dict[str, Any]]) -> None:
     template = chat_template.inspect(tiny)
     assert template.system_role
     assert [each["role"] for each in template.messages(rows[0])] == ["system", "user"]
@@ -115,15 +118,16 @@ def test_a_system_role_that_is_there_is_used(tiny: Any, rows: list[dict[str, Any
     assert template.ends[0] == tiny.eos_token_id
 
 
-def test_lengths_are_those_of_the_prompts(tiny: Any, rows: list[dict[str, Any]]) -> None:
-    for template in (chat_template.inspect(tiny), chat_template.inspect(_pieces(list("abcdefghijklmnopqrstuvwxyz")))):
+def test_prompt_lengths_equal_the_tokenized_prompts(tiny: Any, rows: list[dict[str, Any]]) -> None:
+    for template in (
+        chat_template.inspect(tiny),
+        chat_template.inspect(_sentencepiece_like(list("abcdefghijklmnopqrstuvwxyz"))),
+    ):
         groups = [rows[:6], rows[6:7], rows[7:]]
         assert template.prompt_lengths(groups) == [[len(ids) for ids in template.prompts(group)] for group in groups]
 
 
-def test_a_tokenizer_that_cannot_chat_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop, match="invoke fetch"):
         chat_template.load_tokenizer(tmp_path / "none")
     folder = tmp_path / "model"

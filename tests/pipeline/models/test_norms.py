@@ -1,4 +1,4 @@
-"""The one RMSNorm: equal to each model's own in float32, finite where a naive fp16 one overflows."""
+"""RMSNorm: equal to each model's own in float32, and finite where a naive one overflows in fp16."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _own(kind: str) -> Any:
 
 
 class NaiveRMSNorm(torch.nn.Module):  # type: ignore[misc]
-    """As it is written where nobody thinks of fp16: everything in the input's dtype."""
+    """Computes everything in the input's dtype, fp16 included."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class NaiveRMSNorm(torch.nn.Module):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("llama", True), ("mistral", True), ("phi3", True), ("torch", False)])
-def test_it_equals_the_models_own(kind: str, bits: bool) -> None:
+def test_it_equals_the_norm_it_replaces(kind: str, bits: bool) -> None:
     torch.manual_seed(1)
     model, x = torch.nn.Sequential(_own(kind)), torch.randn(3, 7, FEATURES)
     x.requires_grad_()
@@ -52,10 +52,10 @@ def test_it_equals_the_models_own(kind: str, bits: bool) -> None:
     assert torch.allclose(torch.autograd.grad(found.square().sum(), x)[0], gradient, rtol=1e-5, atol=1e-6)
 
 
-def test_it_is_finite_where_a_naive_one_overflows() -> None:
+def test_it_is_finite_where_a_naive_norm_overflows() -> None:
     model = torch.nn.Sequential(NaiveRMSNorm()).half()
-    x = torch.full((1, FEATURES), 300.0, dtype=torch.float16)  # its square is past 65504
-    assert not model(x).any()  # x / sqrt(inf): everything is lost
+    x = torch.full((1, FEATURES), 300.0, dtype=torch.float16)  # its square is above 65504, the largest fp16 number
+    assert not model(x).any()  # x / sqrt(inf) is 0
     assert replace_rms_norms(model) == 1
     found = model(x)
     assert found.dtype == torch.float16
@@ -64,17 +64,17 @@ def test_it_is_finite_where_a_naive_one_overflows() -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "phi3"])
-def test_every_norm_of_a_model_is_replaced_and_its_loss_stays(kind: str) -> None:
+def test_every_norm_of_a_model_is_replaced_without_changing_its_logits(kind: str) -> None:
     model = random_model(kind).float()
     ids = torch.arange(3, 60).unsqueeze(0)
     wanted, names = model(input_ids=ids).logits, list(model.state_dict())
-    assert replace_rms_norms(model) == 5  # two a layer, one at the end
+    assert replace_rms_norms(model) == 5  # two per layer, and the last one
     assert torch.equal(model(input_ids=ids).logits, wanted)
     assert list(model.state_dict()) == names
     assert replace_rms_norms(model) == 0
 
 
-def test_one_that_computes_something_else_stays() -> None:
+def test_a_norm_that_computes_something_else_is_kept() -> None:
     from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 
     model = torch.nn.Sequential(GemmaRMSNorm(FEATURES))

@@ -1,4 +1,4 @@
-"""Equations: worked out exactly, read within limits, and never run."""
+"""Equations: parsed within limits, evaluated exactly, and never executed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.tatqa import equation
 from pipeline.tatqa.equation import Unreadable
 
 
-def worked_out(text: str) -> str:
+def evaluated(text: str) -> str:
     return equation.answer(equation.value(equation.parse(equation.tidy(text))))
 
 
@@ -33,8 +33,8 @@ def worked_out(text: str) -> str:
         ("0.1 + 0.2", "0.3"),
         ("1 / 3", "0.33"),
         ("1 / 3000", "0.0003333"),
-        ("0.125 * 100 / 100", "0.13"),  # half up, as the gold answers are
-        ("2.675 * 1", "2.68"),  # a float would give 2.67
+        ("0.125 * 100 / 100", "0.13"),  # rounded half up, as the gold answers are
+        ("2.675 * 1", "2.68"),  # binary floating point gives 2.67
         (".5 + 1.", "1.5"),
         ("-0.001 * 0", "0"),
         ("100", "100"),
@@ -42,8 +42,8 @@ def worked_out(text: str) -> str:
         ("（１２．５－２）／２＊１００％", "5.25"),
     ],
 )
-def test_what_it_comes_to(text: str, wanted: str) -> None:
-    assert worked_out(text) == wanted
+def test_an_equation_evaluates_to_its_answer(text: str, wanted: str) -> None:
+    assert evaluated(text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -72,24 +72,24 @@ def test_what_it_comes_to(text: str, wanted: str) -> None:
         ("1 = 1", "no number"),
     ],
 )
-def test_what_it_is_not(text: str, why: str) -> None:
+def test_a_malformed_equation_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(Unreadable, match=why.replace("*", r"\*")):
-        worked_out(text)
+        evaluated(text)
 
 
-def test_the_largest_that_fits_takes_no_time() -> None:
+def test_the_longest_and_deepest_equations_take_no_time() -> None:
     started = time.monotonic()
     with pytest.raises(Unreadable):
-        worked_out("*".join(["9" * 20] * 19))  # 380 digits: no answer
+        evaluated("*".join(["9" * 20] * 19))  # 380 digits are too many for an answer
     for depth in (1, equation.DEPTH - 1):
-        worked_out("(" * depth + "1/7" + ")" * depth)
+        evaluated("(" * depth + "1/7" + ")" * depth)
     assert time.monotonic() - started < 1
 
 
 @given(st.text(max_size=500))
-def test_no_text_ends_in_anything_but_a_number_or_a_reason(text: str) -> None:
+def test_any_text_gives_a_number_or_a_reason(text: str) -> None:
     try:
-        float(worked_out(text))
+        float(evaluated(text))
     except Unreadable as why:
         assert str(why)
     for reading in _readings(text):
@@ -114,7 +114,7 @@ TREES = st.recursive(
 
 
 @given(TREES)
-def test_what_is_written_reads_back_to_the_same_value(tree: equation.Equation) -> None:
+def test_a_written_equation_parses_to_the_same_value(tree: equation.Equation) -> None:
     text = equation.written(tree)
     again = equation.parse(text)
     try:
@@ -128,12 +128,12 @@ def test_what_is_written_reads_back_to_the_same_value(tree: equation.Equation) -
 
 
 def _by_python(text: str) -> float:
-    """The same by Python's own grammar, as an oracle: fractions instead of floats."""
+    """The value by Python's own grammar, with fractions instead of floats: the oracle."""
     tree = ast.parse(text, mode="eval")
 
     class Exact(ast.NodeTransformer):
         def visit_Constant(self, node: ast.Constant) -> ast.expr:
             return ast.Call(ast.Name("Fraction", ast.Load()), [ast.Constant(ast.unparse(node))], [])
 
-    fixed = ast.fix_missing_locations(Exact().visit(tree))
-    return float(eval(compile(fixed, "oracle", "eval"), {"Fraction": Fraction}))
+    exact = ast.fix_missing_locations(Exact().visit(tree))
+    return float(eval(compile(exact, "oracle", "eval"), {"Fraction": Fraction}))

@@ -1,4 +1,4 @@
-"""Raw contexts: what is accepted, and where what is not stands."""
+"""Raw contexts: which are accepted, and the place of an error in the others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Raw = dict[str, Any]
 
 
 @pytest.mark.parametrize(("split", "contexts", "questions"), [("dev", 278, 1668), ("test_gold", 277, 1663)])
-def test_the_real_files_load(mirror: Path, split: str, contexts: int, questions: int) -> None:
+def test_the_official_files_load(mirror: Path, split: str, contexts: int, questions: int) -> None:
     loaded = schema.load(mirror / f"tatqa_dataset_{split}.json")
     assert (len(loaded), sum(len(context.questions) for context in loaded)) == (contexts, questions)
 
 
-def _broken(raw: Raw, path: str, value: object) -> Raw:
-    *way, last = path.split(".")
+def _with_value(raw: Raw, path: str, value: object) -> Raw:
+    *keys, last = path.split(".")
     place: Any = raw
-    for key in way:
+    for key in keys:
         place = place[int(key) if key.isdigit() else key]
     place[int(last) if last.isdigit() else last] = value
     return raw
@@ -53,30 +53,30 @@ def _broken(raw: Raw, path: str, value: object) -> Raw:
         ("questions", {}, "questions", "a list of questions"),
     ],
 )
-def test_a_broken_context_is_refused_where_it_is_broken(
+def test_an_invalid_context_is_refused_with_the_field(
     raw_context: Raw, path: str, value: object, field: str, wanted: str
 ) -> None:
     with pytest.raises(Stop) as stopped:
-        schema.parse([_broken(raw_context, path, value)], "mine.json")
+        schema.parse([_with_value(raw_context, path, value)], "mine.json")
     assert f"field '{field}'" in stopped.value.where
     assert "mine.json, context 0" in stopped.value.where
     assert wanted in stopped.value.wanted
 
 
-def test_a_uid_that_stands_twice_is_refused(raw_context: Raw) -> None:
+def test_a_duplicate_uid_is_refused(raw_context: Raw) -> None:
     with pytest.raises(Stop, match="contexts 0 and 1"):
         schema.parse([raw_context, raw_context], "mine.json")
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[", b"\xff[]", b"[" * 100_000, b"[1]", b"null"])
-def test_a_file_that_is_no_list_of_contexts_is_refused(tmp_path: Path, body: bytes) -> None:
+def test_a_file_without_a_list_of_contexts_is_refused(tmp_path: Path, body: bytes) -> None:
     file = tmp_path / "raw.json"
     file.write_bytes(body)
     with pytest.raises(Stop, match="raw.json"):
         schema.load(file)
 
 
-def test_a_missing_field_is_nothing_found(raw_context: Raw) -> None:
+def test_a_missing_field_is_reported_as_nothing(raw_context: Raw) -> None:
     del raw_context["questions"][0]["derivation"]
     with pytest.raises(Stop, match="found: nothing"):
         schema.parse(json.loads(json.dumps([raw_context])), "mine.json")

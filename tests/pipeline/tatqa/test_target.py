@@ -1,4 +1,4 @@
-"""What a model is trained to write comes back as the gold answer."""
+"""Targets: what a model is trained to write reads back as the gold answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIGURES: dict[Decimal, str] = {}
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("split", ["dev", "test_gold"])
-def test_sums_come_back_from_their_equations(
+def test_arithmetic_answers_round_trip_through_their_equations(
     mirror: Path, split: str, language: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The round trip of every arithmetic question: derivation -> equation -> text -> answer -> the authors' score."""
@@ -38,13 +38,12 @@ def test_sums_come_back_from_their_equations(
             if row.plain_because:
                 plain.append((question.uid, row.plain_because))
                 continue
-            said = target.read(row.fields["output"], language, row.fields["input"])
-            found = score(question.answer, "arithmetic", question.scale, said.answer, said.scale)
-            assert (found.em, found.scale) == (1, 1), question
+            parsed = target.read(row.fields["output"], language, row.fields["input"])
+            scored = score(question.answer, "arithmetic", question.scale, parsed.answer, parsed.scale)
+            assert (scored.em, scored.scale) == (1, 1), question
     with capsys.disabled():
-        print(
-            f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({100 * (1 - len(plain) / sums):.2f} %) come back from their equations"
-        )
+        share = 100 * (1 - len(plain) / sums)
+        print(f"\n{split} {language}: {sums - len(plain)} of {sums} sums ({share:.2f} %) round-trip as equations")
         for uid, because in plain:
             print(f"  as a plain answer: {uid}: {because}")
     assert sums == {"dev": 718, "test_gold": 699}[split]
@@ -54,7 +53,7 @@ def test_sums_come_back_from_their_equations(
 @pytest.mark.parametrize("style", ["answer", "equation"])
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_real_target_scores_full_marks(mirror: Path, language: str, style: str) -> None:
-    """Spans, lists and counts too; an empty gold span is the one that cannot, since the authors give an empty prediction nothing."""
+    """Spans, lists and counts too. An empty gold span cannot: the authors score an empty prediction 0."""
     lost = []
     for split in ("dev", "test_gold"):
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
@@ -62,14 +61,14 @@ def test_every_real_target_scores_full_marks(mirror: Path, language: str, style:
             for question, row in zip(
                 context.questions, prompt.rows(context, Style(language, "pipe", style)), strict=True
             ):
-                said = target.read(row.fields["output"], language, row.fields["input"])
-                found = score(question.answer, question.answer_type, question.scale, said.answer, said.scale)
-                if (found.em, found.scale) != (1, 1) and question.answer != [""]:
-                    lost.append((question.uid, question.answer, question.scale, said))
+                parsed = target.read(row.fields["output"], language, row.fields["input"])
+                scored = score(question.answer, question.answer_type, question.scale, parsed.answer, parsed.scale)
+                if (scored.em, scored.scale) != (1, 1) and question.answer != [""]:
+                    lost.append((question.uid, question.answer, question.scale, parsed))
     assert len(lost) <= 0.005 * 3331, lost
 
 
-def test_evidence_of_sums_stands_in_the_context_word_for_word(mirror: Path) -> None:
+def test_the_evidence_of_arithmetic_answers_occurs_verbatim_in_the_context(mirror: Path) -> None:
     for context in schema.read(mirror / "tatqa_dataset_dev.json"):
         context = prompt.in_plain_characters(context, Counter())
         for question, row in zip(context.questions, prompt.rows(context, Style("en", "pipe", "equation")), strict=True):
@@ -92,13 +91,13 @@ def test_evidence_of_sums_stands_in_the_context_word_for_word(mirror: Path) -> N
         (150, "", "(100+200)/2", "(100 + 200) / 2"),
     ],
 )
-def test_a_derivation_becomes_an_equation_that_evaluates_straight_to_the_answer(
+def test_a_derivation_becomes_an_equation_whose_value_is_the_answer(
     answer: Answer, scale: str, derivation: str, wanted: str
 ) -> None:
     assert target.gold_equation(answer, scale, derivation) == wanted
 
 
-def test_a_derivation_that_does_not_give_the_answer_is_trained_on_as_a_plain_answer() -> None:
+def test_a_derivation_with_another_value_becomes_a_plain_answer() -> None:
     with pytest.raises(Unreadable, match="1 \\+ 1 = 2, not 3"):
         target.gold_equation(3, "", "1+1")
     text, because = target.write(Task(3, "arithmetic", "million", "1+1", FIGURES), "en", "equation")
@@ -110,12 +109,12 @@ def test_a_derivation_that_does_not_give_the_answer_is_trained_on_as_a_plain_ans
     number=st.one_of(st.integers(-(10**15), 10**15), st.floats(allow_nan=False, allow_infinity=False, width=32)),
     scale=st.sampled_from(SCALES),
 )
-def test_a_number_with_its_scale_comes_back(language: str, number: float, scale: str) -> None:
+def test_a_number_with_its_scale_round_trips(language: str, number: float, scale: str) -> None:
     text = target.write_answer(number, scale, language)
-    said = target.read(text, language, "")
-    assert isinstance(said.answer, str)
-    assert (float(said.answer), said.scale) == (float(number), scale)
-    assert "e" not in said.answer
+    parsed = target.read(text, language, "")
+    assert isinstance(parsed.answer, str)
+    assert (float(parsed.answer), parsed.scale) == (float(number), scale)
+    assert "e" not in parsed.answer
 
 
 @pytest.mark.parametrize(
@@ -140,17 +139,17 @@ def test_a_number_with_its_scale_comes_back(language: str, number: float, scale:
         ("Leeds ; Lyon", Said(["Leeds", "Lyon"], "")),
     ],
 )
-def test_what_a_text_says(text: str, wanted: Said) -> None:
+def test_a_text_is_read_as_answer_and_scale_or_as_a_problem(text: str, wanted: Said) -> None:
     assert target.read(text, "en", "") == wanted
 
 
-def test_a_scale_word_that_is_part_of_a_span_stays() -> None:
+def test_a_scale_word_inside_a_span_is_kept() -> None:
     assert target.read("$9.8 million", "en", "It paid $9.8 million for it.") == Said("$9.8 million", "")
     assert target.read("9.8 million", "en", "It paid $9.8 million for it.") == Said("9.8", "million")
 
 
 @given(text=st.text(max_size=300), language=st.sampled_from(["zh", "en"]))
-def test_no_text_ends_in_a_traceback(text: str, language: str) -> None:
-    said = target.read(text, language, text)
-    assert said.scale in SCALES
-    assert said.answer or said.problem
+def test_any_text_is_read_without_an_exception(text: str, language: str) -> None:
+    parsed = target.read(text, language, text)
+    assert parsed.scale in SCALES
+    assert parsed.answer or parsed.problem

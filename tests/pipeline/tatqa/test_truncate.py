@@ -1,4 +1,4 @@
-"""What is left out of a context that is too long, and what never is."""
+"""Truncation: what a context that is too long loses, and what it always keeps."""
 
 from __future__ import annotations
 
@@ -31,15 +31,13 @@ def _size(context: Context) -> int:
     return len(context.rows) + len(context.notes)
 
 
-def test_to_train_the_notes_that_no_question_refers_to_go_first_then_rows_that_no_answer_needs() -> None:
+def test_training_drops_unreferenced_notes_first_and_then_rows_that_no_answer_needs() -> None:
     whole = _size(CONTEXT)
-    for least in range(1, whole):
-        cut = truncate.cut(CONTEXT, lambda shorter, most=whole - least: _size(shorter) <= most, training=True)  # type: ignore[misc]
+    for removed in range(1, whole):
+        cut = truncate.cut(CONTEXT, lambda shorter, most=whole - removed: _size(shorter) <= most, training=True)  # type: ignore[misc]
         assert cut is not None
-        assert (cut.notes, cut.rows) == (
-            min(least, 2),
-            min(max(0, least - 2), 3),
-        )  # heading row, Other, notes 1 and 3 stay
+        assert (cut.notes, cut.rows) == (min(removed, 2), min(max(0, removed - 2), 3))
+        # the heading, the row "Other", and notes 1 and 3 stay
         assert ROWS[0] in cut.context.rows and ROWS[3] in cut.context.rows
         assert NOTES[0] in cut.context.notes and NOTES[2] in cut.context.notes
     first = truncate.cut(CONTEXT, lambda shorter: _size(shorter) < whole, training=True)
@@ -47,9 +45,9 @@ def test_to_train_the_notes_that_no_question_refers_to_go_first_then_rows_that_n
     assert first.context.notes == NOTES[:3]
 
 
-def test_to_evaluate_nothing_is_known_of_the_answers() -> None:
-    """Other answers, evidence and derivations, and the same is cut."""
-    blind = Context(
+def test_evaluation_truncates_without_looking_at_the_answers() -> None:
+    """A context with other answers, evidence and derivations is truncated in the same way."""
+    unrelated = Context(
         "c",
         ROWS,
         NOTES,
@@ -60,31 +58,31 @@ def test_to_evaluate_nothing_is_known_of_the_answers() -> None:
         def fits(shorter: Context, most: int = most) -> bool:
             return _size(shorter) <= most
 
-        one, other = (truncate.cut(each, fits, training=False) for each in (CONTEXT, blind))
+        one, other = (truncate.cut(each, fits, training=False) for each in (CONTEXT, unrelated))
         assert one is not None and other is not None
         assert (one.context.rows, one.context.notes) == (other.context.rows, other.context.notes)
         assert ROWS[0] in one.context.rows
     cut = truncate.cut(CONTEXT, lambda shorter: len(shorter.notes) < 3, training=False)
     assert cut is not None
-    assert [order for order, _ in cut.context.notes] == [1, 3]  # the others have no word in common with a question
+    assert [order for order, _ in cut.context.notes] == [1, 3]  # the others share no word with a question
 
 
-def test_no_real_answer_loses_what_it_stands_on(mirror: Path) -> None:
-    """Cut to half its length or as far as it may be, a context of dev still holds every span and figure its answers are made of."""
-    cuts = 0
+def test_truncation_keeps_what_the_official_answers_need(mirror: Path) -> None:
+    """A context of dev, truncated to half its length if possible, keeps every span and figure of its answers."""
+    truncated = 0
     for context in schema.read(mirror / "tatqa_dataset_dev.json"):
         half = _size(context) // 2
         cut = truncate.cut(context, lambda shorter, most=half: _size(shorter) <= most, training=True)  # type: ignore[misc]
         if cut is None:
             continue
-        cuts += 1
+        truncated += 1
         texts = [*(cell for row in cut.context.rows for cell in row), *(text for _, text in cut.context.notes)]
         before = [*(cell for row in context.rows for cell in row), *(text for _, text in context.notes)]
         for question in context.questions:
             for item in truncate.needed(question):
                 if any(truncate.holds(text, [item]) for text in before):
                     assert any(truncate.holds(text, [item]) for text in texts), (question.uid, item)
-    assert cuts > 50
+    assert truncated > 50
 
 
 @pytest.mark.parametrize(
@@ -96,5 +94,5 @@ def test_no_real_answer_loses_what_it_stands_on(mirror: Path) -> None:
         ("x", [""], False),
     ],
 )
-def test_what_stands_in_a_cell(text: str, wanted: list[str], held: bool) -> None:
+def test_whether_a_text_holds_an_item(text: str, wanted: list[str], held: bool) -> None:
     assert truncate.holds(text, wanted) is held

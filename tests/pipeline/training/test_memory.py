@@ -1,4 +1,4 @@
-"""The memory estimate against the real thing: parameters counted, and the quickstart's measured peak."""
+"""The memory estimate against parameter counts of real models and the measured peak of the quickstart."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _config(where: Path, source: str, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values))
 
 
-def _estimate(*given: Any) -> memory.Estimate | None:
-    chosen = job.resolve(recipe.load(*given))
+def _estimate(*positional: Any) -> memory.Estimate | None:
+    chosen = job.resolve(recipe.load(*positional))
     return memory.estimate(chosen.recipe, chosen.base_model, answer_limit(chosen))
 
 
 def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
-    """A small random model's config, its parameters, and those of LoRA r=8 on all its linear layers, counted by torch and peft."""
+    """A small model's config, its parameter count, and that of LoRA r=8 on all its linear layers."""
     import transformers
     from peft import LoraConfig, get_peft_model
 
@@ -62,33 +62,37 @@ def _parameters(kind: str) -> tuple[dict[str, Any], int, int]:
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Mistral", "Phi3"])
-def test_parameters_are_those_of_the_model(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameter_counts_equal_those_of_the_model(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config, parameters, trained = _parameters(kind)
     _config(tmp_path, "tiny", config)
-    made = _estimate("quickstart", ["model.source=tiny", "lora.r=8"])
-    assert made is not None
-    assert (made["parameters"], made["trained"]) == (parameters, trained)
+    estimated = _estimate("quickstart", ["model.source=tiny", "lora.r=8"])
+    assert estimated is not None
+    assert (estimated["parameters"], estimated["trained"]) == (parameters, trained)
     for precision in ("fp16", "fp32"):
-        assert made[precision]["total"] == sum(size for part, size in made[precision].items() if part != "total")
-    assert made["fp32"]["weights"] == 2 * made["fp16"]["weights"] == 4 * parameters
+        assert estimated[precision]["total"] == sum(
+            size for part, size in estimated[precision].items() if part != "total"
+        )
+    assert estimated["fp32"]["weights"] == 2 * estimated["fp16"]["weights"] == 4 * parameters
 
 
-def test_the_quickstart_takes_about_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_of_the_quickstart_is_near_the_measured_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
-    made = _estimate("quickstart")
-    assert made is not None
+    estimated = _estimate("quickstart")
+    assert estimated is not None
     measured = json.loads((ROOT / "benchmarks" / "results" / "quickstart-venv.json").read_text())["peak_memory_bytes"]
-    assert 0.8 < made["fp32"]["total"] / measured < 1.4
+    assert 0.8 < estimated["fp32"]["total"] / measured < 1.4
 
 
-def test_without_a_model_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_estimate_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _estimate("quickstart") is None
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_config_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     kinds: list[Any] = [
         {"hidden_size": 576},
@@ -102,7 +106,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.
             _estimate("quickstart")
 
 
-def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_separate_questions_need_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
     shared, alone = (
@@ -114,14 +118,16 @@ def test_a_context_read_for_each_question_takes_more(tmp_path: Path, monkeypatch
     assert alone["fp16"]["activations"] > 3 * shared["fp16"]["activations"]
 
 
-def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_checkpointing_and_a_row_budget_need_less_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
 
     def activations(*words: str) -> int:
-        made = _estimate("quickstart", [*words, "evaluation.max_new_tokens=32"])
-        assert made is not None
-        return int(made["fp16"]["activations"])
+        estimated = _estimate("quickstart", [*words, "evaluation.max_new_tokens=32"])
+        assert estimated is not None
+        return int(estimated["fp16"]["activations"])
 
     assert activations("training.gradient_checkpointing=true") < activations() / 3
     assert (
@@ -130,20 +136,20 @@ def test_checkpointing_and_a_rows_budget_take_less(tmp_path: Path, monkeypatch: 
     )
 
 
-def test_a_spread_model_needs_its_part_on_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sharded_model_needs_only_its_shard_on_each_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _config(tmp_path, "smollm2-135m-instruct", SMOLLM2)
-    spread = recipe.load("quickstart", ["training.fsdp=true"])
-    has = 400 * 2**20  # of the 513 MiB of SmolLM2's weights in fp32
-    for chosen, processes in ((spread, 1), (recipe.load("quickstart"), 2)):
+    sharded = recipe.load("quickstart", ["training.fsdp=true"])
+    available = 400 * 2**20  # SmolLM2's weights in fp32 have 513 MiB
+    for chosen, processes in ((sharded, 1), (recipe.load("quickstart"), 2)):
         with pytest.raises(Stop, match=r"training\.fsdp=true --gpus-per-node N"):
-            memory.need_memory(chosen, Path("models/smollm2-135m-instruct"), "fp32", has, processes)
-    memory.need_memory(spread, Path("models/smollm2-135m-instruct"), "fp32", has, 2)
+            memory.need_memory(chosen, Path("models/smollm2-135m-instruct"), "fp32", available, processes)
+    memory.need_memory(sharded, Path("models/smollm2-135m-instruct"), "fp32", available, 2)
 
 
 @pytest.mark.parametrize(("kind", "dropout"), [("phi3", 0.0), ("mistral", 0.0), ("mistral", 0.05)])
-def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) -> None:
-    """What autograd holds for the backward pass of a layer under autocast, in bf16, of a narrow model of each architecture."""
+def test_activations_in_half_precision_are_near_the_estimate(kind: str, dropout: float) -> None:
+    """What autograd keeps of a layer for the backward pass, in bf16 under autocast, for narrow models."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -178,7 +184,7 @@ def test_half_precision_keeps_what_the_estimate_says(kind: str, dropout: float) 
             adapted(**batch)
         return sum(storage.nbytes() for storage in held.values())
 
-    measured = (kept(3) - kept(1)) / 2 / batch["input_ids"].shape[1]  # bytes a layer and token
+    measured = (kept(3) - kept(1)) / 2 / batch["input_ids"].shape[1]  # bytes per layer and token
     of = memory.Shape({**shape, "model_type": kind, "num_hidden_layers": 1, "vocab_size": 96})
     copies = of.inputs(("all-linear",)) * (2 + (4 if dropout else 0))
     assert 0.85 < (of.kept_per_token * 2 + copies) / measured < 1.15

@@ -1,0 +1,132 @@
+"""Importing a user's file: checked, split, and atomic: an invalid file keeps the previous import."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import check, fetch, formatted
+from pipeline.data import format as formatting
+from pipeline.errors import Stop
+from pipeline.tatqa import sample
+from tests.steps import fetched_job, format_job, tiny_job
+
+
+def test_a_users_rows_are_split_and_formatted(workplace: Path) -> None:
+    lines = [{"instruction": "Say it back", "input": f"word {i}", "output": f"word {i}"} for i in range(20)] + [
+        {"instruction": "Say it back", "input": "word 3", "output": "word 3", "system": "Be brief."}
+    ]
+    (workplace / "mine.jsonl").write_text("\ufeff" + "\n".join(json.dumps(line) for line in lines) + "\n\n")
+    fetched = fetched_job("data.source=mine.jsonl")
+    splits, _ = format_job(fetched)
+    assert (splits["train"]["questions"], splits["heldout"]["questions"]) == (19, 2)
+    assert splits["train"]["same_questions"]["count"] == 1
+    rows = formatted.read_rows(fetched.train.rows)
+    assert rows[0]["output"] == "word 0" and rows[-1]["system"] == "Be brief."
+    # the same rows as a JSON list
+    (workplace / "listed.json").write_text(json.dumps(lines))
+    fetched = fetched_job("data.source=listed.json")
+    assert format_job(fetched)[0]["train"]["questions"] == 19
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("mine.jsonl", b'{"instruction": "a", "output": "b"}\n{"instruction": "a"}', "line 2, field 'output'"),
+        ("mine.jsonl", b'{"instruction": "a", "output": " "}', "line 1, field 'output'"),
+        ("mine.jsonl", b'{"instruction": 3, "output": "b"}', "line 1, field 'instruction'"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "\\ud800"}', "half a surrogate pair"),
+        ("mine.jsonl", b"[1]", "line 1"),
+        ("mine.jsonl", b'{"a": ', "line 1"),
+        ("mine.jsonl", b"\xff", "line 1"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "b"}\n' * 50 + b"\xff", "line 51"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "b", "output": "c"}', "twice in one object"),
+        ("mine.jsonl", b"[" * 100_000, "line 1"),
+        ("mine.jsonl", b"", "at least two"),
+        ("mine.jsonl", b'{"instruction": "a", "output": "b"}', "at least two"),
+        ("mine.json", b"[]", "at least two"),
+        ("mine.json", b"{}", "a JSON list"),
+        ("mine.json", b'[{"table": {}}]', "context 0, field 'table'"),
+        ("mine.json", b'[{"output": "x"}, {"instruction": "a"}]', "row 0, field 'instruction'"),
+        ("mine.json", b'[{"answer": 1, "answer": 2}]', "'answer' twice in one object"),
+        ("mine.json", b'[{"extra": 1e999}]', "more than a float can hold"),
+        ("tatqa.json", b"[]", "another name"),
+        ("mine.csv", b"", "a path ending in .json or .jsonl"),
+    ],
+    ids=lambda value: repr(value)[:36],
+)
+def test_an_invalid_file_is_refused_and_the_previous_import_is_kept(
+    workplace: Path, name: str, body: bytes, message: str
+) -> None:
+    good = [{"instruction": "a", "input": str(i), "output": "b"} for i in range(3)]
+    (workplace / "mine.jsonl").write_text("\n".join(map(json.dumps, good)))
+    fetched_job("data.source=mine.jsonl")
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    (workplace / name).write_bytes(body)
+    with pytest.raises(Stop) as stopped:
+        fetched_job(f"data.source={name}")
+    assert message in str(stopped.value)
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_file_is_imported_again_and_a_deleted_one_is_not_needed(workplace: Path) -> None:
+    file = workplace / "mine.jsonl"
+    file.write_text("\n".join(json.dumps({"instruction": "a", "input": str(i), "output": "b"}) for i in range(3)))
+    fetched = fetched_job("data.source=mine.jsonl")
+    assert check.missing(fetched) == []
+    with file.open("a") as appended:
+        appended.write('\n{"instruction": "a", "output": "c"}')
+    assert check.missing(fetched) == ["mine.jsonl as it is now"]
+    fetch.fetch(fetched, print)
+    assert check.missing(fetched) == []
+    file.unlink()
+    assert check.missing(fetched) == []
+    fetch.fetch(fetched, print)
+    shutil.rmtree("data/mine")
+    with pytest.raises(Stop, match="no such file"):
+        fetch.fetch(fetched, print)
+
+
+def test_a_file_inside_its_own_raw_folder_is_refused_and_kept(workplace: Path) -> None:
+    file = workplace / "data" / "own" / "raw" / "own.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(sample.contexts("heldout")))
+    with pytest.raises(Stop, match="move it elsewhere"):
+        fetched_job("data.source=data/own/raw/own.json")
+    assert file.exists()
+    with pytest.raises(Stop, match="a folder"):
+        fetched_job(f"data.source={_folder(workplace)}")
+
+
+def _folder(workplace: Path) -> str:
+    (workplace / "folder.json").mkdir()
+    return "folder.json"
+
+
+def test_another_file_of_the_same_name_replaces_the_first(workplace: Path) -> None:
+    for folder in ("a", "b"):
+        (workplace / folder).mkdir()
+        (workplace / folder / "mine.jsonl").write_text(
+            "\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3))
+        )
+    first = fetched_job("data.source=a/mine.jsonl")
+    second = tiny_job("data.source=b/mine.jsonl")
+    assert check.missing(second) == ["b/mine.jsonl as it is now"]
+    with pytest.raises(Stop, match="which has its name"):
+        formatting.format_splits(second, print)
+    fetch.fetch(second, print)
+    assert check.missing(first) == ["a/mine.jsonl as it is now"]
+    with pytest.raises(Stop, match="no such file"):
+        fetched_job("data.source=elsewhere/mine.jsonl")
+    assert '"instruction": "b"' in second.train.raw.read_text()
+
+
+def test_a_duplicate_uid_is_reported_with_its_place_in_the_users_file(workplace: Path) -> None:
+    contexts = sample.contexts("heldout")
+    (workplace / "mine.json").write_text(json.dumps([*contexts, contexts[0]]))
+    with pytest.raises(Stop, match=r"mine\.json, contexts 0 and 12"):
+        fetched_job("data.source=mine.json")
+    assert not Path("data/mine/raw").exists()
