@@ -34,7 +34,7 @@ def _measured() -> dict[str, Any]:
     with tatqa() as job:
         import torch
 
-        from pipeline.data.formatted import read_rows
+        from pipeline.data.formatted_rows import read_rows
         from pipeline.evaluation import generate
         from pipeline.models import chat_template, load
 

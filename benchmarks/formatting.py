@@ -93,7 +93,7 @@ def _one() -> None:
     os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
     from pipeline import job
     from pipeline.data import format as formatting
-    from pipeline.data import formatted
+    from pipeline.data import formatted_rows
     from pipeline.models import chat_template
     from pipeline.recipe import load
 
@@ -106,7 +106,7 @@ def _one() -> None:
         formatting.format_splits(chosen, lambda line: None)
     seconds = time.monotonic() - started
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    counted = formatted.read_report(chosen.formatted)["splits"].values()
+    counted = formatted_rows.read_report(chosen.formatted)["splits"].values()
     print(
         json.dumps(
             {

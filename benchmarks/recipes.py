@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import job
-from pipeline.data.formatted import answer_limit
+from pipeline.data.formatted_rows import answer_limit
 from pipeline.models import random_init
 from pipeline.recipe import load
 from pipeline.training import memory

@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from images import space
+from images import disk_space
 from images.errors import Stop, line
 
 GPU_REMEDY = (
@@ -222,7 +222,7 @@ def name(source: str, target: str) -> None:
 def free_space() -> int | None:
     """Bytes free where the engine keeps its images, None if that is on another machine."""
     root = Path(client().info().get("DockerRootDir", ""))
-    return space.free(root) if root.is_dir() else None
+    return disk_space.free(root) if root.is_dir() else None
 
 
 def shown(command: list[str]) -> str:

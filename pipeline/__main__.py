@@ -219,7 +219,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _ask(args: argparse.Namespace) -> None:
     """Ask the newest merged model about one context."""
-    from pipeline.data.formatted import answer_limit
+    from pipeline.data.formatted_rows import answer_limit
     from pipeline.runs import store
     from pipeline.serving import ask
     from pipeline.tatqa import target
@@ -257,7 +257,7 @@ def _score(args: argparse.Namespace) -> None:
 
 def _estimate(args: argparse.Namespace) -> None:
     """Print the memory that training needs, as JSON."""
-    from pipeline.data.formatted import answer_limit
+    from pipeline.data.formatted_rows import answer_limit
     from pipeline.training import memory
 
     asked = _job(args)

@@ -153,8 +153,8 @@ def fetched_job(*settings: str) -> Job:
 def format_job(resolved: Job) -> tuple[dict[str, Any], str]:
     """Format the splits of a job; returns the report of each split, and what was printed."""
     from pipeline.data import format as formatting
-    from pipeline.data import formatted
+    from pipeline.data import formatted_rows
 
     lines: list[str] = []
     formatting.format_splits(resolved, lines.append)
-    return formatted.read_report(resolved.formatted)["splits"], "\n".join(lines)
+    return formatted_rows.read_report(resolved.formatted)["splits"], "\n".join(lines)

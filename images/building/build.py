@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images import engine, git, matrix, pip_config, space
+from images import disk_space, engine, git, matrix, pip_config
 from images.building import lock, wheelhouse
 from images.errors import Stop
 
@@ -177,8 +177,8 @@ def build(
     settings = pip_config.Settings() if offline else pip_config.read()
     if not dry:
         engine.need_buildx()
-        needed = (30 if known.flavor(flavor).cuda else 8) * space.GIB
-        space.need_space(needed, engine.free_space(), "the engine's data folder", "docker system prune")
+        needed = (30 if known.flavor(flavor).cuda else 8) * disk_space.GIB
+        disk_space.need_space(needed, engine.free_space(), "the engine's data folder", "docker system prune")
     with pip_config.secrets(keep=dry) as folder:
         made = _plan(image, flavor, known, folder, output, offline)
         if offline:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from images import engine, matrix
 from images.errors import Stop
+from images.running import flavor as flavors
 from images.running import gpu
 
 RUNNERS = ("auto", "here", "docker", "venv")
@@ -80,6 +81,6 @@ def choose_flavor(wanted: str, known: matrix.Matrix | None = None) -> tuple[str,
     """
     known = known or matrix.load()
     if wanted == "auto":
-        return gpu.pick(known, gpu.look())
+        return flavors.pick(known, gpu.look())
     known.flavor(wanted)
     return wanted, "asked for"

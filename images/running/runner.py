@@ -13,6 +13,7 @@ from images import engine, matrix, pip_config
 from images.building import build, lock
 from images.errors import Killed, StepFailed, Stop
 from images.running import cluster, container, environment, gpu, process, step_call, steps, venv
+from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
 
@@ -64,7 +65,7 @@ def need_environment(choices: Choices, runner: str, computes: bool = True) -> No
     known = matrix.load()
     lock.read(lock.row("train", choices.flavor))
     if computes:
-        gpu.need(known, known.flavor(choices.flavor), gpu.look())
+        flavors.need(known, known.flavor(choices.flavor), gpu.look())
     if runner == "here":
         inside(choices.flavor)
     remedy = "invoke build" + (f" --flavor {choices.flavor}" if choices.flavor != "cpu" else "")

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from images import matrix, pip_config, space
+from images import disk_space, matrix, pip_config
 from images.building import lock, wheelhouse
 from images.errors import Stop
 
@@ -69,7 +69,9 @@ def build(image: str, flavor: str, dry: bool) -> str:
     target = folder(image, flavor)
     if ready(image, flavor):
         return f"build  {target.relative_to(matrix.ROOT)}: up to date"
-    space.need_space(4 * space.GIB, space.free(target), str(target), "free some disk space, then invoke build")
+    disk_space.need_space(
+        4 * disk_space.GIB, disk_space.free(target), str(target), "free some disk space, then invoke build"
+    )
     shutil.rmtree(target, ignore_errors=True)
     settings = pip_config.read()
     with tempfile.TemporaryDirectory(prefix="pintune-venv-") as scratch:

@@ -15,6 +15,7 @@ from images import matrix, pip_config
 from images.building import build
 from images.errors import reported
 from images.running import container, gpu, user_files
+from images.running import flavor as flavors
 from images.running.choices import choose_flavor
 
 WORKSPACE = "/workspaces/pintune"  # where devcontainer.json mounts the checkout
@@ -25,7 +26,7 @@ def main() -> None:
     """Prepare the host."""
     known = matrix.load()
     flavor, why = choose_flavor(os.environ.get("PINTUNE_FLAVOR") or "auto", known)
-    gpu.need(known, known.flavor(flavor), gpu.look())
+    flavors.need(known, known.flavor(flavor), gpu.look())
     print(f"image dev, flavor {flavor} ({why})", flush=True)
     print(build.build("dev", flavor), flush=True)
     pass_on(pip_config.read())

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images import engine, matrix, space, table
+from images import disk_space, engine, matrix, table
 from images.building import build, lock
 from images.errors import StepFailed, Stop
+from images.running import flavor as flavors
 from images.running import gpu, runner, step_call, venv
 from images.running.choices import Choices, choose_runner
 from images.running.gpu import Seen
@@ -69,12 +70,12 @@ def fit(known: matrix.Matrix, chosen: str, seen: Seen) -> Iterator[Finding]:
                 f"{each.name}, compute capability {each.capability[0]}.{each.capability[1]}, {_gib(each.memory)}",
             )
     try:
-        best, why = gpu.pick(known, seen)
+        best, why = flavors.pick(known, seen)
     except Stop as stop:
         best, why = "", ""
         yield Finding("wrong", "flavors", stop.found, stop.todo)
     for flavor in known.flavors.values():
-        against = gpu.misfit(flavor, seen)
+        against = flavors.misfit(flavor, seen)
         if flavor.name == best:
             yield Finding("ok", f"flavor {flavor.name}", f"fits: {why}")
         elif flavor.name == chosen and against:
@@ -148,7 +149,7 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
 
 
 def _disk(cuda: bool) -> Finding:
-    free, needed = space.free(matrix.ROOT) / space.GIB, 30 if cuda else 10
+    free, needed = disk_space.free(matrix.ROOT) / disk_space.GIB, 30 if cuda else 10
     shown = f"{free:.1f} GiB free at {matrix.ROOT}"
     if free >= needed:
         return Finding("ok", "disk", shown)

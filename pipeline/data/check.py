@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data import formatted, import_file
+from pipeline.data import formatted_rows, import_file
 from pipeline.errors import Stop
 from pipeline.files import git_blob_id
 from pipeline.job import Job
@@ -28,7 +28,7 @@ def missing_steps(job: Job) -> list[str]:
     """The steps that must run before train can."""
     if missing(job):
         return ["fetch", "format"]
-    return ["format"] if formatted.stale(job) else []
+    return ["format"] if formatted_rows.stale(job) else []
 
 
 def need_raw(job: Job) -> None:
@@ -47,7 +47,7 @@ def need_formatted(job: Job, todo: str = "") -> None:
     Args:
         todo: the next command; by default `invoke data` with the flags of this recipe.
     """
-    if names := formatted.stale(job):
+    if names := formatted_rows.stale(job):
         found = f"missing, or not as format left it: {', '.join(names)}"
         flags = formatting_flags(job.recipe)
         raise Stop("formatted data", found, str(job.formatted), todo or f"invoke data {flags}")

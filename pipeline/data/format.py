@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.data import check, formatted, llama_factory, readers, statistics
+from pipeline.data import check, formatted_rows, llama_factory, readers, statistics
 from pipeline.data.leakage import LeakageIndex
 from pipeline.data.readers import instruction_rows
 from pipeline.data.statistics import Tally
@@ -59,13 +59,13 @@ def format_splits(job: Job, say: Callable[[str], None]) -> None:
                 report[split.name] = {**writer.tally.as_values(), "rows_sha256": rows_sha256}
         names = [split.name for split in job.splits]
         write_json(staging / "dataset_info.json", llama_factory.dataset_info(job.source.name, names))
-        write_json(staging / formatted.REPORT, {"made_of": formatted.made_of(job), "splits": report})
+        write_json(staging / formatted_rows.REPORT, {"made_of": formatted_rows.made_of(job), "splits": report})
     progress.close()
     for split in job.splits:
         counted = report[split.name]
         say(f"data   {split.rows}: {counted['contexts']} contexts, {counted['questions']} questions")
     say(statistics.table(report, job.recipe.data.target))
-    say(f"data   {job.formatted / formatted.REPORT}")
+    say(f"data   {job.formatted / formatted_rows.REPORT}")
 
 
 class _Writer:

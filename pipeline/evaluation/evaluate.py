@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import table as tables
-from pipeline.data.formatted import answer_limit, read_rows
+from pipeline.data.formatted_rows import answer_limit, read_rows
 from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
 from pipeline.evaluation import generate, report, scoring

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.data import formatted, statistics
+from pipeline.data import formatted_rows, statistics
 from pipeline.files import write_text
 from pipeline.job import Job, Split
 from pipeline.tatqa import prompt, schema, truncate
@@ -38,7 +38,7 @@ def write(job: Job, run: Path) -> Path:
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     answers, losses = (_lines(run / name) for name in ("answers.jsonl", "metrics.jsonl"))
-    counted = formatted.read_report(job.formatted).get("splits", {})
+    counted = formatted_rows.read_report(job.formatted).get("splits", {})
     changes = _changes(job.evaluation, answers)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -91,7 +91,7 @@ def _changes(split: Split, answers: list[dict[str, Any]]) -> dict[str, Any]:
         read = (each for each in schema.read(split.raw) if each.uid in wanted)
         contexts = {each.uid: prompt.in_plain_characters(each, Counter()) for each in read}
     else:
-        asked = {row["uid"]: row["input"] or row["instruction"] for row in formatted.read_rows(split.rows)}
+        asked = {row["uid"]: row["input"] or row["instruction"] for row in formatted_rows.read_rows(split.rows)}
     return {
         name: {
             "count": len(kinds[name]),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipeline.data.formatted import answer_limit, read_rows
+from pipeline.data.formatted_rows import answer_limit, read_rows
 from pipeline.errors import Stop, need_space
 from pipeline.evaluation.generate import answers
 from pipeline.files import atomic_folder

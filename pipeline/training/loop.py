@@ -14,7 +14,7 @@ from transformers import PrinterCallback
 
 from pipeline import distributed
 from pipeline.data import packing
-from pipeline.data.formatted import read_rows
+from pipeline.data.formatted_rows import read_rows
 from pipeline.data.packing import Encoded
 from pipeline.errors import Stop
 from pipeline.files import sha256
@@ -26,9 +26,9 @@ from pipeline.training import checkpoint as checkpoints
 from pipeline.training import fsdp, memory
 from pipeline.training.arguments import training_arguments
 from pipeline.training.callbacks import validation
-from pipeline.training.callbacks.checkpoints import CheckpointCallback
 from pipeline.training.callbacks.metrics import MetricsCallback
 from pipeline.training.callbacks.preemption import PreemptionCallback
+from pipeline.training.callbacks.publish import CheckpointCallback
 from pipeline.training.callbacks.validation import ValidationCallback
 from pipeline.training.collator import Collator
 from pipeline.training.loss import give_answer_loss

@@ -11,7 +11,7 @@ from pipeline.data import packing
 from pipeline.recipe import Training
 from pipeline.training import fsdp
 from pipeline.training.callbacks.metrics import MetricsCallback
-from pipeline.training.trainer_hooks import HookedTrainer
+from pipeline.training.trainer_private import HookedTrainer
 
 
 class AnswerTrainer(HookedTrainer):

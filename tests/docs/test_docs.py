@@ -59,7 +59,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def calls(line: str) -> Iterator[list[str]]:
-    """The calls of invoke in a line of shell: without environment, path, comment, and what `&&`, `;` or `|` sets apart."""
+    """The calls of invoke in a line of shell, without environment, path and comment, split at `&&`, `;` and `|`."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []

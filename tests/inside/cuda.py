@@ -1,4 +1,4 @@
-"""Run in a built CUDA image, without a GPU: python - < tests/inside/cuda.py; prints JSON of what torch was built for."""
+"""Run in a built CUDA image, without a GPU: python - < tests/inside/cuda.py; prints what torch was built for."""
 
 import json
 import subprocess

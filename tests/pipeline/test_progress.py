@@ -32,7 +32,7 @@ def test_lines_come_at_intervals_with_the_time_left(
     now = 100.0
     monkeypatch.setattr("pipeline.progress.time.monotonic", lambda: now)
     shown = Progress("train", 10, done=4)
-    now += progress._EVERY - 1
+    now += progress._INTERVAL - 1
     shown.reach(5)
     assert capsys.readouterr().out == ""
     now += 1

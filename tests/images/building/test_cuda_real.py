@@ -9,7 +9,7 @@ import time
 import pytest
 
 from images import engine, matrix
-from images.running import gpu
+from images.running import flavor as flavors
 from tests.conftest import ROOT
 from tests.marks import Invoke
 
@@ -27,10 +27,10 @@ def test_torch_is_what_the_matrix_says(engine_there: None, invoke: Invoke, flavo
     assert ran.returncode == 0, ran.stderr
     report, known = json.loads(ran.stdout), matrix.load().flavor(flavor)
     assert (report["cuda"], report["available"]) == (known.cuda, False)
-    assert [f"sm_{gpu.joined(each)}" for each in known.cubins] == [
+    assert [f"sm_{flavors.joined(each)}" for each in known.cubins] == [
         each for each in report["architectures"] if each.startswith("sm_")
     ]
-    assert [f"compute_{gpu.joined(each)}" for each in known.ptx] == [
+    assert [f"compute_{flavors.joined(each)}" for each in known.ptx] == [
         each for each in report["architectures"] if each.startswith("compute_")
     ]
 

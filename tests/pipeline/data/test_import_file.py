@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import check, fetch, formatted
+from pipeline.data import check, fetch, formatted_rows
 from pipeline.data import format as formatting
 from pipeline.errors import Stop
 from pipeline.tatqa import sample
@@ -24,7 +24,7 @@ def test_a_users_rows_are_split_and_formatted(workplace: Path) -> None:
     splits, _ = format_job(fetched)
     assert (splits["train"]["questions"], splits["heldout"]["questions"]) == (19, 2)
     assert splits["train"]["same_questions"]["count"] == 1
-    rows = formatted.read_rows(fetched.train.rows)
+    rows = formatted_rows.read_rows(fetched.train.rows)
     assert rows[0]["output"] == "word 0" and rows[-1]["system"] == "Be brief."
     # the same rows as a JSON list
     (workplace / "listed.json").write_text(json.dumps(lines))

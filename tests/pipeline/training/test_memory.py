@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import job, recipe
-from pipeline.data.formatted import answer_limit
+from pipeline.data.formatted_rows import answer_limit
 from pipeline.errors import Stop
 from pipeline.training import memory
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import formatted
+from pipeline.data import formatted_rows
 from pipeline.errors import Stop
 from pipeline.tatqa import sample
 from tests.steps import fetched_job, format_job, tiny_job
@@ -15,22 +15,22 @@ from tests.steps import fetched_job, format_job, tiny_job
 
 def test_rows_are_stale_after_a_change_of_raw_file_tokenizer_or_settings(workplace: Path) -> None:
     fetched = fetched_job()
-    assert formatted.stale(fetched) == ["train", "heldout"]
+    assert formatted_rows.stale(fetched) == ["train", "heldout"]
     format_job(fetched)
-    assert formatted.stale(fetched) == []
-    rows = formatted.read_rows(fetched.train.rows, contexts=2)
+    assert formatted_rows.stale(fetched) == []
+    rows = formatted_rows.read_rows(fetched.train.rows, contexts=2)
     assert len(rows) == 12
     assert json.loads(rows[0]["answer"])
     for setting in ("data.language=zh", "data.table=html", "data.target=equation", "training.max_length=1000"):
         other = tiny_job(setting)
         assert other.formatted != fetched.formatted
-        assert formatted.stale(other) == ["train", "heldout"]
+        assert formatted_rows.stale(other) == ["train", "heldout"]
     for file in (fetched.train.raw, Path("models/tiny/tokenizer.json"), fetched.evaluation.rows):
         before = file.read_bytes()
         file.write_bytes(before + b"\n")
-        assert formatted.stale(fetched)
+        assert formatted_rows.stale(fetched)
         file.write_bytes(before)
-        assert formatted.stale(fetched) == []
+        assert formatted_rows.stale(fetched) == []
 
 
 def test_a_split_without_questions_is_refused(workplace: Path) -> None:
@@ -40,4 +40,4 @@ def test_a_split_without_questions_is_refused(workplace: Path) -> None:
     fetched = fetched_job("data.source=mine.json")
     format_job(fetched)
     with pytest.raises(Stop, match="none in this split"):
-        formatted.read_rows(fetched.evaluation.rows)
+        formatted_rows.read_rows(fetched.evaluation.rows)

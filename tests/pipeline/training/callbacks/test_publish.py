@@ -9,7 +9,7 @@ import pytest
 from transformers import TrainerState
 
 from pipeline.training import checkpoint
-from pipeline.training.callbacks.checkpoints import CheckpointCallback
+from pipeline.training.callbacks.publish import CheckpointCallback
 from tests.steps import checkpoints, manifest, step
 
 

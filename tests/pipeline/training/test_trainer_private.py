@@ -10,7 +10,7 @@ from transformers import Trainer
 
 from pipeline.models.attention import attend_by_context
 from pipeline.training.trainer import AnswerTrainer
-from pipeline.training.trainer_hooks import HookedTrainer
+from pipeline.training.trainer_private import HookedTrainer
 from tests.models import random_model
 
 OVERRIDDEN = {
