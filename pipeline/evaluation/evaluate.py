@@ -89,12 +89,14 @@ def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
     """The texts of base and tuned model by uid; questions that do not fit are not among them."""
     precision, _ = load.precision(job.recipe.training.precision)
     template = chat_template.load(job.base_model)
-    tuned = load.load_adapter(load.load_base(job.base_model, load.DTYPES[precision]), run / "adapter")
+    base = load.load_base(job.base_model, load.DTYPES[precision])
+    load.need_vocabulary(base, template.tokenizer)
+    tuned = load.load_adapter(base, run / "adapter")
     split = f"{job.source.name}/{job.evaluation.name}"
     print(f"evaluate  {len(rows)} questions of {split}; {precision} on {load.device()}", flush=True)
     limit = answer_limit(job)
     made_of = {
-        "adapter": sha256(run / "adapter" / "adapter_model.safetensors"),
+        "adapter": sha256(run / "adapter" / load.ADAPTER),
         "rows": sha256(job.evaluation.rows),
         "precision": precision,
         "max_new_tokens": limit,
@@ -105,8 +107,8 @@ def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
         return _answer(job, tuned, template, rows, who, cache, limit)
 
     with tuned.disable_adapter():
-        base = answered("base ", AnswerCache(_cache(run, "base"), {**made_of, "adapter": ""}))
-    return {"base": base, "tuned": answered("tuned", AnswerCache(_cache(run, "tuned"), made_of))}
+        before = answered("base ", AnswerCache(_cache(run, "base"), {**made_of, "adapter": ""}))
+    return {"base": before, "tuned": answered("tuned", AnswerCache(_cache(run, "tuned"), made_of))}
 
 
 def _answer(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
+from pipeline.models import record
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        todo = f"delete {folder}, then invoke fetch"
-        raise Stop("a tokenizer that can be read", one_line(error), str(folder), todo) from None
+        raise Stop("a tokenizer that can be read", one_line(error), str(folder), record.remedy(folder)) from None
     if not tokenizer.chat_template or tokenizer.eos_token_id is None:
         wanted, todo = "a tokenizer with a chat template and an end token", "use an instruction-tuned model"
         raise Stop(wanted, "one without", str(folder), todo)

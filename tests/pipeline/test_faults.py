@@ -1,0 +1,161 @@
+"""Faults that real files and bug reports showed: each ends in one message, or does what a user expects, never in silence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.steps import latest, manifest, saved, step
+
+SMALL = ("--set", "data.train_contexts=2", "--set", "training.checkpoint_steps=1")
+
+
+def _rename_layers(file: Path, old: str, new: str) -> None:
+    save_file({name.replace(old, new): tensor for name, tensor in load_file(file).items()}, file)
+
+
+def _trust(file: Path) -> None:
+    """Record the changed adapter as the trained one, so that only its tensors are wrong."""
+    import hashlib
+
+    run = manifest()
+    run["training"]["adapter_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (latest() / "manifest.json").write_text(json.dumps(run))
+
+
+def test_an_adapter_of_another_model_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", *SMALL) == 0
+    file = latest() / "adapter" / "adapter_model.safetensors"
+    _rename_layers(file, "model.layers", "transformer.h")
+    for name in ("evaluate", "export"):
+        assert step(name) == 1
+        assert "the adapter that was trained" in capsys.readouterr().err
+    _trust(file)
+    for name in ("evaluate", "export"):
+        assert step(name) == 1
+        said = capsys.readouterr().err
+        assert "transformer.h.0" in said and "which the model does not have" in said and "models/tiny" in said
+    assert not (latest() / "merged").exists()
+
+
+def test_an_adapter_of_another_shape_or_with_a_missing_tensor_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert step("train", *SMALL) == 0
+    file = latest() / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    first = next(iter(tensors))
+    save_file({**tensors, first: tensors[first][:, :-1].contiguous()}, file)
+    _trust(file)
+    assert step("export") == 1
+    said = capsys.readouterr().err
+    assert "an adapter for models/tiny" in said and "delete" not in said
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, file)
+    _trust(file)
+    assert step("export") == 1
+    assert f"no {first}" in capsys.readouterr().err
+
+
+def test_a_merge_that_changes_nothing_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", *SMALL) == 0
+    file = latest() / "adapter" / "adapter_model.safetensors"
+    save_file({name: tensor * 0 for name, tensor in load_file(file).items()}, file)
+    _trust(file)
+    assert step("export") == 1
+    assert "not one weight differs from the base model's" in capsys.readouterr().err
+    assert not (latest() / "merged").exists()
+
+
+def test_a_stock_generate_stops_where_training_taught_to(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A base whose end token is not its chat template's end of turn, as several Qwen models have it."""
+    from transformers import AutoModelForCausalLM
+
+    for name in ("config.json", "generation_config.json"):
+        file = Path("models/tiny", name)
+        file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token_id": 5}))
+    file = Path("models/tiny/tokenizer_config.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": "!"}))
+    assert step("format") == step("train", *SMALL) == step("export") == 0
+    merged = AutoModelForCausalLM.from_pretrained(latest() / "merged")
+    ends = merged.generation_config.eos_token_id
+    assert ends[0] == 1  # <|im_end|>, which ends an answer in training
+    assert 5 in ends
+
+
+def test_ask_takes_the_recipe_of_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = ("--set", "data.table=markdown", "--set", "data.target=equation", "--set", "data.language=zh")
+    assert step("format", *other) == step("train", *SMALL, *other) == step("export") == 0
+    capsys.readouterr()
+    assert step("ask") == 0
+    asked = capsys.readouterr().out
+    assert "表格：" in asked and "| --- |" in asked
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("models/tiny")
+    tokens = len(tokenizer)
+    tokenizer.add_tokens(["headcount", " 2018", "number"])
+    tokenizer.save_pretrained("models/tiny")
+    assert step("format") == 0
+    assert step("train", *SMALL) == 1
+    said = capsys.readouterr().err
+    assert f"{tokens + 3} tokens" in said and f"found: {tokens}\n" in said
+    assert not list(Path("runs").glob("*/[0-9]*"))
+
+
+@pytest.fixture
+def stopped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was killed after some steps, each with a checkpoint."""
+    from pipeline.training.callbacks.metrics import MetricsCallback
+
+    class Killed(BaseException):
+        pass
+
+    log = MetricsCallback.on_log
+
+    def dying(callback: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        log(callback, args, state, *rest, **more)
+        if state.global_step == 3:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(MetricsCallback, "on_log", dying)
+        step("train", *SMALL)
+    return saved()[-1]
+
+
+def test_a_stray_file_makes_no_checkpoint_corrupt(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for checkpoint in saved():
+        (checkpoint / ".DS_Store").touch()
+    assert step("train", "--resume", *SMALL) == 0
+    assert f"resuming from {stopped}" in capsys.readouterr().out
+
+
+def test_starting_over_deletes_no_checkpoint(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: (path / "adapter_model.safetensors").read_bytes() for path in saved()}
+    for path in before:
+        (path / "optimizer.pt").write_bytes(b"")
+    assert step("train", "--resume", *SMALL) == 0
+    assert "starting over in it" in capsys.readouterr().out
+    kept = {path.with_name(f"corrupt-{path.name}"): weights for path, weights in before.items()}
+    assert {path: (path / "adapter_model.safetensors").read_bytes() for path in kept} == kept
+
+
+def test_no_remedy_deletes_what_fetch_cannot_bring(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree("models/tiny", "models/mine")
+    config = Path("models/mine/config.json")
+    config.write_text(config.read_text().replace('"llama"', '"mynet"'))
+    assert step("format", "--set", "model.source=mine") in (0, 1)
+    assert step("train", *SMALL, "--set", "model.source=mine") == 1
+    said = capsys.readouterr().err
+    assert "delete" not in said and "mend the files in models/mine" in said
+    Path("models/mine/pintune.json").write_text(json.dumps({"files": {}}))
+    assert step("train", *SMALL, "--set", "model.source=mine") == 1
+    assert "delete models/mine, then invoke fetch" in capsys.readouterr().err
