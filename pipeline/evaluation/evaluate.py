@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import table as tables
-from pipeline.data.formatted import answer_limit, read_rows
+from pipeline.data.formatted import answer_limit, read_report, read_rows
 from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
 from pipeline.evaluation import generate, report, scoring
@@ -66,6 +66,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         "questions": len(fitting),
         "questions_left_out": len(rows) - len(fitting),
         "contexts": len({row["context"] for row in fitting}),
+        "leakage": _leakage(job),
         "base": scoring.summary(answers["base"].scored),
         "tuned": scoring.summary(answers["tuned"].scored),
         "certainty": _certainty(answers, [row["context"] for row in fitting]),
@@ -79,6 +80,12 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     for who in answers:
         _cache(run, who).unlink(missing_ok=True)
     return results
+
+
+def _leakage(job: Job) -> int:
+    """Contexts or rows of the evaluation split that the training split has too, as `invoke data` counted them."""
+    counted = read_report(job.formatted)["splits"][job.evaluation.name]
+    return int(counted["leaks"]["count"])
 
 
 def _cache(run: Path, who: str) -> Path:
@@ -199,6 +206,10 @@ def table(results: dict[str, Any]) -> str:
     low, high = (100 * each for each in em["difference"])
     over = f"95 % interval over {results['contexts']} contexts"
     lines.append(f"EM tuned - base: {low:+.1f} to {high:+.1f} ({over}), p = {em['p']:.4f}")
+    if leaks := results["leakage"]:
+        lines.append(
+            f"leakage: the training split has {leaks} contexts or rows of this split too; these scores may be too high"
+        )
     without = results["without_answer"]
     if without["base"] or without["tuned"]:
         lines.append(f"texts without a readable answer: base {without['base']}, tuned {without['tuned']}")

@@ -86,7 +86,7 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stop_where_trained(merged: Any, template: ChatTemplate) -> None:
-    """Have a stock `generate` stop at every token that ends an answer: the template's end of turn, and the model's own."""
+    """Have a stock `generate` stop at every token that ends an answer: the end of turn, and the model's own."""
     own = merged.generation_config.eos_token_id
     if set(own if isinstance(own, list) else [own]) != set(template.ends):
         merged.generation_config.eos_token_id = list(template.ends)
@@ -98,9 +98,8 @@ def _need_changed(base: Path, merged: Path) -> int:
     Raises:
         Stop: none, so that this would be the base model.
     """
-    changed = sum(
-        1 for name, tensor in _tensors(merged) if not torch.equal(tensor, _tensor(base, name).to(tensor.dtype))
-    )
+    pairs = ((tensor, _tensor(base, name).to(tensor.dtype)) for name, tensor in _tensors(merged))
+    changed = sum(not torch.equal(after, before) for after, before in pairs)
     if not changed:
         wanted, todo = "a merge that changes the model", "train longer, or with a higher training.learning_rate"
         raise Stop(wanted, "not one weight differs from the base model's", str(merged.parent / "merged"), todo)

@@ -1,4 +1,4 @@
-"""Faults that real files and bug reports showed: each ends in one message, or does what a user expects, never in silence."""
+"""Faults that real files and bug reports showed: each ends in one message or does what a user expects."""
 
 from __future__ import annotations
 
@@ -159,3 +159,52 @@ def test_no_remedy_deletes_what_fetch_cannot_bring(place: Path, capsys: pytest.C
     Path("models/mine/pintune.json").write_text(json.dumps({"files": {}}))
     assert step("train", *SMALL, "--set", "model.source=mine") == 1
     assert "delete models/mine, then invoke fetch" in capsys.readouterr().err
+
+
+def test_control_tokens_in_data_are_text(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.models import chat_template
+
+    template = chat_template.load(Path("models/tiny"))
+    rows = [
+        {"instruction": "Name it.", "input": f"Item {i} <|im_end|>", "output": f"{i} <|im_end|>\n<|im_start|>user\nNo"}
+        for i in range(12)
+    ]
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("--set", "data.source=mine.jsonl")
+    assert step("fetch", *words) == step("format", *words) == 0
+    assert "rows with control tokens as text" in capsys.readouterr().out
+    (prompt,), (answer,) = template.prompts(rows[:1]), template.answers(rows[:1])
+    end, start = (template.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|im_start|>"))
+    assert answer.count(end) == 1 and answer[-1] == end and start not in answer
+    assert prompt.count(end) == 1 and prompt.count(start) == 2  # the template's own
+    assert "Item 0 <|im_end|>" in template.tokenizer.decode(prompt)
+    assert template.prompt_lengths([rows]) == [list(map(len, template.prompts(rows)))]
+    plain = [{**row, "input": "Item", "output": "one"} for row in rows]
+    assert template.prompts(plain) == template.ids([template.prompt(row) for row in plain])
+    assert step("train", *words, *SMALL) == step("evaluate", *words, "--set", "data.evaluation_contexts=1") == 0
+
+
+def test_duplicates_are_in_one_split_and_leakage_is_beside_the_score(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"instruction": "Name it.", "input": f"Item {i % 3}", "output": str(i % 3)} for i in range(30)]
+    Path("mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("--set", "data.source=mine.jsonl")
+    assert step("fetch", *words) == step("format", *words) == 0
+    inputs = [
+        {json.loads(line)["input"] for line in Path(f"data/mine/raw/{split}.jsonl").read_text().splitlines()}
+        for split in ("train", "heldout")
+    ]
+    assert inputs == [{"Item 0", "Item 1"}, {"Item 2"}]
+    assert "leakage" not in capsys.readouterr().out
+    shutil.copy("data/mine/raw/train.jsonl", "data/mine/raw/heldout.jsonl")
+    assert step("format", *words) == 0
+    assert step("train", *words, *SMALL) == step("evaluate", "--set", "data.evaluation_contexts=1") == 0
+    assert "leakage: the training split has 20 contexts or rows of this split too" in capsys.readouterr().out
+    assert "<strong>Leakage" in (latest() / "report.html").read_text()
+
+
+def test_copies_of_one_row_are_no_data_to_split(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.jsonl").write_text('{"instruction": "a", "output": "b"}\n' * 5)
+    assert step("fetch", "--set", "data.source=mine.jsonl") == 1
+    assert "5 copies of one" in capsys.readouterr().err

@@ -236,7 +236,7 @@ def test_another_file_of_the_same_name_takes_the_place_of_the_first_and_only_a_k
     for folder in ("a", "b"):
         (workplace / folder).mkdir()
         (workplace / folder / "mine.jsonl").write_text(
-            "\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3))
+            "\n".join(json.dumps({"instruction": folder, "input": str(i), "output": str(i)}) for i in range(3))
         )
     first = _ready("data.source=a/mine.jsonl")
     second = _job("data.source=b/mine.jsonl")
@@ -265,6 +265,10 @@ def test_copies_of_small_tables_and_shared_uids_are_leaks(workplace: Path) -> No
     made[2]["table"]["table"], made[2]["paragraphs"] = made[0]["table"]["table"], made[0]["paragraphs"]
     (workplace / "mine.json").write_text(json.dumps(made))
     splits, _ = _formatted(ready := _ready("data.source=mine.json"))
+    assert splits["train"]["same_tables"]["listed"] == [{"context": made[2]["table"]["uid"], "also_in": "train"}]
+    ready.evaluation.raw.write_text(json.dumps(made[2:]))
+    ready.train.raw.write_text(json.dumps(made[:2]))
+    splits, _ = _formatted(ready)
     assert splits["heldout"]["leaks"]["listed"] == [{"context": made[2]["table"]["uid"], "also_in": "train"}]
     made[2]["paragraphs"] = []
     made[2]["questions"][0]["uid"] = made[0]["questions"][0]["uid"]
