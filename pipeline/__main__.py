@@ -223,7 +223,6 @@ def _ask(args: argparse.Namespace) -> None:
     from pipeline.data.formatted import answer_limit
     from pipeline.runs import store
     from pipeline.serving import ask
-    from pipeline.tatqa import target
 
     merged, made = store.merged_model(_job(args).runs)
     where = str(merged.parent / store.MANIFEST)
@@ -237,11 +236,10 @@ def _ask(args: argparse.Namespace) -> None:
     if answered.left_out:
         _say(f"ask    {answered.left_out}")
     _say(answered.asked)
-    answer = target.write_answer(answered.said.answer, answered.said.scale, asked.recipe.data.language)
-    if answered.text != answer:
+    if answered.text != answered.answer:
         _say(answered.text)
     gold = f"   (gold: {answered.gold})" if answered.gold else ""
-    _say(f"Answer: {answer or f'none: {answered.said.problem}'}{gold}")
+    _say(f"Answer: {answered.answer or f'none: {answered.problem}'}{gold}")
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -208,3 +208,44 @@ def test_copies_of_one_row_are_no_data_to_split(place: Path, capsys: pytest.Capt
     Path("mine.jsonl").write_text('{"instruction": "a", "output": "b"}\n' * 5)
     assert step("fetch", "--set", "data.source=mine.jsonl") == 1
     assert "5 copies of one" in capsys.readouterr().err
+
+
+def _chinese_report(question: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    rows = [["项目", "２０１９年", "2018年"], ["营业收入", "（３００）", "１，２００"], ["毛利率", "１２．５％", "—"]]
+    given = {"uid": "q", "order": 1, "question": "变动是多少？", "answer_from": "table", "rel_paragraphs": ["1"]}
+    return {
+        "table": {"uid": "t", "table": rows},
+        "paragraphs": [{"uid": str(i), "order": i, "text": text} for i, text in enumerate(notes, 1)],
+        "questions": [{**given, **question}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("note", "scale"),
+    [
+        ("单位：百万元　人民币", "百万元"),
+        ("单位：百万美元", "百万美元"),
+        ("In millions of €.", "百万欧元"),
+        ("单位：百万", "百万"),
+    ],
+)
+def test_a_chinese_report_keeps_its_figures_and_its_currency(note: str, scale: str) -> None:
+    from collections import Counter
+
+    from pipeline.tatqa import prompt, schema, target
+
+    question = {"answer": -1500.0, "derivation": "（300）-1,200", "answer_type": "arithmetic", "scale": "million"}
+    (context,) = schema.parse([_chinese_report(question, [note])], "report")
+    counted: Counter[str] = Counter()
+    plain = prompt.in_plain_characters(context, counted)
+    (row,) = prompt.rows(plain, prompt.Style("zh", "pipe", "equation"))
+    assert row.fields["output"] == f"类型：计算\n证据：（300） ; 1,200\n算式：-300 - 1200\n单位：{scale}"
+    assert "营业收入 | （300） | 1,200" in row.fields["input"] and "毛利率 | 12.5%" in row.fields["input"]
+    assert f"千{scale[2:]}、{scale}、" in row.fields["system"]
+    assert counted["full-width digit"] == 17
+    said = target.read(row.fields["output"], "zh", row.fields["input"])
+    assert (said.answer, said.scale) == ("-1500", "million")
+    (row,) = prompt.rows(plain, prompt.Style("zh", "pipe", "answer"))
+    assert row.fields["output"] == f"-1500.0 {scale}"
+    said = target.read(row.fields["output"], "zh", row.fields["input"])
+    assert (said.answer, said.scale) == ("-1500.0", "million")

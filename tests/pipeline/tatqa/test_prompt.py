@@ -19,7 +19,7 @@ from pipeline.tatqa.schema import Context, Question
 CONTEXT = Context(
     "c",
     (("", "2019", "2018"), ("Other", "44.1", "56.7")),
-    ((1, "Sales by contract type (in millions)."), (2, "A second note.")),
+    ((1, "Sales by contract type (in $ millions)."), (2, "A second note.")),
     (Question("q", "What is the change in Other?", -12.6, "arithmetic", "table-text", "million", "44.1-56.7", ("1",)),),
 )
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
@@ -30,7 +30,7 @@ def test_the_seed_projects_row() -> None:
     assert row.fields.pop("system").startswith("只写答案")
     assert row.fields == {
         "instruction": "根据表格和文字回答问题",
-        "input": "表格：\n | 2019 | 2018\nOther | 44.1 | 56.7\n文字：\nSales by contract type (in millions).\nA second note.\n问题：What is the change in Other?",
+        "input": "表格：\n | 2019 | 2018\nOther | 44.1 | 56.7\n文字：\nSales by contract type (in $ millions).\nA second note.\n问题：What is the change in Other?",
         "output": "-12.6 百万美元",
         "uid": "q",
         "context": "c",
