@@ -150,6 +150,7 @@ def _job_of_run(args: argparse.Namespace) -> tuple[Job, Path, dict[str, Any]]:
 
     asked = _job(args)
     run, made = store.named(job.all_runs(), args.run) if args.run else store.latest(asked.runs)
+    manifest.need_trained_adapter(run, made)
     where = run / store.MANIFEST
     of_run = job.resolve(recipe.resolve(asked.recipe.name, made["recipe"], args.set, str(where)))
     check.need_raw(of_run)
@@ -222,10 +223,10 @@ def _ask(args: argparse.Namespace) -> None:
     from pipeline.data.formatted_rows import answer_limit
     from pipeline.runs import store
     from pipeline.serving import ask
-    from pipeline.tatqa import target
 
-    asked = _job(args)
-    merged = store.merged_model(asked.runs)
+    merged, made = store.merged_model(_job(args).runs)
+    where = str(merged.parent / store.MANIFEST)
+    asked = job.resolve(recipe.resolve(made["recipe_name"], made["export"]["recipe"], args.set, where))
     if args.file:
         context = ask.context_of_file(Path(args.file))
     else:
@@ -235,11 +236,10 @@ def _ask(args: argparse.Namespace) -> None:
     if answered.left_out:
         _say(f"ask    {answered.left_out}")
     _say(answered.asked)
-    answer = target.write_answer(answered.said.answer, answered.said.scale, asked.recipe.data.language)
-    if answered.text != answer:
+    if answered.text != answered.answer:
         _say(answered.text)
     gold = f"   (gold: {answered.gold})" if answered.gold else ""
-    _say(f"Answer: {answer or f'none: {answered.said.problem}'}{gold}")
+    _say(f"Answer: {answered.answer or f'none: {answered.problem}'}{gold}")
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -63,5 +63,5 @@ def need_all(job: Job) -> None:
 def need_hash(wanted: str, expected: str, found: str, file: Path) -> None:
     """Raise Stop unless a file's hash is the expected one."""
     if found != expected:
-        todo = "delete that file and run invoke fetch again; if it differs again, do not trust its source"
+        todo = "move that file away and run invoke fetch again; if it differs again, do not trust its source"
         raise Stop(wanted, found, str(file), todo)

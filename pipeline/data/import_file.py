@@ -1,15 +1,18 @@
-"""Import a user's file of questions into data/NAME/raw/: checked, with every tenth context or row held out."""
+"""Import a user's file of questions into data/NAME/raw/: checked, with every tenth context or row held out.
+
+Duplicates (rows with the same question, contexts with a copied or nearly the same table) go to one split together.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import json_stream
-from pipeline.data import readers
 from pipeline.data.leakage import LeakageIndex
 from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop, need_space
@@ -52,27 +55,47 @@ def import_splits(file: Path, raw: Path, say: Callable[[str], None]) -> None:
         raise Stop(f"a file outside {raw}, where its data is written to", str(file), "data.source", "move it elsewhere")
     need_space(raw, 2 * file.stat().st_size)
     contexts = file.suffix == ".json" and not _has_rows(file)
-    total = readers.count(file)
     with atomic_folder(raw) as staging:
-        written = _write(file, staging, contexts, total)  # checks every element
-        if total < 2:
-            raise Stop("at least two contexts or rows, one of them to be held out", str(total), str(file), "add some")
+        groups = _groups(file, staging, contexts)  # checks every element
+        last = max(groups, default=-1)
+        if last < 1:
+            wanted = "at least two contexts or rows that differ, one of them to be held out"
+            found = str(len(groups)) if last < 0 or len(groups) == 1 else f"{len(groups)} copies of one"
+            raise Stop(wanted, found, str(file), "add some")
+        written = _write(file, staging, contexts, groups, last)
         write_json(staging / _RECORD, {"file": str(file), "sha256": sha256(file), **written})
     kind = "contexts" if contexts else "rows"
-    say(f"data   {raw}: {total} {kind} of {file.name}, {written['heldout']} of them held out to evaluate on")
+    say(f"data   {raw}: {len(groups)} {kind} of {file.name}, {written['heldout']} of them held out to evaluate on")
 
 
-def _write(file: Path, folder: Path, contexts: bool, total: int) -> dict[str, int]:
-    """Write both splits; returns the number of elements of each."""
+def _groups(file: Path, folder: Path, contexts: bool) -> array[int]:
+    """The group of duplicates that each element belongs to, groups numbered from 0 in file order."""
+    groups, new = array("q"), 0
+    with LeakageIndex(folder) as index:
+        for number, item in enumerate(_items(file, contexts)):
+            if contexts:
+                context = schema.check(item, f"{file}, context {number}")
+                index.add_uids("", number, context, str(file))
+                text = json.dumps([context.rows, context.notes])
+                alike = index.add_table(str(new), context)
+                group = index.add_text(str(new), text) or (alike[0] if alike else None)
+            else:
+                group = index.add_text(str(new), f"{item['instruction']}\n{item['input']}")
+            groups.append(int(group) if group is not None else new)
+            new += group is None
+    return groups
+
+
+def _write(file: Path, folder: Path, contexts: bool, groups: Sequence[int], last: int) -> dict[str, int]:
+    """Write both splits, every tenth group held out; returns the number of elements of each."""
     written = {"train": 0, "heldout": 0}
     suffix, separator = (".json", ",\n") if contexts else (".jsonl", "\n")
-    with contextlib.ExitStack() as stack, LeakageIndex(folder) as index:
-        files = {
-            split: stack.enter_context((folder / f"{split}{suffix}").open("w", encoding="utf-8")) for split in written
-        }
-        for number, item in enumerate(_items(file, contexts, index)):
-            tenth = number % HELD_OUT == HELD_OUT - 1
-            split = "heldout" if tenth or (total < HELD_OUT and number == total - 1) else "train"
+    with contextlib.ExitStack() as stack:
+        paths = {split: folder / f"{split}{suffix}" for split in written}
+        files = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in paths.items()}
+        for group, item in zip(groups, _items(file, contexts), strict=True):
+            tenth = group % HELD_OUT == HELD_OUT - 1
+            split = "heldout" if tenth or (last + 1 < HELD_OUT and group == last) else "train"
             files[split].write((separator if written[split] else "[" if contexts else "") + json.dumps(item))
             written[split] += 1
         for each in files.values():
@@ -93,12 +116,10 @@ def _has_rows(file: Path) -> bool:
     return isinstance(first, dict) and "output" in first and "table" not in first
 
 
-def _items(file: Path, contexts: bool, index: LeakageIndex) -> Iterator[Any]:
-    """The checked elements of a file, as they are written to a split."""
+def _items(file: Path, contexts: bool) -> Iterator[Any]:
+    """The elements of a file, as they are written to a split; rows are checked."""
     if contexts:
-        for number, item in enumerate(json_stream.elements(file)):
-            index.add_uids("", number, schema.check(item, f"{file}, context {number}"), str(file))
-            yield item
+        yield from json_stream.elements(file)
         return
     if file.suffix == ".jsonl":
         rows = instruction_rows.read(file, "")

@@ -44,6 +44,7 @@ class Tally:
     lost: Findings = field(default_factory=Findings)  # targets that do not read back as the gold answer
     same_questions: Findings = field(default_factory=Findings)
     same_tables: Findings = field(default_factory=Findings)  # within the split
+    control_texts: Findings = field(default_factory=Findings)  # rows whose text has them: encoded as text
     leaks: Findings = field(default_factory=Findings)  # tables, or rows, that occur in the other split too
 
     def take(self, row: dict[str, Any], prompt: int, answer: int) -> None:
@@ -104,6 +105,7 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     if target == "equation":
         add("sums as plain answers", *(str(each["plain_answers"]["count"]) for each in values))
     add("targets not read as gold", *(str(each["lost"]["count"]) for each in values))
+    add("rows with control tokens as text", *(str(each["control_texts"]["count"]) for each in values))
     add("duplicate questions", *(str(each["same_questions"]["count"]) for each in values))
     add("near-duplicate tables", *(str(each["same_tables"]["count"]) for each in values))
     add("leakage from the other split", *(str(each["leaks"]["count"]) for each in values))

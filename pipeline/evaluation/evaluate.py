@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import table as tables
-from pipeline.data.formatted_rows import answer_limit, read_rows
+from pipeline.data.formatted_rows import answer_limit, read_report, read_rows
 from pipeline.data.readers import instruction_rows
 from pipeline.errors import Stop
 from pipeline.evaluation import generate, report, scoring
@@ -66,6 +66,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         "questions": len(fitting),
         "questions_left_out": len(rows) - len(fitting),
         "contexts": len({row["context"] for row in fitting}),
+        "leakage": _leakage(job),
         "base": scoring.summary(answers["base"].scored),
         "tuned": scoring.summary(answers["tuned"].scored),
         "certainty": _certainty(answers, [row["context"] for row in fitting]),
@@ -81,6 +82,12 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
+def _leakage(job: Job) -> int:
+    """Contexts or rows of the evaluation split that the training split has too, as `invoke data` counted them."""
+    counted = read_report(job.formatted)["splits"][job.evaluation.name]
+    return int(counted["leaks"]["count"])
+
+
 def _cache(run: Path, who: str) -> Path:
     return run / f".answers-{who}.jsonl"
 
@@ -89,12 +96,14 @@ def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
     """The texts of base and tuned model by uid; questions that do not fit are not among them."""
     precision, _ = load.precision(job.recipe.training.precision)
     template = chat_template.load(job.base_model)
-    tuned = load.load_adapter(load.load_base(job.base_model, load.DTYPES[precision]), run / "adapter")
+    base = load.load_base(job.base_model, load.DTYPES[precision])
+    load.need_vocabulary(base, template.tokenizer)
+    tuned = load.load_adapter(base, run / "adapter")
     split = f"{job.source.name}/{job.evaluation.name}"
     print(f"evaluate  {len(rows)} questions of {split}; {precision} on {load.device()}", flush=True)
     limit = answer_limit(job)
     made_of = {
-        "adapter": sha256(run / "adapter" / "adapter_model.safetensors"),
+        "adapter": sha256(run / "adapter" / load.ADAPTER),
         "rows": sha256(job.evaluation.rows),
         "precision": precision,
         "max_new_tokens": limit,
@@ -105,8 +114,8 @@ def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
         return _answer(job, tuned, template, rows, who, cache, limit)
 
     with tuned.disable_adapter():
-        base = answered("base ", AnswerCache(_cache(run, "base"), {**made_of, "adapter": ""}))
-    return {"base": base, "tuned": answered("tuned", AnswerCache(_cache(run, "tuned"), made_of))}
+        before = answered("base ", AnswerCache(_cache(run, "base"), {**made_of, "adapter": ""}))
+    return {"base": before, "tuned": answered("tuned", AnswerCache(_cache(run, "tuned"), made_of))}
 
 
 def _answer(
@@ -197,6 +206,9 @@ def table(results: dict[str, Any]) -> str:
     low, high = (100 * each for each in em["difference"])
     over = f"95 % interval over {results['contexts']} contexts"
     lines.append(f"EM tuned - base: {low:+.1f} to {high:+.1f} ({over}), p = {em['p']:.4f}")
+    if leaks := results["leakage"]:
+        shared = f"the training split has {leaks} contexts or rows of this split too"
+        lines.append(f"leakage: {shared}; these scores may be too high")
     without = results["without_answer"]
     if without["base"] or without["tuned"]:
         lines.append(f"texts without a readable answer: base {without['base']}, tuned {without['tuned']}")

@@ -5,10 +5,12 @@ python -m pipeline export       # runs/RECIPE/latest/merged/
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from pipeline.data.formatted_rows import answer_limit, read_rows
 from pipeline.errors import Stop, need_space
@@ -48,13 +50,17 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     template = chat_template.load(base)
     # on the CPU: float32 takes twice the memory of the GPU that it was trained on, and gives the same bits on every
     # machine
-    tuned = load.load_adapter(load.load_base(base, torch.float32, "cpu"), run / "adapter")
+    model = load.load_base(base, torch.float32, "cpu")
+    load.need_vocabulary(model, template.tokenizer)
+    tuned = load.load_adapter(model, run / "adapter")
     wanted = _ask(tuned, template, row, limit)
     merged = tuned.merge_and_unload(safe_merge=True)
     with atomic_folder(run / "merged") as staging:
+        _stop_where_trained(merged, template)
         merged.to(_DTYPES[dtype]).save_pretrained(staging, safe_serialization=True)
-        del tuned, merged  # before a second model is loaded
+        del model, tuned, merged  # before a second model is loaded
         template.tokenizer.save_pretrained(staging)
+        changed = _need_changed(base, staging)
         found = _ask(load.load_base(staging, torch.float32, "cpu"), chat_template.load(staging), row, limit)
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
@@ -73,9 +79,46 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         "answer_of_base_and_adapter": wanted[0],
         "gold": row["output"],
         "largest_logit_difference": round(difference, 6),
+        "changed_tensors": changed,
     }
     manifest.add(run, trained, "export", {**checked, "recipe": as_values(job.recipe)})
     return checked
+
+
+def _stop_where_trained(merged: Any, template: ChatTemplate) -> None:
+    """Have a stock `generate` stop at every token that ends an answer: the end of turn, and the model's own."""
+    own = merged.generation_config.eos_token_id
+    if set(own if isinstance(own, list) else [own]) != set(template.ends):
+        merged.generation_config.eos_token_id = list(template.ends)
+
+
+def _need_changed(base: Path, merged: Path) -> int:
+    """The number of tensors that the merge has changed, compared in the dtype on disk.
+
+    Raises:
+        Stop: none, so that this would be the base model.
+    """
+    pairs = ((tensor, _tensor(base, name).to(tensor.dtype)) for name, tensor in _tensors(merged))
+    changed = sum(not torch.equal(after, before) for after, before in pairs)
+    if not changed:
+        wanted, todo = "a merge that changes the model", "train longer, or with a higher training.learning_rate"
+        raise Stop(wanted, "not one weight differs from the base model's", str(merged.parent / "merged"), todo)
+    return changed
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as saved:
+            for name in saved.keys():  # noqa: SIM118 - no dict
+                yield name, saved.get_tensor(name)
+
+
+def _tensor(folder: Path, name: str) -> torch.Tensor:
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as saved:
+            if name in saved.keys():  # noqa: SIM118 - no dict
+                return saved.get_tensor(name)
+    return torch.empty(0)  # another name on disk: it counts as changed
 
 
 def _ask(model: Any, template: ChatTemplate, row: dict[str, Any], limit: int) -> tuple[str, torch.Tensor]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
+from pipeline.models import record
+
+_MARK = "\ue0f0"  # of Unicode's private use area: around the number of a message
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,12 @@ class ChatTemplate:
     system_role: bool  # whether the template takes a system message
     lead: str  # text before an answer's first character, such as Mistral's space
     ends: tuple[int, ...]  # stop tokens: each of these ids ends an answer; the first is the one that is trained
+    control: re.Pattern[str] | None = None  # the texts that the tokenizer takes for control tokens
+
+    def has_control_tokens(self, row: dict[str, Any]) -> bool:
+        """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
+        texts = (str(row.get(name, "")) for name in ("instruction", "input", "system", "output"))
+        return self.control is not None and any(map(self.control.search, texts))
 
     def messages(self, row: dict[str, Any]) -> list[dict[str, str]]:
         """A row as messages; without a system role the rules begin the user message."""
@@ -32,15 +42,31 @@ class ChatTemplate:
         """The text up to where the model begins to write."""
         return str(self.tokenizer.apply_chat_template(self.messages(row), tokenize=False, add_generation_prompt=True))
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts that contain their special tokens already."""
+    def ids(self, texts: Sequence[str], as_text: bool = False) -> list[list[int]]:
+        """Token ids of texts; with `as_text` the control tokens in them are text, else they are themselves."""
         if not texts:
             return []
-        return list(self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False).input_ids)
+        options = {"add_special_tokens": False, "return_attention_mask": False, "split_special_tokens": as_text}
+        return list(self.tokenizer(list(texts), **options).input_ids)
 
     def prompts(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
-        """Token ids of each row's prompt."""
-        return self.ids([self.prompt(row) for row in rows])
+        """Token ids of each row's prompt. A control token in a row's own text is text."""
+        ids = self.ids([self.prompt(row) for row in rows])
+        return [
+            self._prompt_of_text(row) if self.has_control_tokens(row) else own
+            for row, own in zip(rows, ids, strict=True)
+        ]
+
+    def _prompt_of_text(self, row: dict[str, Any]) -> list[int]:
+        """Token ids of a prompt: the template's parts with its control tokens, between them the messages as text."""
+        messages = self.messages(row)
+        marked = [{**each, "content": f"{_MARK}{number}{_MARK}"} for number, each in enumerate(messages)]
+        text = str(self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True))
+        *parts, last = re.split(f"{_MARK}(\\d+){_MARK}", text)
+        ids: list[int] = []
+        for own, number in zip(parts[::2], parts[1::2], strict=True):
+            ids += [*self.ids([own])[0], *self.ids([messages[int(number)]["content"]], as_text=True)[0]]
+        return ids + self.ids([last])[0]
 
     def prompt_lengths(self, groups: Sequence[Sequence[dict[str, Any]]]) -> list[list[int]]:
         """Tokens of each row's prompt, by group. The common prefix of a group, up to a line's end, is tokenized once.
@@ -48,6 +74,8 @@ class ChatTemplate:
         This assumes that no token spans that line end, which holds for tokenizers that split at line ends and for
         SentencePiece.
         """
+        if any(self.has_control_tokens(row) for group in groups for row in group):
+            return [list(map(len, self.prompts(group))) for group in groups]
         prompts = [[self.prompt(row) for row in group] for group in groups]
         starts = [texts[0].rfind("\n", 0, _common_prefix(texts)) + 1 for texts in prompts]
         tails = [text[start:] for texts, start in zip(prompts, starts, strict=True) for text in texts]
@@ -58,7 +86,11 @@ class ChatTemplate:
 
     def answers(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
         """Token ids of each row's output as the template writes it, the end-of-turn token last."""
-        return [[*ids, self.ends[0]] for ids in self.ids([self.lead + row["output"] for row in rows])]
+        ids = self.ids([self.lead + row["output"] for row in rows])
+        for number, row in enumerate(rows):
+            if self.control is not None and self.control.search(row["output"]):
+                ids[number] = [*self.ids([self.lead])[0], *self.ids([row["output"]], as_text=True)[0]]
+        return [[*own, self.ends[0]] for own in ids]
 
 
 def load(folder: Path) -> ChatTemplate:
@@ -85,8 +117,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        todo = f"delete {folder}, then invoke fetch"
-        raise Stop("a tokenizer that can be read", one_line(error), str(folder), todo) from None
+        raise Stop("a tokenizer that can be read", one_line(error), str(folder), record.remedy(folder)) from None
     if not tokenizer.chat_template or tokenizer.eos_token_id is None:
         wanted, todo = "a tokenizer with a chat template and an end token", "use an instruction-tuned model"
         raise Stop(wanted, "one without", str(folder), todo)
@@ -123,7 +154,14 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
         after = tokenizer(tail, add_special_tokens=False).input_ids[:1]
         ends = [*(i for i in after if i in tokenizer.all_special_ids or i in ends), *ends]
     lead = _lead(tokenizer, before, lead) if found else ""
-    return ChatTemplate(tokenizer, system_role, lead, tuple(dict.fromkeys(ends)))
+    return ChatTemplate(tokenizer, system_role, lead, tuple(dict.fromkeys(ends)), _control(tokenizer))
+
+
+def _control(tokenizer: Any) -> re.Pattern[str] | None:
+    """A pattern of all control tokens, or None if the tokenizer has none."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    texts = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, texts))) if texts else None
 
 
 def _common_prefix(texts: Sequence[str]) -> int:

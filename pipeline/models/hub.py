@@ -14,7 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from pipeline.errors import Stop, need_space, one_line
-from pipeline.files import fsync_tree, git_blob_id, sha256, tree_sha256, write_json
+from pipeline.files import fsync_tree, git_blob_id, sha256
+from pipeline.models import record
 
 _WANTED = (
     "*.safetensors",
@@ -40,8 +41,8 @@ class HubModel:
     commit: str
 
 
-def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]) -> None:
-    """Download into a staging folder beside `target`, check, write the origin into the file `record`, and rename.
+def fetch(model: HubModel, target: Path, say: Callable[[str], None]) -> None:
+    """Download into a staging folder beside `target`, check, record the origin, and rename.
 
     Raises:
         Stop: no network, terms that were not accepted, a file that is not the commit's, no disk space.
@@ -88,9 +89,7 @@ def fetch(model: HubModel, target: Path, record: str, say: Callable[[str], None]
             f"or put the folder into {target}, or --set model.random=true",
         ) from None
     shutil.rmtree(staging / ".cache", ignore_errors=True)
-    (staging / record).unlink(missing_ok=True)  # of an attempt that was killed here
-    hashes = tree_sha256(staging)
-    write_json(staging / record, {"source": f"{model.repository}@{model.commit}", "files": hashes})
+    record.write(staging, source=f"{model.repository}@{model.commit}")
     fsync_tree(staging)
     staging.rename(target)
     origin = f"{model.repository} at {model.commit[:12]}"

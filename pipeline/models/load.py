@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from pipeline import distributed
 from pipeline.errors import Stop, one_line
+from pipeline.models import record
 
 logging.disable_progress_bar()  # loading and saving take seconds
+
+ADAPTER = "adapter_model.safetensors"
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """The dtype of the frozen weights by precision; an adapter's are always float32."""
@@ -83,17 +86,53 @@ def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
 
 
 def load_adapter(base: Any, folder: Path) -> Any:
-    """`base` with a trained adapter.
+    """`base` with a trained adapter, every tensor of which has its place.
 
     Raises:
-        Stop: no adapter, or an unreadable one.
+        Stop: no adapter, an unreadable one, or one of another model.
     """
-    if not (folder / "adapter_model.safetensors").exists():
-        raise Stop("a trained adapter", "no adapter_model.safetensors", str(folder), "invoke train")
+    file = folder / ADAPTER
+    if not file.exists():
+        raise Stop("a trained adapter", f"no {ADAPTER}", str(folder), "invoke train")
     try:
-        return PeftModel.from_pretrained(base, folder, use_safetensors=True)
+        with safe_open(file, "pt") as saved:
+            shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in saved.keys()}  # noqa: SIM118 - no dict
+        adapted = PeftModel.from_pretrained(base, folder, use_safetensors=True)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if "size mismatch" in str(error):  # PEFT's word for a tensor of another shape
+            raise _of_another_model(base, str(error).strip().splitlines()[-1].strip(), folder) from None
         raise _unreadable(error, folder) from None
+    wanted = {name: tuple(each.shape) for name, each in get_peft_model_state_dict(adapted).items()}
+    need_same_tensors(base, wanted, shapes, folder)
+    return adapted
+
+
+def need_same_tensors(
+    base: Any, wanted: dict[str, tuple[int, ...]], saved: dict[str, tuple[int, ...]], folder: Path
+) -> None:
+    """Raise Stop unless a saved adapter has just the tensors of the model's adapter, by name and shape."""
+    differing = [f"{name}, which the model does not have" for name in saved if name not in wanted]
+    differing += [f"no {name}" for name in wanted if name not in saved]
+    both = [name for name in wanted if name in saved]
+    differing += [f"{name} of shape {saved[name]}, not {wanted[name]}" for name in both if saved[name] != wanted[name]]
+    if differing:
+        more = f"; {len(differing)} differences in all" if len(differing) > 1 else ""
+        raise _of_another_model(base, f"{differing[0]}{more}", folder)
+
+
+def _of_another_model(base: Any, found: str, folder: Path) -> Stop:
+    todo = "use the model that the adapter was trained on: --set model.source=NAME; or invoke train"
+    return Stop(f"an adapter for {base.config.name_or_path}", found[:400], str(folder), todo)
+
+
+def need_vocabulary(model: Any, tokenizer: Any) -> None:
+    """Raise Stop if a tokenizer has more tokens than the model has input embeddings."""
+    tokens, rows = len(tokenizer), model.get_input_embeddings().weight.shape[0]
+    if tokens > rows:
+        todo = "resize the model (resize_token_embeddings) and save it, or take the tokenizer that it was made with"
+        raise Stop(
+            f"an embedding for each of the tokenizer's {tokens} tokens", f"{rows}", model.config.name_or_path, todo
+        )
 
 
 def use_deterministic_kernels() -> None:
@@ -117,5 +156,5 @@ def sliding_window(config: Any) -> int | None:
 
 
 def _unreadable(error: Exception, folder: Path) -> Stop:
-    made_by = {"adapter": "invoke train", "merged": "invoke export"}.get(folder.name, "invoke fetch")
-    return Stop("weights that can be read", one_line(error), str(folder), f"delete {folder}, then {made_by}")
+    made_by = {"adapter": "invoke train", "merged": "invoke export"}.get(folder.name)
+    return Stop("a model that Transformers can load", one_line(error), str(folder), made_by or record.remedy(folder))

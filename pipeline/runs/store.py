@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import Stop
-from pipeline.files import atomic_folder, write_json
+from pipeline.files import atomic_folder, sha256, write_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -91,7 +91,10 @@ def unfinished(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]
     mark = next(iter(_with_recipe(recipe, marks)), marks[-1])
     started = _read(mark)
     if not {"recipe", "inputs"} <= started.keys():
-        wanted, todo = "the recipe and inputs that the run was started with", f"delete {mark.parent}, then invoke train"
+        wanted, todo = (
+            "the recipe and inputs that the run was started with",
+            "mend that file, or start anew: invoke train",
+        )
         raise Stop(wanted, str(started)[:80], str(mark), todo)
     return mark.parent, started
 
@@ -140,16 +143,23 @@ def latest(runs: Path) -> tuple[Path, dict[str, Any]]:
     return _complete(link.parent / link.readlink())
 
 
-def merged_model(runs: Path) -> Path:
-    """The folder of the newest merged model of a recipe.
+def merged_model(runs: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of the newest merged model of a recipe, and its run's manifest.
 
     Raises:
-        Stop: there is none.
+        Stop: there is none, or its run is incomplete, or its files are not those that export wrote.
     """
     found = sorted(runs.glob("[0-9]*/merged/model*.safetensors"))
     if not found:
         raise Stop(f"a merged model of {runs.name}", "none", str(runs), "invoke export")
-    return found[-1].parent
+    merged = found[-1].parent
+    run, manifest = _complete(merged.parent)
+    written = {name: value for name, value in manifest["outputs"].items() if name.startswith(f"{merged.name}/")}
+    differing = [name for name, value in written.items() if not (run / name).exists() or sha256(run / name) != value]
+    if differing or not written or "export" not in manifest:
+        shown = f"others: {', '.join(differing)}" if differing else "a manifest that has none of them"
+        raise Stop("the merged model as export wrote it", shown, str(merged), "invoke export, which merges again")
+    return merged, manifest
 
 
 def _marks(runs: Path) -> list[Path]:
@@ -174,13 +184,12 @@ def _read(path: Path) -> dict[str, Any]:
 def _complete(run: Path) -> tuple[Path, dict[str, Any]]:
     needed = (MANIFEST, "adapter/adapter_model.safetensors", "adapter/adapter_config.json")
     lacking = [name for name in needed if not (run / name).exists()]
-    begin_anew = f"delete {run}, then invoke train"
     if lacking:
         resumable = (run / UNFINISHED).exists() and MANIFEST in lacking
-        todo = "invoke train --resume" if resumable else begin_anew
+        todo = "invoke train --resume" if resumable else "bring them back, or train a new run: invoke train"
         raise Stop("a complete run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
     manifest = _read(run / MANIFEST)
     if not {"recipe", "inputs", "outputs"} <= manifest.keys():
         wanted = "a manifest with recipe, inputs and outputs"
-        raise Stop(wanted, str(manifest)[:80], str(run / MANIFEST), begin_anew)
+        raise Stop(wanted, str(manifest)[:80], str(run / MANIFEST), "bring it back, or train a new run: invoke train")
     return run, manifest

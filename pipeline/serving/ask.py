@@ -20,7 +20,7 @@ from pipeline.models import chat_template, load
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import Recipe
 from pipeline.tatqa import prompt, schema, target, truncate
-from pipeline.tatqa.target import Said
+from pipeline.tatqa.language import LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Answered:
     asked: str  # table, notes and question as the model read them
     left_out: str  # what was left out of the context, in words; "" for nothing
     text: str  # as the model wrote it
-    said: Said
+    answer: str  # read from it, with its scale
+    problem: str  # why there is no answer, else ""
     gold: str
 
 
@@ -54,8 +55,10 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
     model = load.load_base(merged, load.DTYPES[precision])
     text = answers(model, template, [row], answer_tokens, 1)[0] or ""
     gold, language = own.get(question), recipe.data.language
-    written = target.write_answer(gold.answer, gold.scale, language) if gold else ""
-    return Answered(row["input"], left_out, text, target.read(text, language, row["input"]), written)
+    said, currency = target.read(text, language, row["input"]), LANGUAGES[language].currency(row["input"])
+    answer = target.write_answer(said.answer, said.scale, language, currency)
+    written = target.write_answer(gold.answer, gold.scale, language, currency) if gold else ""
+    return Answered(row["input"], left_out, text, answer, said.problem, written)
 
 
 def _fitting(

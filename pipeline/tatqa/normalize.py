@@ -21,16 +21,24 @@ _PLAIN = {
         "\ufb05": "st",
         "\ufb06": "st",
     },
+    "full-width digit": {chr(0xFF10 + digit): str(digit) for digit in range(10)},
     "zero-width character": dict.fromkeys("\u00ad\u200b\u2060\ufeff", ""),
 }
 _KIND = {char: kind for kind, chars in _PLAIN.items() for char in chars}
 _TABLE = str.maketrans({char: plain for chars in _PLAIN.values() for char, plain in chars.items()})
 _ANY = re.compile("[" + "".join(_KIND) + "]")
+_IN_NUMBERS = re.compile(r"(?<=\d)(?:[，．](?=\d)|％)")  # full-width too, but Chinese punctuation elsewhere
+_NARROW = {"，": ",", "．": ".", "％": "%"}
 
 
 def plain(text: str, counted: Counter[str]) -> str:
     """`text` with these characters replaced; adds the number of each kind to `counted`."""
-    if text.isascii() or not (found := _ANY.findall(text)):
+    if text.isascii():
         return text
-    counted.update(_KIND[char] for char in found)
-    return text.translate(_TABLE)
+    if found := _ANY.findall(text):
+        counted.update(_KIND[char] for char in found)
+        text = text.translate(_TABLE)
+    text, signs = _IN_NUMBERS.subn(lambda sign: _NARROW[sign.group()], text)
+    if signs:
+        counted["full-width digit"] += signs
+    return text

@@ -68,6 +68,7 @@ def rows(context: Context, style: Style) -> list[Row]:
         if style.target == "equation"
         else {}
     )
+    currency = words.currency(shared)
     made = []
     for question in context.questions:
         task = target.Task(
@@ -76,6 +77,7 @@ def rows(context: Context, style: Style) -> list[Row]:
             question.scale,
             question.derivation,
             figures,
+            currency,
             question.answer,
         )
         output, because = target.write(task, style.language, style.target)
@@ -83,7 +85,7 @@ def rows(context: Context, style: Style) -> list[Row]:
             "instruction": words.instruction,
             "input": f"{shared}{_asked(question.text, style)}",
             "output": output,
-            "system": words.rules[style.target],
+            "system": words.rule(style.target, currency),
             **_evaluation_fields(context, question),
         }
         # an equation was read back before it was taken
@@ -98,7 +100,7 @@ def question_row(context: Context, question: str, style: Style) -> dict[str, Any
     return {
         "instruction": words.instruction,
         "input": render_input(context, question, style),
-        "system": words.rules[style.target],
+        "system": words.rule(style.target, words.currency(render_context(context, style))),
     }
 
 

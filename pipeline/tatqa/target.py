@@ -44,12 +44,13 @@ class Task:
     scale: str
     derivation: str
     figures: Mapping[Decimal, str]
+    currency: str = ""  # as language.Language.currency names it
     gold: Answer | None = None  # the answer in the file, where `answer` is normalized; it is the one that is scored
 
 
 def write(task: Task, language: str, target: str) -> tuple[str, str]:
     """The text to train on, and why it is the plain answer although `target` is "equation" (else "")."""
-    plain = write_answer(task.answer, task.scale, language)
+    plain = write_answer(task.answer, task.scale, language, task.currency)
     if target == "answer":
         return plain, ""
     try:
@@ -79,7 +80,7 @@ def _scores(said: str | list[str], gold: Answer, answer_type: str, scale: str) -
     return bool(score(gold, answer_type, scale, said, scale).em)
 
 
-def write_answer(answer: Answer, scale: str, language: str) -> str:
+def write_answer(answer: Answer, scale: str, language: str, currency: str = "") -> str:
     """The answer with its scale: `-12.6 百万美元`, `-12.6 million`, `Leeds ; Lyon`."""
     if isinstance(answer, list):
         text = SEPARATOR.join(answer)
@@ -87,7 +88,7 @@ def write_answer(answer: Answer, scale: str, language: str) -> str:
         text = answer
     else:
         text = format(Decimal(repr(answer)), "f")  # 1e-05 and 1e+16 in plain digits
-    return f"{text} {LANGUAGES[language].scales[scale]}".strip()
+    return f"{text} {LANGUAGES[language].scale(scale, currency)}".strip()
 
 
 def gold_equation(answer: Answer, scale: str, derivation: str) -> str:
@@ -131,7 +132,7 @@ def _lines(task: Task, language: str) -> str:
         "type": words.types[task.answer_type],
         "evidence": SEPARATOR.join(dict.fromkeys(evidence) if sum_ else evidence),
         "equation": sum_,
-        "scale": words.scales[task.scale] or words.no_scale,
+        "scale": words.scale(task.scale, task.currency) or words.no_scale,
     }
     return "\n".join(
         f"{words.labels[name]}{words.colon}{' '.join(text.split())}"
@@ -147,8 +148,8 @@ def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
     return {digits: text for digits, text in reversed(found) if digits is not None}  # the first of equal ones
 
 
-_FIGURE = re.compile(r"[$£€¥]?\(?[$£€¥]?\s?\d[\d,]*(?:\.\d+)?%?\)?")
-_AROUND = re.compile(r"[$£€¥%(),\s\-]")
+_FIGURE = re.compile(r"[$£€¥￥]?[(（]?[$£€¥￥]?\s?\d[\d,]*(?:\.\d+)?[%％]?[)）]?")
+_AROUND = re.compile(r"[$£€¥￥%％(),（）\s\-]")
 
 
 def number(cell: str) -> Decimal | None:
@@ -169,7 +170,7 @@ def read(text: str, language: str, context: str) -> Said:
     lines = {labels[label.lower()]: value for label, value in reversed(found)}  # the first line of each label counts
     if not lines.keys() & {"type", "evidence", "equation"}:
         return read_answer(text, language, context)
-    scales = {(word or words.no_scale).lower(): name for name, word in words.scales.items()}
+    scales = {(word or words.no_scale).lower(): name for name, word in words.scale_words()}
     scale = scales.get(lines.get("scale", "").lower())
     if scale is None:
         return Said("", "", f"no scale: {lines.get('scale', 'the line is missing')!r}")
@@ -199,7 +200,7 @@ def read_answer(text: str, language: str, context: str) -> Said:
     """
     text = " ".join(text.split())
     scale = ""
-    for name, word in LANGUAGES[language].scales.items():
+    for name, word in LANGUAGES[language].scale_words():
         if word and text.endswith(f" {word}"):
             bare = text[: -len(word) - 1].rstrip()
             last = text.rpartition(SEPARATOR)[2]

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from pipeline import distributed
 from pipeline.errors import OwnStop, one_line
-from pipeline.files import fsync_tree, tree_sha256, write_json, write_text
+from pipeline.files import fsync_tree, sha256, tree_sha256, write_json, write_text
 
 _SEAL = "sealed.json"
 _STAGING = ".staging"
@@ -91,7 +91,8 @@ def publish(checkpoints: Path, step: int, kept: int) -> None:
             shutil.copyfile(metrics, staged / _METRICS)
         write_json(staged / _SEAL, tree_sha256(staged))
         fsync_tree(staged)
-    shutil.rmtree(target, ignore_errors=True)  # not intact, or this run would have resumed from it
+    if target.exists():  # not intact, or this run would have resumed from it
+        set_aside(target)
     staged.rename(target)
     remove_staging(checkpoints)
     fsync_tree(checkpoints, deep=False)
@@ -110,16 +111,32 @@ def restore_metrics(checkpoint: Path, run: Path) -> None:
 
 
 def newest_intact(run: Path) -> tuple[Path | None, list[Path]]:
-    """The newest intact checkpoint of a run, or None, and the newer corrupt ones (half written, or changed since)."""
+    """The newest intact checkpoint of a run, or None, and the newer corrupt ones (half written, or changed since).
+
+    A checkpoint is intact if every sealed file has its hash; other files in its folder do not matter.
+    """
     corrupt: list[Path] = []
     for path in _newest_first(folder(run)):
-        hashes = tree_sha256(path)
-        hashes.pop(_SEAL, None)
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads((path / _SEAL).read_text(encoding="utf-8")) == hashes:
-                return path, corrupt
+        if _is_intact(path):
+            return path, corrupt
         corrupt.append(path)
     return None, corrupt
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Rename a corrupt checkpoint, so that a resumed run neither takes nor replaces it; returns its new path."""
+    target = checkpoint.with_name(f"corrupt-{checkpoint.name}")
+    while target.exists():
+        target = target.with_name(f"corrupt-{target.name}")
+    return checkpoint.rename(target)
+
+
+def _is_intact(checkpoint: Path) -> bool:
+    try:
+        sealed = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
+        return bool(sealed) and all(sha256(checkpoint / name) == value for name, value in sealed.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _newest_first(checkpoints: Path) -> list[Path]:

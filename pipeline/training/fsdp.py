@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from pipeline import distributed
 from pipeline.errors import Stop
 from pipeline.files import atomic_folder
+from pipeline.models import load
 
 
 def shard(adapted: Any, base: Any, device: str) -> None:
@@ -58,12 +59,19 @@ def save_adapter_atomically(adapted: Any, folder: Path) -> None:
 
 
 def load_adapter(adapted: Any, folder: Path) -> None:
-    """Fill a model's adapter with the one saved in a folder."""
-    weights = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
-    saved = load_file(folder / "adapter_model.safetensors")
+    """Fill a model's adapter with the one saved in a folder.
+
+    Raises:
+        Stop: it has other tensors.
+    """
+    trained = ((name, weight) for name, weight in adapted.named_parameters() if weight.requires_grad)
+    weights = {name.replace(".default.", "."): weight for name, weight in trained}
+    saved = load_file(folder / load.ADAPTER)
+    wanted, found = ({name: tuple(each.shape) for name, each in held.items()} for held in (weights, saved))
+    load.need_same_tensors(adapted.get_base_model(), wanted, found, folder)
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(distribute(saved[name.replace(".default.", ".")].to(weight.device), weight))
+            weight.copy_(distribute(saved[name].to(weight.device), weight))
 
 
 def gather(value: Any) -> Any:

@@ -64,6 +64,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     # before the model: transformers seeds everything from its arguments
     arguments = training_arguments(settings, precision, checkpoints.staging_folder(checkpoints.folder(run)))
     adapted, replaced = prepared(recipe, job.base_model, precision, [*contexts, *held_out])
+    load.need_vocabulary(adapted, template.tokenizer)
     metrics = MetricsCallback(run, resumed=checkpoint is not None, scaled=precision == "fp16")
     ranks = (distributed.rank(), distributed.world_size())
     pad = template.tokenizer.pad_token_id or 0

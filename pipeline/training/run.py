@@ -120,7 +120,7 @@ def _checkpoint(run: Path, say: Say) -> Path | None:
 
     checkpoint, corrupt = checkpoints.newest_intact(run)
     for folder in corrupt:
-        say(f"train  {folder} is corrupt; the one before it is taken")
+        say(f"train  {folder} is corrupt and kept as {checkpoints.set_aside(folder).name}; the one before it is taken")
     if checkpoint:
         checkpoints.restore_metrics(checkpoint, run)
     say(

@@ -69,7 +69,7 @@ class ValidationCallback(TrainerCallback):  # type: ignore[misc]
             if "heldout_loss" in line:
                 self._judge(math.nan if line["heldout_loss"] is None else line["heldout_loss"], line["step"])
         if self.best and not (self._folder / "adapter_model.safetensors").exists():
-            todo = f"bring it back, or delete {self._folder.parent} and start anew with invoke train"
+            todo = "bring it back, or start anew: invoke train"
             raise Stop(f"the best adapter so far, of step {self.best[1]}", "none", str(self._folder), todo)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **context: Any) -> None:

@@ -87,6 +87,10 @@ def test_copied_small_tables_and_shared_uids_count_as_leakage(workplace: Path) -
     contexts[2]["table"]["table"], contexts[2]["paragraphs"] = contexts[0]["table"]["table"], contexts[0]["paragraphs"]
     (workplace / "mine.json").write_text(json.dumps(contexts))
     splits, _ = format_job(fetched := fetched_job("data.source=mine.json"))
+    assert splits["train"]["same_tables"]["listed"] == [{"context": contexts[2]["table"]["uid"], "also_in": "train"}]
+    fetched.train.raw.write_text(json.dumps(contexts[:2]))
+    fetched.evaluation.raw.write_text(json.dumps(contexts[2:]))
+    splits, _ = format_job(fetched)
     assert splits["heldout"]["leaks"]["listed"] == [{"context": contexts[2]["table"]["uid"], "also_in": "train"}]
     contexts[2]["paragraphs"] = []
     contexts[2]["questions"][0]["uid"] = contexts[0]["questions"][0]["uid"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -105,11 +106,21 @@ def test_a_run_is_locked_for_other_processes(tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=ROOT).returncode == 0
 
 
-def test_the_newest_merged_model_is_found(tmp_path: Path) -> None:
+def test_the_newest_merged_model_is_found_as_export_wrote_it(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="next: invoke export"):
         store.merged_model(tmp_path)
+    weights = "merged/model-00001-of-00002.safetensors"
+    outputs = {weights: hashlib.sha256(b"").hexdigest()}
     for name in ("20260101-000000-a", "20260102-000000-b"):
-        (tmp_path / name / "merged").mkdir(parents=True)
-        (tmp_path / name / "merged" / "model-00001-of-00002.safetensors").touch()
+        for file in (weights, "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).touch()
+        manifest = {"recipe": {}, "inputs": {}, "outputs": outputs, "export": {}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "20260103-000000-c").mkdir()
-    assert store.merged_model(tmp_path) == tmp_path / "20260102-000000-b" / "merged"
+    merged, read = store.merged_model(tmp_path)
+    assert merged == tmp_path / "20260102-000000-b" / "merged"
+    assert read["outputs"] == outputs
+    (tmp_path / "20260102-000000-b" / weights).write_bytes(b"other")
+    with pytest.raises(Stop, match="others: merged/model-00001-of-00002.safetensors"):
+        store.merged_model(tmp_path)

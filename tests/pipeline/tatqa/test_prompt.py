@@ -13,7 +13,7 @@ from pipeline.tatqa.schema import Context, Question
 CONTEXT = Context(
     "c",
     (("", "2019", "2018"), ("Other", "44.1", "56.7")),
-    ((1, "Sales by contract type (in millions)."), (2, "A second note.")),
+    ((1, "Sales by contract type (in $ millions)."), (2, "A second note.")),
     (Question("q", "What is the change in Other?", -12.6, "arithmetic", "table-text", "million", "44.1-56.7", ("1",)),),
 )
 
@@ -23,7 +23,7 @@ def test_a_chinese_row_is_that_of_the_seed_project() -> None:
     assert row.fields.pop("system").startswith("只写答案")
     assert row.fields == {
         "instruction": "根据表格和文字回答问题",
-        "input": "表格：\n | 2019 | 2018\nOther | 44.1 | 56.7\n文字：\nSales by contract type (in millions).\n"
+        "input": "表格：\n | 2019 | 2018\nOther | 44.1 | 56.7\n文字：\nSales by contract type (in $ millions).\n"
         "A second note.\n问题：What is the change in Other?",
         "output": "-12.6 百万美元",
         "uid": "q",
