@@ -123,7 +123,7 @@ def test_two_containers_train_as_one_does_and_end_together(
         second.kill("SIGKILL")
         done = dying.result()
     assert done.returncode == 1
-    assert "wanted: all 2 processes to the end of the run" in done.stderr
+    assert "wanted: all 2 ranks until the end of the run" in done.stderr
     assert "another one ended" in done.stderr
     assert "killed by signal 9" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

@@ -45,6 +45,6 @@ def test_the_command_that_formats_has_the_values_of_the_recipe(workplace: Path) 
 
 def test_a_wrong_hash_names_the_file(tmp_path: Path) -> None:
     check.need_hash("SHA-256 aa", "aa", "aa", tmp_path)
-    with pytest.raises(Stop, match="delete that file and run invoke fetch again") as stopped:
+    with pytest.raises(Stop, match="move that file away and run invoke fetch again") as stopped:
         check.need_hash("SHA-256 aa", "aa", "bb", tmp_path / "model.safetensors")
     assert stopped.value.where.endswith("model.safetensors")

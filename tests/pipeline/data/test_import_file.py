@@ -110,7 +110,7 @@ def test_another_file_of_the_same_name_replaces_the_first(workplace: Path) -> No
     for folder in ("a", "b"):
         (workplace / folder).mkdir()
         (workplace / folder / "mine.jsonl").write_text(
-            "\n".join(json.dumps({"instruction": folder, "output": str(i)}) for i in range(3))
+            "\n".join(json.dumps({"instruction": folder, "input": str(i), "output": str(i)}) for i in range(3))
         )
     first = fetched_job("data.source=a/mine.jsonl")
     second = tiny_job("data.source=b/mine.jsonl")
