@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ def load_adapter(base: Any, folder: Path) -> Any:
     try:
         with safe_open(file, "pt") as saved:
             shapes = {name: tuple(saved.get_slice(name).get_shape()) for name in saved.keys()}  # noqa: SIM118 - no dict
-        adapted = PeftModel.from_pretrained(base, folder, use_safetensors=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # `need_same_tensors` names them
+            adapted = PeftModel.from_pretrained(base, folder, use_safetensors=True)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if "size mismatch" in str(error):  # PEFT's word for a tensor of another shape
             raise _of_another_model(base, str(error).strip().splitlines()[-1].strip(), folder) from None
@@ -157,4 +160,4 @@ def sliding_window(config: Any) -> int | None:
 
 def _unreadable(error: Exception, folder: Path) -> Stop:
     made_by = {"adapter": "invoke train", "merged": "invoke export"}.get(folder.name)
-    return Stop("a model that Transformers can load", one_line(error), str(folder), made_by or record.remedy(folder))
+    return Stop("weights that can be read", one_line(error), str(folder), made_by or record.remedy(folder))

@@ -84,10 +84,10 @@ def _truncate(pattern: str) -> None:
         ("models/tiny/model.safetensors", "train", "weights that can be read"),
         ("models/tiny/model.safetensors", "evaluate", "the model and data that the run was trained with"),
         ("models/tiny/tokenizer_config.json", "fetch", ""),
-        ("runs/tiny/latest/adapter/adapter_model.safetensors", "evaluate", "weights that can be read"),
+        ("runs/tiny/latest/adapter/adapter_model.safetensors", "evaluate", "the adapter that was trained"),
         ("data/sample/en-*/heldout.jsonl", "evaluate", "not as format left it"),
         ("data/sample/raw/train.json", "format", "JSON in UTF-8"),
-        ("runs/tiny/latest/merged/model.safetensors", "ask", "then invoke export"),
+        ("runs/tiny/latest/merged/model.safetensors", "ask", "next: invoke export"),
     ],
 )
 def test_a_truncated_file_is_reported_and_nothing_is_written(

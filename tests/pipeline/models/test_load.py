@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import Stop
-from pipeline.models import load, lora
+from pipeline.models import load, lora, record
 from pipeline.recipe import Lora
 from pipeline.training import fsdp
 from tests.models import random_model
@@ -40,6 +40,10 @@ def test_truncated_weights_name_the_folder_and_the_next_command(folder: Path) ->
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(Stop) as stopped:
         load.load_base(folder, torch.float32, "cpu")
+    assert stopped.value.todo.startswith(f"mend the files in {folder}, which fetch did not bring")
+    record.write(folder, source="the hub")
+    with pytest.raises(Stop) as stopped:
+        load.load_base(folder, torch.float32, "cpu")
     assert stopped.value.todo == f"delete {folder}, then invoke fetch"
 
 
@@ -56,7 +60,7 @@ def test_a_saved_adapter_is_loaded_onto_its_base_model(tiny_model: Path, tmp_pat
         loaded(input_ids=ids).logits, load.load_base(tiny_model, torch.float32, "cpu")(input_ids=ids).logits
     )
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(Stop, match="then invoke train"):
+    with pytest.raises(Stop, match="next: invoke train"):
         load.load_adapter(load.load_base(tiny_model, torch.float32, "cpu"), tmp_path / "adapter")
     with pytest.raises(Stop, match=r"no adapter_model\.safetensors"):
         load.load_adapter(load.load_base(tiny_model, torch.float32, "cpu"), tmp_path)
