@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
@@ -188,7 +187,7 @@ def docs(c: Context) -> None:
         checks.run(checks.docs())
 
 
-ns = Collection(
+ns = cli.collection(
     build,
     wheelhouse,
     push,

@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             return distributed.launch(args.processes, args.nodes, args.node, args.master, words)
         _STEPS[name](args)
+        distributed.leave()
     except Stop as stop:
         if os.environ.get("PINTUNE_DEBUG") == "1":
             raise

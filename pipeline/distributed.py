@@ -73,6 +73,16 @@ def init() -> None:
         torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
 
 
+def leave() -> None:
+    """Leave the process group after success on all ranks: a rank that exits within it may abort."""
+    if world_size() == 1:
+        return
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def all_gather(value: Any) -> list[Any]:
     """Every rank's value, in rank order, on all ranks."""
     if world_size() == 1:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from invoke.collection import Collection
 from invoke.context import Context
+from invoke.exceptions import ParseError
+from invoke.parser import Parser
+from invoke.program import Program
 from invoke.tasks import task
 
 from images.errors import Stop, reported
@@ -36,6 +40,7 @@ _flags = {
 }
 _overrides: list[str] = []
 _announced: list[str] = []
+_unchecked: list[Collection] = []  # the verbs, until the order of this call's flags is checked
 _reasons: dict[str, str] = {}
 
 
@@ -43,13 +48,43 @@ def choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", se
     """The choices of a verb: its own flags over those of the verbs before it.
 
     Raises:
-        Stop: as `choose_flavor`.
+        Stop: as `choose_flavor`, or a flag is given only after a verb that takes it.
     """
+    if _unchecked:
+        need_flags_in_order(_unchecked.pop(), sys.argv[1:])
     for name, value in (("recipe", recipe), ("flavor", flavor), ("runner", runner)):
         _flags[name] = value or _flags[name]
     _overrides.extend(set_ or [])
     chosen, _reasons["flavor"] = choose_flavor(_flags["flavor"])
     return Choices(_flags["recipe"], chosen, _flags["runner"], tuple(_overrides), bool(c.config.run.dry))
+
+
+def collection(*verbs: Any) -> Collection:
+    """The verbs as invoke takes them."""
+    made = Collection(*verbs)
+    _unchecked.append(made)
+    return made
+
+
+def need_flags_in_order(verbs: Collection, words: Sequence[str]) -> None:
+    """Raise Stop if a shared flag is given to a verb, but not to the first verb of the call that takes it.
+
+    That verb would run without the flag, and nobody would notice.
+    """
+    try:
+        call = Parser(initial=Program().initial_context, contexts=verbs.to_contexts()).parse_argv(list(words))
+    except ParseError:  # invoke reports it
+        return
+    for flag in ("recipe", "flavor", "runner", "set"):
+        takers = [verb for verb in call if verb.name and flag in verb.args]
+        late = [verb for verb in takers if verb.args[flag].got_value]
+        if late and late[0] is not takers[0]:
+            raise Stop(
+                f"--{flag} at the first verb that it is for",
+                f"invoke … {takers[0].name} … {late[0].name} --{flag}, where {takers[0].name} would run without it",
+                "the command line",
+                f"invoke {takers[0].name} --{flag} …, which also holds for {late[0].name}; or two calls of invoke",
+            )
 
 
 def choices_or_problem(

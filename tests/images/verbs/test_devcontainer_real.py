@@ -59,7 +59,7 @@ def test_the_devcontainer_and_docker_train_the_same_adapter(opened: Path, image:
         "adapter_sha256"
     ]
     call = invoke_in(opened)
-    done = call("build", "train", "--runner", "docker", *SMALL)
+    done = call("build", "--runner", "docker", "train", *SMALL)
     assert done.returncode == 0, done.stderr[-2000:]
     outside = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())
     assert outside["environment"]["runner"] == "docker"

@@ -88,7 +88,7 @@ trained = [weight for weight in adapted.parameters() if weight.requires_grad]
 def _print_on_two_ranks(tmp_path: Path, script: str) -> list[str]:
     """The lines that two ranks print about a model sharded over them: those of rank 0, then those of rank 1."""
     file = tmp_path / "script.py"
-    file.write_text(SHARDED_MODEL + script)
+    file.write_text(f"{SHARDED_MODEL}{script}\ndistributed.leave()\n")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     logs = ["--log-dir", str(tmp_path), "--redirects", "1"]
     done = subprocess.run([*torchrun, *logs, str(file), str(ROOT)], capture_output=True, text=True, timeout=240)
