@@ -76,7 +76,7 @@ def pull(c: Context, image: str = "train", flavor: str = "", registry: str = "")
 def lock(c: Context, upgrade: bool = False) -> None:
     """Resolve the locks of images/matrix.toml (uses the network)."""
     with reported():
-        builds.write_locks(upgrade)
+        builds.write_locks(upgrade, bool(c.config.run.dry))
 
 
 @cli.verb()
@@ -170,21 +170,21 @@ def doctor(
 def test(c: Context, slow: bool = False, pick: str = "") -> None:
     """Run the tests in the locked test environment, and show their coverage."""
     with reported():
-        checks.run(checks.tests(slow, pick))
+        checks.run(checks.tests(slow, pick), bool(c.config.run.dry))
 
 
 @task
 def lint(c: Context) -> None:
     """Check style, spelling, imports, types, Dockerfile and workflows in the locked test environment."""
     with reported():
-        checks.run(checks.lint())
+        checks.run(checks.lint(), bool(c.config.run.dry))
 
 
 @task
 def docs(c: Context) -> None:
     """Build the documentation site, strict."""
     with reported():
-        checks.run(checks.docs())
+        checks.run(checks.docs(), bool(c.config.run.dry))
 
 
 ns = cli.collection(

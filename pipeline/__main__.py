@@ -86,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         if step.run:
             added.add_argument("--run", default="", help="RECIPE/ID of a run; its recipe is taken")
         if step.parallel:
-            added.add_argument("--nodes", type=int, default=1, help="machines or containers that train together")
-            added.add_argument("--processes", type=int, default=1, help="processes on each of them, one per GPU")
+            added.add_argument("--nodes", type=_positive, default=1, help="machines or containers that train together")
+            added.add_argument("--processes", type=_positive, default=1, help="processes on each of them, one per GPU")
             added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
             added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
@@ -100,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--gold", required=True, help="a raw file in TAT-QA's schema, with answers")
     scores.add_argument("--json", action="store_true", help="JSON for programs")
     return parser
+
+
+def _positive(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 def use_the_same_kernels() -> None:
@@ -222,12 +229,15 @@ def _export(args: argparse.Namespace) -> None:
 def _ask(args: argparse.Namespace) -> None:
     """Ask the newest merged model about one context."""
     from pipeline.data.formatted_rows import answer_limit
-    from pipeline.runs import store
+    from pipeline.runs import manifest, store
     from pipeline.serving import ask
 
     merged, made = store.merged_model(_job(args).runs)
+    manifest.need_trained_adapter(merged.parent, made)
     where = str(merged.parent / store.MANIFEST)
-    asked = job.resolve(recipe.resolve(made["recipe_name"], made["export"]["recipe"], args.set, where))
+    asked = job.resolve(
+        recipe.resolve(merged.parent.parent.name, made["export"].get("recipe", made["recipe"]), args.set, where)
+    )
     if args.file:
         context = ask.context_of_file(Path(args.file))
     else:

@@ -73,5 +73,5 @@ def unexpected(error: Exception, step: str) -> Stop:
         todo = "check its owner, as ls -l shows it"
         return Stop("a file or folder that this user may write", shown, str(error.filename), todo)
     return Stop(
-        "the step to end well", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
+        "the step to succeed", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
     )

@@ -139,4 +139,4 @@ def elements(path: Path) -> Iterator[Any]:
 
 
 def _broken(found: str, path: Path, number: int) -> Stop:
-    return Stop("JSON in UTF-8", found, f"{path}, context {number}", "invoke fetch, or mend the file")
+    return Stop("JSON in UTF-8", found, f"{path}, context {number}", "invoke fetch, or fix the file")

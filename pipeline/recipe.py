@@ -108,7 +108,7 @@ class Training:
     """Shape of the learning rate over the run, by Transformers' names."""
     warmup_steps: Count = 10
     """Optimizer steps over which the learning rate rises to its peak."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """AdamW's decay of the adapter's weights per step, relative to the learning rate."""
     max_grad_norm: AboveZero = 1.0
     """Gradients are clipped to this norm."""
@@ -184,7 +184,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         wanted, todo = f"one of {shipped}, or a path ending in .toml", "pass --recipe NAME with one of these"
         raise Stop(wanted, "no such recipe", name, todo) from None
     except (OSError, ValueError) as error:
-        raise Stop("a recipe in TOML", str(error), str(path), "mend that line of the recipe") from None
+        raise Stop("a recipe in TOML", str(error), str(path), "fix that line of the recipe") from None
     return resolve(path.stem, values, overrides, str(path))
 
 
@@ -326,7 +326,7 @@ def _need_consistent(recipe: Recipe, where: str) -> None:
             "--set training.row_tokens=0",
         )
     if recipe.model.width and not recipe.model.random:
-        wanted = "model.random = true, for a width of one's own"
+        wanted = "model.random = true, since model.width is set"
         raise Stop(wanted, f"model.width = {recipe.model.width}", where, "--set model.random=true")
     if training.early_stopping and not training.heldout_contexts:
         wanted = "training.heldout_contexts above 0, since early stopping watches their loss"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -70,37 +71,36 @@ def write_all(upgrade: bool = False) -> Iterator[Path]:
         yield each.path
 
 
-def _resolve(row: Row, python: str, settings: pip_config.Settings, upgrade: bool) -> str:
+def argv(row: Row, python: str, output: Path) -> list[str]:
+    """The command that resolves a lock from the requirements on its standard input, into the file `output`."""
+    command = [pip_config.uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate"]
     # glibc 2.36 is Debian bookworm's
-    command = [
-        pip_config.uv(),
-        "pip",
-        "compile",
-        "-",
-        "--generate-hashes",
-        "--no-header",
-        "--no-annotate",
-        "--no-emit-index-url",
-        "--python-version",
-        python,
-        "--python-platform",
-        "x86_64-manylinux_2_36",
-        "--only-binary",
-        ":all:",
-        "--no-progress",
-        "--quiet",
-    ]
+    command += ["--no-emit-index-url", "--python-version", python, "--python-platform", "x86_64-manylinux_2_36"]
+    command += ["--only-binary", ":all:", "--no-progress", "--quiet", "--output-file", str(output)]
+    return command + (["--constraint", str(row.extends)] if row.extends else [])
+
+
+def shown() -> Iterator[str]:
+    """The command of each lock, as a person could paste it; its result lacks the header of `write_all`."""
+    python = matrix.load().base.python
+    for row in wanted():
+        requirements = shlex.join(["printf", r"%s\n", *row.requirements])
+        yield f"{requirements} | {shlex.join(argv(row, python, row.path))}"
+
+
+def _resolve(row: Row, python: str, settings: pip_config.Settings, upgrade: bool) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "lock.txt"  # uv prefers the versions of the file that it overwrites
         if row.path.exists() and not upgrade:
             output.write_text(row.path.read_text(encoding="utf-8"), encoding="utf-8")
-        command += ["--output-file", str(output), *(["--constraint", str(row.extends)] if row.extends else [])]
         # a folder of wheels may have torch's +cpu build, which satisfies every flavor's version
         folders = list(settings.folders) if row.torch_backend else []
         wheels = [file.name for folder in folders for file in folder.glob("*.whl")]
         backend = pip_config.torch_backend(settings, wheels, row.torch_backend)
         env = pip_config.uv_environment(settings, Path(scratch), folders, backend)
-        done = subprocess.run(command, input="\n".join(row.requirements), capture_output=True, text=True, env=env)
+        done = subprocess.run(
+            argv(row, python, output), input="\n".join(row.requirements), capture_output=True, text=True, env=env
+        )
         if done.returncode:
             raise Stop(
                 f"versions for {row.path.name} that fit each other, from an index",

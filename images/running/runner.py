@@ -5,6 +5,7 @@ A command line, PINTUNE_* variables and folders cross over: data/, models/, runs
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from pathlib import Path
@@ -123,7 +124,8 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
             status, text = (0, "") if choices.dry else process.run(command, variables, capture)
     for command in commands if choices.dry else ():
         print(engine.shown(command))
-    if status < 0 or status > steps.exit_status().interrupted:  # 128 + signal
+    declared = dataclasses.astuple(steps.exit_status())
+    if status < 0 or (status > steps.exit_status().interrupted and status not in declared):  # 128 + signal
         signal = -status if status < 0 else status - 128
         raise Killed(
             f"{call.step.name} to finish",
@@ -150,9 +152,13 @@ def again(choices: Choices, call: StepCall) -> str:
     """The command that repeats a step that was killed, or resumes a training, with the flags of this call."""
     if not call.step.recipe:
         return "run the same command again"
+    if call.step.name in ("missing", "resolve", "estimate", "reproduce"):  # no verb of their name, or not with --set
+        return "run the same command again"
     verb = "data" if call.step.name == "format" else call.step.name
     words = ["invoke", verb, *(["--resume"] if verb == "train" else [])]
     words += ["--recipe", choices.recipe, "--flavor", choices.flavor, "--runner", choices.runner]
+    words += [word for flag, value in call.flags.items() if verb == "ask" for word in (flag, str(value))]
+    words += [word for flag, file in call.files.items() for word in (flag, str(file.path))]
     words += ["--nodes", str(call.nodes)] if call.nodes > 1 else []
     words += ["--gpus-per-node", str(call.processes)] if call.processes > 1 else []
     return shlex.join([*words, *(word for override in choices.overrides for word in ("--set", override))])

@@ -29,7 +29,10 @@ def gather(choices: Choices, image: str, to: Path) -> None:
     print(offline.gather(image, choices.flavor, to, choices.dry), flush=True)
 
 
-def write_locks(upgrade: bool) -> None:
-    """Resolve every lock, and report each as it is written."""
+def write_locks(upgrade: bool, dry: bool) -> None:
+    """Resolve every lock, and report each as it is written; with `dry` print the commands."""
+    if dry:
+        print("\n".join(lock.shown()))
+        return
     for path in lock.write_all(upgrade):
         print(f"lock   {path.relative_to(matrix.ROOT)}", flush=True)

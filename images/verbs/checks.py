@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 
 from images import matrix
@@ -37,15 +38,20 @@ def docs() -> list[list[str]]:
     return [["mkdocs", "build", "--strict"]]
 
 
-def run(commands: list[list[str]]) -> None:
-    """Run commands in the environment, which is made if it is not up to date.
+def run(commands: list[list[str]], dry: bool = False) -> None:
+    """Run commands in the environment, which is made if it is not up to date; with `dry` print them.
 
     Raises:
         StepFailed: a command failed; those after it did not run.
         Stop: as `venv.build`.
     """
-    print(venv.build("test", "cpu", dry=False), flush=True)
+    if (made := venv.build("test", "cpu", dry=dry)) and not dry:
+        print(made, flush=True)
     programs = venv.python("test", "cpu").parent
+    if dry:
+        for program, *words in commands:
+            print(shlex.join([str(programs / program), *words]))
+        return
     for program, *words in commands:
         if status := subprocess.run([programs / program, *words], cwd=matrix.ROOT).returncode:
             raise StepFailed(program, status)

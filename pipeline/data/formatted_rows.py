@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline import json_stream
 from pipeline.errors import Stop
 from pipeline.files import sha256
 from pipeline.job import Job, Split
@@ -17,6 +18,8 @@ REPORT = "report.json"
 _CODE = (
     Path(__file__).with_name("format.py"),
     Path(chat_template.__file__),
+    Path(json_stream.__file__),
+    *sorted(Path(__file__).with_name("readers").glob("*.py")),
     *sorted(Path(schema.__file__).parent.glob("*.py")),
 )
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -26,10 +29,10 @@ _LONGEST = {"answer": 60, "equation": 110}  # tokens of TAT-QA's longest answer 
 def read_report(folder: Path) -> dict[str, Any]:
     """What formatting counted of each split; empty where it has not run."""
     try:
-        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return report
+    return report if isinstance(report, dict) else {}
 
 
 def answer_limit(job: Job) -> int:

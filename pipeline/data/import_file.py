@@ -21,12 +21,13 @@ from pipeline.sources import HELD_OUT
 from pipeline.tatqa import schema
 
 _RECORD = "file.json"  # in the raw folder: the hash of the file that was imported
+_FORM = 2  # of the import; another form is imported again
 
 
 def is_current(file: Path, raw: Path) -> bool:
     """Whether the raw folder holds this file as it is now, if it still exists."""
     record = _record(raw)
-    if record.get("file") != str(file):
+    if record.get("file") != str(file) or record.get("form") != _FORM:
         return False
     return not file.is_file() or record.get("sha256") == sha256(file)
 
@@ -58,32 +59,49 @@ def import_splits(file: Path, raw: Path, say: Callable[[str], None]) -> None:
     with atomic_folder(raw) as staging:
         groups = _groups(file, staging, contexts)  # checks every element
         last = max(groups, default=-1)
+        if contexts and last == 0 and len(groups) > 1:
+            say(
+                f"data   all {len(groups)} contexts of {file.name} have one table: those held out are no test of others"
+            )
+            groups, last = array("q", range(len(groups))), len(groups) - 1
         if last < 1:
             wanted = "at least two contexts or rows that differ, one of them to be held out"
             found = str(len(groups)) if last < 0 or len(groups) == 1 else f"{len(groups)} copies of one"
             raise Stop(wanted, found, str(file), "add some")
         written = _write(file, staging, contexts, groups, last)
-        write_json(staging / _RECORD, {"file": str(file), "sha256": sha256(file), **written})
+        write_json(staging / _RECORD, {"form": _FORM, "file": str(file), "sha256": sha256(file), **written})
     kind = "contexts" if contexts else "rows"
     say(f"data   {raw}: {len(groups)} {kind} of {file.name}, {written['heldout']} of them held out to evaluate on")
 
 
 def _groups(file: Path, folder: Path, contexts: bool) -> array[int]:
     """The group of duplicates that each element belongs to, groups numbered from 0 in file order."""
-    groups, new = array("q"), 0
+    # each element is added to the index under its own number; an element that is like others joins their groups
+    parents = array("q")
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            number = parents[number]
+        return number
+
     with LeakageIndex(folder) as index:
         for number, item in enumerate(_items(file, contexts)):
+            parents.append(number)
+            alike: list[str | None] = []
             if contexts:
                 context = schema.check(item, f"{file}, context {number}")
                 index.add_uids("", number, context, str(file))
-                text = json.dumps([context.rows, context.notes])
-                alike = index.add_table(str(new), context)
-                group = index.add_text(str(new), text) or (alike[0] if alike else None)
+                alike.append(index.add_text(str(number), json.dumps([context.rows, context.notes])))
+                near = index.add_table(str(number), context)
+                alike.append(near[0] if near else None)
             else:
-                group = index.add_text(str(new), f"{item['instruction']}\n{item['input']}")
-            groups.append(int(group) if group is not None else new)
-            new += group is None
-    return groups
+                alike.append(index.add_text(str(number), f"{item['instruction']}\n{item['input']}"))
+            for other in alike:
+                if other is not None:
+                    first, second = sorted((root(number), root(int(other))))
+                    parents[second] = first
+    roots = {first: group for group, first in enumerate(dict.fromkeys(map(root, parents)))}
+    return array("q", (roots[root(number)] for number in parents))
 
 
 def _write(file: Path, folder: Path, contexts: bool, groups: Sequence[int], last: int) -> dict[str, int]:
@@ -105,10 +123,10 @@ def _write(file: Path, folder: Path, contexts: bool, groups: Sequence[int], last
 
 def _record(raw: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads((raw / _RECORD).read_text(encoding="utf-8"))
+        record = json.loads((raw / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record
+    return record if isinstance(record, dict) else {}
 
 
 def _has_rows(file: Path) -> bool:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import write_text
+
 
 class AnswerCache:
     """The file of one model's answers by question uid; a file made of something else is started over."""
@@ -17,9 +19,9 @@ class AnswerCache:
         lines = self._lines()
         if lines[:1] == [{"made_of": made_of}]:
             self._texts = {line["uid"]: line["text"] for line in lines[1:]}
-        with path.open("w", encoding="utf-8") as file:  # again, without a last line that was cut off
-            file.write(json.dumps({"made_of": made_of}) + "\n")
-        self.add(self._texts)
+        kept = [{"made_of": made_of}, *({"uid": uid, "text": text} for uid, text in self._texts.items())]
+        # again, without a last line that was cut off
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def _lines(self) -> list[Any]:
         lines = []

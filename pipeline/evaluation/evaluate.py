@@ -66,7 +66,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         "questions": len(fitting),
         "questions_left_out": len(rows) - len(fitting),
         "contexts": len({row["context"] for row in fitting}),
-        "leakage": _leakage(job),
+        "leakage": _leakage(job, trained, len({row["context"] for row in fitting})),
         "base": scoring.summary(answers["base"].scored),
         "tuned": scoring.summary(answers["tuned"].scored),
         "certainty": _certainty(answers, [row["context"] for row in fitting]),
@@ -82,8 +82,11 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
-def _leakage(job: Job) -> int:
+def _leakage(job: Job, trained: dict[str, Any], contexts: int) -> int:
     """Contexts or rows of the evaluation split that the training split has too, as `invoke data` counted them."""
+    data = trained["inputs"]["data"]
+    if (data["source"], data["train"]["split"]) == (job.recipe.data.source, job.evaluation.name):
+        return contexts  # other settings than the run's: it is scored on what it was trained on
     counted = read_report(job.formatted)["splits"][job.evaluation.name]
     return int(counted["leaks"]["count"])
 

@@ -146,7 +146,7 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
         whole = _applied(tokenizer, [*asked, {"role": "assistant", "content": "wanted"}])
     except (jinja2.TemplateError, TypeError, ValueError) as error:
         wanted = "a chat template for a question and its answer"
-        todo = "use an instruction-tuned model, or mend its chat_template.jinja"
+        todo = "use an instruction-tuned model, or fix its chat_template.jinja"
         raise Stop(wanted, one_line(error), str(tokenizer.name_or_path), todo) from None
     lead, found, tail = whole[len(before) :].partition("wanted") if whole.startswith(before) else ("", "", "")
     ends = list(_end_ids(tokenizer, model))

@@ -64,18 +64,19 @@ def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
     """The model of a Transformers folder in `dtype`, on `device()` unless another is named.
 
     Raises:
-        Stop: no safetensors, unreadable ones, or a model without SDPA attention.
+        Stop: no safetensors, unreadable or incomplete ones, or a model without SDPA attention.
     """
     if not any(folder.glob("*.safetensors")):
         raise Stop("model weights in safetensors", "none", str(folder), "invoke fetch")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             attn_implementation="sdpa",
+            output_loading_info=True,
         )
     except (SafetensorError, OSError, ValueError) as error:
         if "scaled_dot_product_attention" in str(error):
@@ -83,7 +84,19 @@ def load_base(folder: Path, dtype: torch.dtype, on: str | None = None) -> Any:
             todo = "use a decoder of a newer kind, such as Llama, Mistral or Phi3"
             raise Stop(wanted, one_line(error), str(folder), todo) from None
         raise _unreadable(error, folder) from None
+    _need_all_weights(loaded, folder)
     return model.to(on or device())
+
+
+def _need_all_weights(loaded: dict[str, Any], folder: Path) -> None:
+    """Raise Stop if the files lack weights of the model: Transformers would make them up at random."""
+    mismatched = [name if isinstance(name, str) else name[0] for name in loaded["mismatched_keys"]]
+    lacking = sorted([*loaded["missing_keys"], *mismatched])
+    if lacking:
+        found = f"{len(lacking)} are missing or of another shape, such as {lacking[0]}"
+        raise Stop("every weight that config.json asks for", found, str(folder), record.remedy(folder))
+    if unused := sorted(loaded["unexpected_keys"]):
+        distributed.print_once(f"model  {folder}: {len(unused)} tensors are not used, such as {unused[0]}")
 
 
 def load_adapter(base: Any, folder: Path) -> Any:

@@ -32,7 +32,11 @@ def check(folder: Path) -> str:
         raise Stop(wanted, f"a folder without {', '.join(lacking) or 'safetensors'}", str(folder), remedy(folder))
     if not (folder / FILE).exists():
         return "put there by hand"
-    for name, wanted in json.loads((folder / FILE).read_text(encoding="utf-8"))["files"].items():
+    try:
+        files = dict(json.loads((folder / FILE).read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError):
+        raise Stop("the hashes of a fetched model", "no such record", str(folder / FILE), remedy(folder)) from None
+    for name, wanted in files.items():
         found = sha256(folder / name) if (folder / name).exists() else "no such file"
         if found != wanted:
             raise Stop(f"sha256 {wanted}, as fetched", found, str(folder / name), remedy(folder))
@@ -43,4 +47,4 @@ def remedy(folder: Path) -> str:
     """The next command for a broken model: only what fetch can bring back may be deleted."""
     if (folder / FILE).exists():
         return f"delete {folder}, then invoke fetch"
-    return f"mend the files in {folder}, which fetch did not bring, or take another model: --set model.source=NAME"
+    return f"fix the files in {folder}, which fetch did not bring, or take another model: --set model.source=NAME"

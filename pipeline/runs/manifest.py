@@ -57,7 +57,7 @@ def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any
 def need_trained_adapter(run: Path, manifest: dict[str, Any]) -> None:
     """Raise Stop if a run's adapter is not the one that was trained."""
     path = run / "adapter" / "adapter_model.safetensors"
-    trained, found = manifest["training"]["adapter_sha256"], sha256(path)
+    trained, found = manifest["training"].get("adapter_sha256"), sha256(path)
     if found != trained:
         todo = f"bring it back; or make the run again: invoke reproduce {run.parent.name}/{run.name}"
         raise Stop(f"the adapter that was trained, sha256 {trained}", f"sha256 {found}", str(path), todo)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import Stop
-from pipeline.files import atomic_folder, sha256, write_json
+from pipeline.files import atomic_folder, write_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+_SECTIONS = ("recipe", "inputs", "outputs", "training", "environment")  # of a complete manifest
 
 
 def create(runs: Path, recipe: dict[str, Any], started: dict[str, Any]) -> Path:
@@ -60,7 +61,7 @@ def lock(run: Path) -> IO[str]:
 def has_steps(run: Path) -> bool:
     """Whether a run has made a step or saved a checkpoint, so that it can be resumed or looked at."""
     metrics = run / "metrics.jsonl"
-    return any(run.glob("checkpoints/checkpoint-*")) or (metrics.exists() and metrics.stat().st_size > 0)
+    return any(run.glob("checkpoints/*checkpoint-*")) or (metrics.exists() and metrics.stat().st_size > 0)
 
 
 def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
@@ -93,7 +94,7 @@ def unfinished(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]
     if not {"recipe", "inputs"} <= started.keys():
         wanted, todo = (
             "the recipe and inputs that the run was started with",
-            "mend that file, or start anew: invoke train",
+            "fix that file, or start anew: invoke train",
         )
         raise Stop(wanted, str(started)[:80], str(mark), todo)
     return mark.parent, started
@@ -147,18 +148,17 @@ def merged_model(runs: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of the newest merged model of a recipe, and its run's manifest.
 
     Raises:
-        Stop: there is none, or its run is incomplete, or its files are not those that export wrote.
+        Stop: there is none, or its run or its export is incomplete.
     """
     found = sorted(runs.glob("[0-9]*/merged/model*.safetensors"))
     if not found:
         raise Stop(f"a merged model of {runs.name}", "none", str(runs), "invoke export")
     merged = found[-1].parent
-    run, manifest = _complete(merged.parent)
-    written = {name: value for name, value in manifest["outputs"].items() if name.startswith(f"{merged.name}/")}
-    differing = [name for name, value in written.items() if not (run / name).exists() or sha256(run / name) != value]
-    if differing or not written or "export" not in manifest:
-        shown = f"others: {', '.join(differing)}" if differing else "a manifest that has none of them"
-        raise Stop("the merged model as export wrote it", shown, str(merged), "invoke export, which merges again")
+    _, manifest = _complete(merged.parent)
+    if not isinstance(manifest.get("export"), dict):
+        raise Stop(
+            "a merged model of an export that ended", "one without", str(merged), "invoke export, which merges again"
+        )
     return merged, manifest
 
 
@@ -189,7 +189,7 @@ def _complete(run: Path) -> tuple[Path, dict[str, Any]]:
         todo = "invoke train --resume" if resumable else "bring them back, or train a new run: invoke train"
         raise Stop("a complete run: " + ", ".join(needed), f"{', '.join(lacking)} missing", str(run), todo)
     manifest = _read(run / MANIFEST)
-    if not {"recipe", "inputs", "outputs"} <= manifest.keys():
-        wanted = "a manifest with recipe, inputs and outputs"
+    if not all(isinstance(manifest.get(section), dict) for section in _SECTIONS):
+        wanted = f"a manifest with {', '.join(_SECTIONS)}"
         raise Stop(wanted, str(manifest)[:80], str(run / MANIFEST), "bring it back, or train a new run: invoke train")
     return run, manifest

@@ -67,12 +67,12 @@ def score(gold: Answer, answer_type: str, gold_scale: str, prediction: object, s
             "a string, a number, or a list of all strings or all numbers",
             repr(prediction),
             "the prediction",
-            "mend that answer",
+            "fix that answer",
         )
     try:
         return _compared(gold, answer_type, gold_scale, items, scale)
     except (OverflowError, ValueError) as error:  # digits without end
-        raise Stop("a number that a float can hold", str(error), "the prediction", "mend that answer") from None
+        raise Stop("a number that a float can hold", str(error), "the prediction", "fix that answer") from None
 
 
 def _compared(gold: Answer, answer_type: str, gold_scale: str, items: list[Any], scale: str) -> Score:
@@ -101,7 +101,7 @@ def score_all(questions: Sequence[Question], predictions: Mapping[str, Any]) -> 
     for question in questions:
         entry = predictions.get(question.uid, [None, ""])
         if not isinstance(entry, list | tuple) or len(entry) != 2:
-            raise Stop("[answer, scale]", repr(entry), f"the prediction of question {question.uid}", "mend that entry")
+            raise Stop("[answer, scale]", repr(entry), f"the prediction of question {question.uid}", "fix that entry")
         try:
             scores[question.uid] = score(question.answer, question.answer_type, question.scale, *entry)
         except Stop as stop:

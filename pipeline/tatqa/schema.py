@@ -126,7 +126,7 @@ class _Place:
 
     def stop(self, wanted: str, found: str, field: str) -> Stop:
         return Stop(
-            wanted, found, f"{self.name}, field {field!r}", "mend the file; the schema is in pipeline/tatqa/schema.py"
+            wanted, found, f"{self.name}, field {field!r}", "fix the file; the schema is in pipeline/tatqa/schema.py"
         )
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:

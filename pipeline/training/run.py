@@ -54,7 +54,7 @@ def train(job: Job, resume: bool, say: Say, newest: bool = True) -> tuple[Path, 
         try:
             trained = loop.train(job, run, checkpoint)
         except Exception:
-            if distributed.rank() == 0 and not store.has_steps(run):
+            if distributed.rank() == 0 and not resume and not store.has_steps(run):
                 shutil.rmtree(run)  # nothing to look at, or to resume
             raise
         record = manifest.of_training(job.recipe, run, inputs, {**trained, "resumed": resume})

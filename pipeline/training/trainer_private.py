@@ -1,6 +1,6 @@
 """The private methods of Transformers' Trainer that Pintune overrides: each with its reason, and all in this file.
 
-tests/pipeline/training/test_trainer_hooks.py pins their signatures, so that an upgrade that changes one fails there.
+tests/pipeline/training/test_trainer_private.py pins their signatures, so that an upgrade that changes one fails there.
 """
 
 from __future__ import annotations

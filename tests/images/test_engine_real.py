@@ -25,7 +25,7 @@ def test_an_image_and_its_files(base: str) -> None:
     assert str(engine.image_id(base)).startswith("sha256:")
     assert engine.image_label(base, "no.such.label") is None
     assert b"bookworm" in engine.read_file(base, "/usr/lib/os-release")
-    assert 1_500_000_000 < engine.created(base) < time.time()
+    assert 0 <= engine.created(base) < time.time()  # a base built for the tests may have no date
 
 
 def test_an_image_that_is_not_there(engine_there: None) -> None:

@@ -40,7 +40,7 @@ def test_one_line_of_an_exception_has_its_class_and_is_bounded() -> None:
         (PermissionError(errno.EACCES, "Denied", "runs/x"), "train", "that this user may write", "ls -l"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train", "memory", "gradient_checkpointing=true"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "ask", "memory", "batch_questions=6"),
-        (ZeroDivisionError("x"), "train", "the step to end well", "PINTUNE_DEBUG=1"),
+        (ZeroDivisionError("x"), "train", "the step to succeed", "PINTUNE_DEBUG=1"),
     ],
 )
 def test_an_unexpected_exception_says_what_to_do(error: Exception, step: str, wanted: str, todo: str) -> None:

@@ -141,7 +141,7 @@ def test_no_remedy_deletes_what_fetch_cannot_bring(place: Path, capsys: pytest.C
     assert step("format", "--set", "model.source=mine") in (0, 1)
     assert step("train", *SMALL, "--set", "model.source=mine") == 1
     said = capsys.readouterr().err
-    assert "delete" not in said and "mend the files in models/mine" in said
+    assert "delete" not in said and "fix the files in models/mine" in said
     Path("models/mine/pintune.json").write_text(json.dumps({"files": {}}))
     assert step("train", *SMALL, "--set", "model.source=mine") == 1
     assert "delete models/mine, then invoke fetch" in capsys.readouterr().err
@@ -235,3 +235,88 @@ def test_a_chinese_report_keeps_its_figures_and_its_currency(note: str, scale: s
     assert row.fields["output"] == f"-1500.0 {scale}"
     said = target.read(row.fields["output"], "zh", row.fields["input"])
     assert (said.answer, said.scale) == ("-1500.0", "million")
+
+
+def test_a_model_without_some_of_its_weights_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Transformers makes them up at random, and says so nowhere."""
+    file = Path("models/tiny/model.safetensors")
+    tensors = load_file(file)
+    first = next(name for name in tensors if "down_proj" in name)
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, file, {"format": "pt"})
+    assert step("train", *SMALL) == 1
+    assert f"1 are missing or of another shape, such as {first}" in capsys.readouterr().err
+    save_file({f"x.{name}": tensor for name, tensor in tensors.items()}, file, {"format": "pt"})
+    assert step("train", *SMALL) == 1
+    assert f"{len(tensors)} are missing or of another shape" in capsys.readouterr().err
+
+
+def test_a_resumed_run_is_never_deleted(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.training import loop
+
+    for path in checkpoints():
+        (path / "optimizer.pt").write_bytes(b"")
+
+    def without_memory(*positional: Any) -> Any:
+        (stopped.parent.parent / "metrics.jsonl").write_text("")
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", without_memory)
+        assert step("train", "--resume", *SMALL) == 1
+    assert stopped.with_name(f"corrupt-{stopped.name}").exists()
+
+
+def test_chains_of_near_duplicates_are_in_one_split(place: Path) -> None:
+    from pipeline.tatqa import sample
+
+    first, other = sample.contexts("train")[:2]
+    near = json.loads(json.dumps(first))
+    near["table"]["table"][1][1] = "1"
+    contexts = [first, near, other, json.loads(json.dumps(near))]
+    for number, context in enumerate(contexts):
+        context["table"]["uid"] = f"t{number}"
+        context["questions"] = [{**each, "uid": f"{number}-{i}"} for i, each in enumerate(context["questions"])]
+    Path("mine.json").write_text(json.dumps(contexts))
+    assert step("fetch", "--set", "data.source=mine.json") == 0
+    uids = [
+        [context["table"]["uid"] for context in json.loads(Path(f"data/mine/raw/{split}.json").read_text())]
+        for split in ("train", "heldout")
+    ]
+    assert uids == [["t0", "t1", "t3"], ["t2"]]
+
+
+def test_contexts_of_one_table_are_split_and_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = {"answer": -1500.0, "derivation": "（300）-1,200", "answer_type": "arithmetic", "scale": "million"}
+    contexts = [_chinese_report({**question, "uid": f"q{i}"}, ["单位：百万元"]) for i in range(4)]
+    for number, context in enumerate(contexts):
+        context["table"]["uid"] = f"t{number}"
+    Path("mine.json").write_text(json.dumps(contexts))
+    assert step("fetch", "--set", "data.source=mine.json") == 0
+    assert "all 4 contexts of mine.json have one table" in capsys.readouterr().out
+
+
+def test_scores_on_the_training_split_are_marked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train", *SMALL) == 0
+    swapped = ("--set", "data.train=heldout", "--set", "data.evaluation=train", "--set", "data.evaluation_contexts=1")
+    assert step("format", *swapped) == step("evaluate", *swapped) == 0
+    assert "leakage: the training split has 1 contexts or rows of this split too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", ['{"recipe": {}, "inputs": {}, "outputs": {}}', '{"recipe": []}', "[]", "{"])
+def test_a_broken_manifest_is_one_message(place: Path, capsys: pytest.CaptureFixture[str], broken: str) -> None:
+    assert step("train", *SMALL) == step("export") == 0
+    (latest() / "manifest.json").write_text(broken)
+    for name in ("evaluate", "export", "ask"):
+        assert step(name) == 1
+        assert "wanted: a manifest with recipe, inputs, outputs, training" in capsys.readouterr().err
+
+
+def test_broken_records_are_one_message(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("models/tiny/pintune.json").write_text("{")
+    assert step("fetch") == 1
+    assert "no such record" in capsys.readouterr().err
+    Path("models/tiny/pintune.json").unlink()
+    Path("mine.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": "b", "output": "b"}\n')
+    assert step("fetch", "--set", "data.source=mine.jsonl") == 0
+    Path("data/mine/raw/file.json").write_text("[]")
+    assert step("fetch", "--set", "data.source=mine.jsonl") == 0  # imported again

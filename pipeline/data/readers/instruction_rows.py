@@ -53,7 +53,7 @@ def row(item: object, where: str, uid: str) -> dict[str, Any]:
             'an object with "instruction", "input" and "output"',
             f"{type(item).__name__}: {str(item)[:60]}",
             where,
-            "mend that row",
+            "fix that row",
         )
     texts = {}
     for field in ("instruction", "input", "output", "system"):
@@ -61,11 +61,11 @@ def row(item: object, where: str, uid: str) -> dict[str, Any]:
         if not isinstance(value, str) or (field == "output" and not value.strip()):
             shown = "nothing" if value is None or value == "" else str(value)[:60]
             raise Stop(
-                "some text" if field == "output" else "a text", shown, f"{where}, field {field!r}", "mend that row"
+                "some text" if field == "output" else "a text", shown, f"{where}, field {field!r}", "fix that row"
             )
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise Stop(
-                "text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "mend that row"
+                "text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "fix that row"
             )
         texts[field] = value
     return {
@@ -80,4 +80,4 @@ def row(item: object, where: str, uid: str) -> dict[str, Any]:
 
 
 def _broken(found: str, path: Path, number: int) -> Stop:
-    return Stop("JSON lines in UTF-8", found, f"{path}, line {number}", "mend that line")
+    return Stop("JSON lines in UTF-8", found, f"{path}, line {number}", "fix that line")

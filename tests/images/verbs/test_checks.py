@@ -11,6 +11,7 @@ from images import matrix
 from images.errors import StepFailed
 from images.running import venv
 from images.verbs import checks
+from tests.marks import Invoke
 
 
 def test_tests_are_picked_by_mark_and_name() -> None:
@@ -52,3 +53,19 @@ def test_commands_run_in_order_until_one_fails(tmp_path: Path, monkeypatch: pyte
         checks.run(commands)
     assert failed.value.status == 3
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "command"),
+    [
+        ("lint", "bin/lint-imports"),
+        ("test", "bin/pytest"),
+        ("docs", "bin/mkdocs build --strict"),
+        ("lock", "uv pip compile -"),
+    ],
+)
+def test_dry_prints_the_commands_and_runs_nothing(call: Invoke, verb: str, command: str) -> None:
+    done = call("--dry", verb)
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout
+    assert "passed" not in done.stdout

@@ -136,5 +136,5 @@ def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model: Path, tmp_pa
     with pytest.raises(Stop, match="instruction-tuned"):
         chat_template.load_tokenizer(folder)
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(Stop, match="mend the files"):
+    with pytest.raises(Stop, match="fix the files"):
         chat_template.load_tokenizer(folder)

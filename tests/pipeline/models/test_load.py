@@ -40,7 +40,7 @@ def test_truncated_weights_name_the_folder_and_the_next_command(folder: Path) ->
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(Stop) as stopped:
         load.load_base(folder, torch.float32, "cpu")
-    assert stopped.value.todo.startswith(f"mend the files in {folder}, which fetch did not bring")
+    assert stopped.value.todo.startswith(f"fix the files in {folder}, which fetch did not bring")
     record.write(folder, source="the hub")
     with pytest.raises(Stop) as stopped:
         load.load_base(folder, torch.float32, "cpu")

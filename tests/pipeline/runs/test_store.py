@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from pipeline.errors import Stop
 from pipeline.runs import store
 from tests.conftest import ROOT
 from tests.steps import latest, step
+
+MANIFEST: dict[str, Any] = {name: {} for name in ("recipe", "inputs", "outputs", "training", "environment")}
+ADAPTER = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json")
 
 
 @pytest.mark.parametrize("missing", ["manifest.json", "adapter/adapter_model.safetensors"])
@@ -33,7 +35,7 @@ def test_a_truncated_manifest_is_refused(place: Path, capsys: pytest.CaptureFixt
     file = latest() / "manifest.json"
     file.write_text(file.read_text()[:100])
     assert step("evaluate") == 1
-    assert "a manifest with recipe, inputs and outputs" in capsys.readouterr().err
+    assert "a manifest with recipe, inputs, outputs, training, environment" in capsys.readouterr().err
 
 
 def test_no_run_folder_exists_without_unfinished_json(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +55,7 @@ def _finished(runs: Path, run_id: str, recipe: dict[str, Any], newest: bool = Tr
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         (run / "adapter" / name).touch()
     (run / "unfinished.json").write_text("{}")
-    store.finish(run, {"recipe": recipe, "inputs": {}, "outputs": {}}, newest)
+    store.finish(run, {**MANIFEST, "recipe": recipe}, newest)
     return run
 
 
@@ -66,7 +68,7 @@ def test_latest_names_the_newest_finished_run(tmp_path: Path) -> None:
         store.latest(runs)
     first = _finished(runs, "20260101-000000-a", {"r": 1})
     _finished(runs, "20260102-000000-b", {"r": 2}, newest=False)
-    assert store.latest(runs) == (first, {"recipe": {"r": 1}, "inputs": {}, "outputs": {}})
+    assert store.latest(runs) == (first, {**MANIFEST, "recipe": {"r": 1}})
     assert not (first / store.UNFINISHED).exists()
     assert not list(runs.glob(".latest*"))
 
@@ -106,21 +108,18 @@ def test_a_run_is_locked_for_other_processes(tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=ROOT).returncode == 0
 
 
-def test_the_newest_merged_model_is_found_as_export_wrote_it(tmp_path: Path) -> None:
+def test_the_newest_merged_model_is_found(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="next: invoke export"):
         store.merged_model(tmp_path)
-    weights = "merged/model-00001-of-00002.safetensors"
-    outputs = {weights: hashlib.sha256(b"").hexdigest()}
     for name in ("20260101-000000-a", "20260102-000000-b"):
-        for file in (weights, "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
+        for file in ("merged/model-00001-of-00002.safetensors", *ADAPTER):
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).touch()
-        manifest = {"recipe": {}, "inputs": {}, "outputs": outputs, "export": {}}
-        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+        (tmp_path / name / "manifest.json").write_text(json.dumps({**MANIFEST, "export": {"dtype": name}}))
     (tmp_path / "20260103-000000-c").mkdir()
-    merged, read = store.merged_model(tmp_path)
+    merged, manifest = store.merged_model(tmp_path)
     assert merged == tmp_path / "20260102-000000-b" / "merged"
-    assert read["outputs"] == outputs
-    (tmp_path / "20260102-000000-b" / weights).write_bytes(b"other")
-    with pytest.raises(Stop, match="others: merged/model-00001-of-00002.safetensors"):
+    assert manifest["export"] == {"dtype": "20260102-000000-b"}
+    (merged.parent / "manifest.json").write_text(json.dumps(MANIFEST))
+    with pytest.raises(Stop, match="a merged model of an export that ended"):
         store.merged_model(tmp_path)
