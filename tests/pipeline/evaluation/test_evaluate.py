@@ -77,7 +77,7 @@ def test_a_users_file_works_from_fetch_to_export(place: Path, capsys: pytest.Cap
         assert step(name, *settings) == 0
     evaluation = json.loads((latest() / "evaluation.json").read_text())
     assert (evaluation["split"], evaluation["questions"]) == ("mine/heldout", 5)  # the copies of one row
-    assert (latest() / "report.html").read_text().count("<details") == 4
+    assert (latest() / "report.html").read_text().count("<details") == 5
     capsys.readouterr()
     assert step("ask", *settings) == 1
     assert "contexts with a table" in capsys.readouterr().err

@@ -139,6 +139,6 @@ def test_any_entry_is_scored_or_refused_with_its_uid(entry: Any, tmp_path: Path,
     try:
         scored, _ = scoring.score_file(file, gold)
     except Stop as stop:
-        assert _uid(gold) in stop.where or "no number in JSON" in stop.found
+        assert _uid(gold) in stop.where or "which JSON does not have" in stop.found
         return
     assert all(0 <= part <= 1 for each in scored for part in vars(each.score).values())
