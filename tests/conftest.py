@@ -154,16 +154,22 @@ def engine_there() -> None:
         lacking("a Docker engine with buildx")
 
 
+def commit_all(folder: Path) -> None:
+    """Commit whatever a copy of the checkout holds, on a fixed date."""
+    identity = ("-c", "user.name=tests", "-c", "user.email=tests@example.invalid")
+    when = {"GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z"}
+    for words in (("add", "--all"), ("commit", "--quiet", "--allow-empty", "--message", "all")):
+        subprocess.run(["git", *identity, *words], cwd=folder, check=True, env={**os.environ, **when})
+
+
 @pytest.fixture(scope="session")
 def committed(engine_there: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout in which all is committed, as a release needs it."""
     folder = _copy(tmp_path_factory.mktemp("committed") / "pintune", tmp_path_factory.getbasetemp().parent)
     git = folder / ".git"
     git.unlink() if git.is_file() else shutil.rmtree(git, ignore_errors=True)  # a file in a git worktree
-    identity = ("-c", "user.name=tests", "-c", "user.email=tests@example.invalid")
-    when = {"GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z"}
-    for words in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "all")):
-        subprocess.run(["git", *identity, *words], cwd=folder, check=True, env={**os.environ, **when})
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    commit_all(folder)
     return folder
 
 

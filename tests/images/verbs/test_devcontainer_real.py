@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from images import engine
-from tests.conftest import ROOT, invoke_in, lacking
+from tests.conftest import ROOT, commit_all, invoke_in, lacking
 from tests.marks import QUICKSTART_ADAPTER
 
 pytestmark = pytest.mark.docker
@@ -27,6 +27,7 @@ def _cli(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def opened(committed: Path) -> Iterator[Path]:
     """The committed copy, opened as a devcontainer."""
+    commit_all(committed)  # the tests of releases record digests in it
     if not CLI.exists():
         lacking("the devcontainer CLI: npm ci --prefix tests/node")
     done = _cli("up", folder=committed)

@@ -48,7 +48,7 @@ def test_training_stops_early_and_keeps_the_best_adapter(place: Path) -> None:
     (best_adapter, last) = (run / name / "adapter_model.safetensors" for name in ("best", "adapter"))
     assert best_adapter.read_bytes() == last.read_bytes()
     assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0
-    assert "Loss on contexts held out by step" in (run / "report.html").read_text()
+    assert "Validation loss by step" in (run / "report.html").read_text()
 
     uninterrupted = training["adapter_sha256"]
     os.rename("runs", "runs-uninterrupted")
