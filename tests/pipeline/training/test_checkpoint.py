@@ -69,8 +69,9 @@ def test_only_intact_checkpoints_count(tmp_path: Path) -> None:
     assert checkpoint.newest_intact(tmp_path) == (folder / "checkpoint-9", rejected)
     staged = checkpoint.staging_folder(folder) / "checkpoint-10"
     staged.mkdir(parents=True)
+    (staged / "adapter_model.safetensors").write_bytes(b"weights")
     checkpoint.publish(folder, 10, 1)
-    assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint-10", "corrupt-checkpoint-10"]
     assert checkpoint.newest_intact(tmp_path) == (folder / "checkpoint-10", [])
 
 
