@@ -108,13 +108,7 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
         Killed: a signal ended it.
         Stop: several nodes without an engine, or the engine cannot run it.
     """
-    if call.nodes > 1 and runner != "docker":
-        raise Stop(
-            f"a Docker engine for {call.nodes} nodes, each a container",
-            f"runner {runner}",
-            "--nodes",
-            "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine",
-        )
+    need_engine(call.nodes, runner)
     with pip_config.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
             commands, status, text = _in_containers(choices, call, scratch, capture)
@@ -162,6 +156,17 @@ def again(choices: Choices, call: StepCall) -> str:
     words += ["--nodes", str(call.nodes)] if call.nodes > 1 else []
     words += ["--gpus-per-node", str(call.processes)] if call.processes > 1 else []
     return shlex.join([*words, *(word for override in choices.overrides for word in ("--set", override))])
+
+
+def need_engine(nodes: int, runner: str) -> None:
+    """Raise Stop unless the runner can start several nodes, each a container."""
+    if nodes > 1 and runner != "docker":
+        raise Stop(
+            f"a Docker engine for {nodes} nodes, each a container",
+            f"runner {runner}",
+            "--nodes",
+            "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine",
+        )
 
 
 def need_gpus(choices: Choices, count: int) -> None:

@@ -140,13 +140,8 @@ def need_processes(chosen: Choices, nodes: int, gpus_per_node: int) -> None:
             "the command line",
             "leave them out for one of each",
         )
-    if nodes > 1 and (name := runner(chosen)) != "docker":
-        raise Stop(
-            f"a Docker engine for {nodes} nodes, each a container",
-            f"runner {name}",
-            "--nodes",
-            "--runner docker where an engine answers; or --gpus-per-node for more processes on this machine",
-        )
+    if nodes > 1:
+        runners.need_engine(nodes, runner(chosen))
     if nodes * gpus_per_node > 1:
         runners.need_gpus(chosen, nodes * gpus_per_node)
 

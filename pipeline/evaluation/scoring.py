@@ -68,19 +68,19 @@ def read_predictions(path: Path) -> dict[str, Any]:
         Stop: missing, not JSON, not such an object, or a duplicate uid.
     """
     wanted = 'a JSON object {"question uid": [answer, scale]}'
-    mend = "pass predictions in the authors' format, such as a run's predictions.json"
+    todo = "pass predictions in the authors' format, such as a run's predictions.json"
     try:
         read = json.loads(
             path.read_text(encoding="utf-8-sig"), object_pairs_hook=json_stream.once, parse_constant=json_stream.refuse
         )
     except OSError as error:
-        raise Stop(wanted, error.strerror or str(error), str(path), mend) from None
+        raise Stop(wanted, error.strerror or str(error), str(path), todo) from None
     except RecursionError:
-        raise Stop(wanted, "values nested too deeply to be read", str(path), mend) from None
+        raise Stop(wanted, "values nested too deeply to be read", str(path), todo) from None
     except ValueError as error:
-        raise Stop(wanted, str(error).splitlines()[0][:200], str(path), mend) from None
+        raise Stop(wanted, str(error).splitlines()[0][:200], str(path), todo) from None
     if not isinstance(read, dict):
-        raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), mend)
+        raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), todo)
     return read
 
 
