@@ -124,11 +124,12 @@ def export(choices: Choices) -> None:
 @cli.verb(
     context="number of the context in the evaluation split, from 0 (default 0)",
     file="a JSON file with one context in TAT-QA's schema, instead of --context",
+    table="a CSV file, or JSON rows: a table alone, with --question",
     question="the question (default: the context's first)",
 )
-def ask(choices: Choices, context: int = 0, file: str = "", question: str = "") -> None:
-    """Ask the newest merged model about one context."""
-    stages.ask(choices, context, file, question)
+def ask(choices: Choices, context: int = 0, file: str = "", table: str = "", question: str = "") -> None:
+    """Ask the newest merged model about one context, or about a table of yours."""
+    stages.ask(choices, context, file, table, question)
 
 
 @task(

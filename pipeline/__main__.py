@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
     asks = parsers["ask"]
     asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
-    asks.add_argument("--file", default="", help="a JSON file with one context, instead of --context")
+    asks.add_argument("--file", default="", help="a file with one context or one table, instead of --context")
     asks.add_argument("--question", default="", help="the question; default: the context's first")
     scores = parsers["score"]
     scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")

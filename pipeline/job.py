@@ -90,6 +90,16 @@ def _base_model(recipe: Recipe) -> str:
 def _formatted(recipe: Recipe, train: str, evaluation: str, base: str) -> str:
     """Folder name of the rows: one folder for each combination of the settings that shape them."""
     data = recipe.data
-    shaping = (data.language, data.table, data.target, train, evaluation, base, str(recipe.training.max_length))
+    shaping: tuple[str, ...] = (
+        data.language,
+        data.table,
+        data.target,
+        train,
+        evaluation,
+        base,
+        str(recipe.training.max_length),
+    )
+    if data.reasoning != "train":
+        shaping = (*shaping, data.reasoning)
     mark = hashlib.sha256("\n".join(shaping).encode()).hexdigest()[:6]
     return f"{data.language}-{data.table}-{data.target}-{mark}"

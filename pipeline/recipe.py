@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import shlex
 import typing
 from collections.abc import Iterator, Sequence
@@ -44,8 +45,8 @@ class Data:
     """[data]"""
 
     source: str = "sample"
-    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or a file: contexts in
-    TAT-QA's raw schema, or JSON lines of instruction, input and output."""
+    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or the path of a file or a
+    folder: rows or contexts in any of the forms of pipeline/data/readers."""
     language: Literal["zh", "en"] = "zh"
     """Language of instruction, rules and scale words; the seed project's is "zh"."""
     table: Literal["pipe", "markdown", "csv", "html"] = "pipe"
@@ -53,6 +54,11 @@ class Data:
     target: Literal["answer", "equation"] = "answer"
     """What the model writes: "answer" (with its scale), or "equation" (type, evidence, equation and scale, from
     which the answer is computed): more tokens, and the sums come out right."""
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Columns of a file that have other names, such as {instruction = "question", output = "answer"}."""
+    reasoning: Literal["train", "mask"] = "train"
+    """Reasoning traces of a file's rows: "train" writes them before the answer and trains them, "mask" trains the
+    answer after them alone."""
     train: str = ""
     """Split to train on; empty: the source's own ("train")."""
     evaluation: str = ""
@@ -214,10 +220,17 @@ def as_values(recipe: Recipe) -> dict[str, Any]:
 def formatting_flags(recipe: Recipe) -> str:
     """The flags that make `invoke data` write this recipe's rows, whatever the recipe file says now."""
     keys = ["model.source", "model.random", "model.width", "data.source", "data.language", "data.table", "data.target"]
-    keys += ["data.train", "data.evaluation", "training.max_length"]
+    keys += ["data.columns", "data.reasoning", "data.train", "data.evaluation", "training.max_length"]
     values = {key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2]) for key in keys}
-    written = {key: str(value).lower() if isinstance(value, bool) else value for key, value in values.items()}
-    return shlex.join(word for key, value in written.items() if value != "" for word in ("--set", f"{key}={value}"))
+    written = {key: _as_toml(value) for key, value in values.items() if value not in ("", {})}
+    return shlex.join(word for key, value in written.items() for word in ("--set", f"{key}={value}"))
+
+
+def _as_toml(value: Any) -> Any:
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(name)} = {json.dumps(each, ensure_ascii=False)}" for name, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 Settings = dict[str, tuple[Any, str]]  # "section.key" -> value, and where it was set
@@ -277,6 +290,7 @@ _TYPES = {
     "float": "a number",
     "string": "a string",
     "bool": "true or false",
+    "dict": 'a table of names, such as {output = "answer"}',
     "tuple": "a list of strings",
     "too": "a list of strings",  # too short: empty
 }

@@ -1,11 +1,12 @@
 """Where questions come from: the embedded sample, the real TAT-QA, or a user's file; and the splits of each.
 
-A file holds contexts in TAT-QA's raw schema (a JSON list), or rows of instruction, input and output (JSON lines, or a
-JSON list of them). `fetch` imports it into data/NAME/raw/, every tenth context or row as the split "heldout".
+A file or folder holds rows or contexts in any form of pipeline/data/readers. `fetch` imports it into data/NAME/raw/,
+every tenth context or row as the split "heldout", or the data set's own.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,13 @@ TATQA_BLOBS = {
     "dev": "48075c812af3fe6698b1d5cb50d9dbf358d52784",
     "test_gold": "3d5d3b691af572646ba9b1ac4d8f78c5dca09732",
 }
+_FORMS = re.compile(r"(\.(jsonl?|ndjson|csv|tsv|parquet|gz))+$", re.IGNORECASE)  # of a file's name
 HELD_OUT = 10  # every tenth context or row of a user's file
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source of questions; `name` is its folder under data/, `file` the user's file, if it is one."""
+    """A source of questions; `name` is its folder under data/, `file` the user's file or folder, if it is one."""
 
     name: str
     splits: tuple[str, ...]
@@ -43,27 +45,32 @@ def source(data: Data) -> Source:
     """The source that data.source names.
 
     Raises:
-        Stop: neither a known name nor a path ending in .json or .jsonl, or a file with the name of a known source.
+        Stop: neither a known name nor a path, or a file with the name of a known source.
     """
     named = data.source
     if named in _OWN:
         return _OWN[named]
     path = Path(named)
-    if path.suffix not in (".json", ".jsonl") or not path.stem.strip("."):
+    if not path.suffix and path.name == named:
         raise Stop(
-            f"data.source: one of {', '.join(_OWN)}, or a path ending in .json or .jsonl",
+            f"data.source: one of {', '.join(_OWN)}, or the path of a file or a folder",
             repr(named),
             "the recipe, [data] source",
-            "--set data.source=sample",
+            f"--set data.source=sample, or ./{named} for a folder of that name"
+            if named
+            else "--set data.source=sample",
         )
-    if path.stem in _OWN:
+    name = _FORMS.sub("", path.name).strip(".")
+    if not name:
+        raise Stop("the path of a file or a folder", repr(named), "the recipe, [data] source", "name the file")
+    if name in _OWN:
         raise Stop(
             f"a file of another name than {', '.join(_OWN)}",
             path.name,
             "the recipe, [data] source",
             f"rename it to my-{path.name}",
         )
-    return Source(path.stem, ("train", "heldout"), "train", "heldout", path)
+    return Source(name, ("train", "heldout"), "train", "heldout", path)
 
 
 def splits(data: Data) -> tuple[str, str]:

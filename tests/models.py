@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.data.packing import IGNORED, Batch, Encoded
+from pipeline.data.packing import IGNORED, Batch, Encoded, question
 
 KINDS = ("llama", "mistral", "phi3", "phi3, longrope")
 
@@ -75,7 +75,7 @@ def random_context(seed: int, prefix: int, questions: list[tuple[int, int]]) -> 
     def ids(count: int) -> list[int]:
         return [int(each) for each in torch.randint(3, 90, (count,), generator=draw)]
 
-    return Encoded(ids(prefix), [(ids(rest), ids(answer)) for rest, answer in questions])
+    return Encoded(ids(prefix), [question(ids(rest), ids(answer)) for rest, answer in questions])
 
 
 CONTEXTS = [

@@ -63,7 +63,7 @@ def mounts(files: Iterable[UserFile]) -> list[Mount]:
 
 
 def data_file(recipe: str, overrides: Sequence[str]) -> UserFile | None:
-    """The file that data.source names, if any: in the last override of it, else in the caller's recipe file."""
+    """The file or folder that data.source names: in the last override of it, else in the caller's recipe file."""
     sources = [
         value.strip().strip("\"'")
         for key, _, value in (each.partition("=") for each in overrides)
@@ -74,4 +74,9 @@ def data_file(recipe: str, overrides: Sequence[str]) -> UserFile | None:
             sources = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8"))["data"]["source"])]
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the pipeline reports what is wrong with it
-    return of(Path(sources[-1])) if sources and sources[-1].endswith((".json", ".jsonl")) else None
+    return of(Path(sources[-1])) if sources and is_path(sources[-1]) else None
+
+
+def is_path(source: str) -> bool:
+    """Whether data.source is a path rather than a source's name, by the rule of pipeline/sources.py."""
+    return bool(Path(source).suffix or Path(source).name != source)

@@ -11,7 +11,7 @@ from typing import Any
 from images import engine, git, matrix
 from images.building import build, lock, registry
 from images.errors import Stop, line
-from images.running import runner, step_call, venv
+from images.running import runner, step_call, user_files, venv
 from images.running.choices import Choices
 from images.verbs import cli
 
@@ -39,7 +39,7 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
         choices,
         flavor=environment.get("flavor") or choices.flavor,
         runner=recorded if choices.runner == "auto" else choices.runner,
-        overrides=(f"data.source={own}",) if own.endswith((".json", ".jsonl")) else (),
+        overrides=(f"data.source={own}",) if user_files.is_path(own) else (),
     )
     runner_name = cli.runner(chosen)
     _same_lock(chosen, environment, name)

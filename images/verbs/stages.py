@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from images.errors import Stop
 from images.running import runner as runners
 from images.running import user_files
 from images.running.choices import Choices
@@ -22,11 +23,13 @@ def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int) -> Non
     cli.run_step(choices, "train", {"--resume": resume}, nodes=nodes, processes=gpus_per_node)
 
 
-def ask(choices: Choices, context: int, file: str, question: str) -> None:
-    """Ask about a context of a file, or else of the data."""
+def ask(choices: Choices, context: int, file: str, table: str, question: str) -> None:
+    """Ask about a context of a file, a table alone, or else a context of the data."""
     files = {}
-    if file:
-        files["--file"] = user_files.existing(file, "a JSON file with one context", "invoke ask --context 0")
+    if file and table:
+        raise Stop("--file or --table", "both", "the command line", "leave one out")
+    if file := file or table:
+        files["--file"] = user_files.existing(file, "a file with one context or table", "invoke ask --context 0")
     cli.run_step(choices, "ask", {"--context": 0 if file else context, "--question": question}, files)
 
 

@@ -19,7 +19,7 @@ def missing(job: Job) -> list[str]:
     needed += [(f"split {split.name} of {source}", split.raw) for split in job.splits]
     lacking = list(dict.fromkeys(what for what, path in needed if not path.exists()))
     file = job.source.file
-    if not lacking and file and not import_file.is_current(file, job.raw):
+    if not lacking and file and not import_file.is_current(file, job.recipe.data.columns, job.raw):
         lacking.append(f"{file} as it is now")
     return lacking
 

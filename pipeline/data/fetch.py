@@ -72,7 +72,7 @@ def fetch(job: Job, say: Say) -> None:
         Stop: a hash that differs, no network, no disk space; nothing that exists is changed then.
     """
     if file := job.source.file:
-        import_file.import_splits(file, job.raw, say)
+        import_file.import_splits(file, job.recipe.data.columns, job.raw, say)
     else:
         for split in job.splits:
             _data(job.source.name, split, say)

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from pipeline.data import check, formatted_rows, llama_factory, readers, statistics
 from pipeline.data.leakage import LeakageIndex
-from pipeline.data.readers import instruction_rows
+from pipeline.data.readers import conversation
 from pipeline.data.statistics import Tally
 from pipeline.files import atomic_folder, sha256, write_json
 from pipeline.job import Job, Split
@@ -58,7 +58,8 @@ def format_splits(job: Job, say: Callable[[str], None]) -> None:
                 rows_sha256 = sha256(staging / f"{split.name}.jsonl")
                 report[split.name] = {**writer.tally.as_values(), "rows_sha256": rows_sha256}
         names = [split.name for split in job.splits]
-        write_json(staging / "dataset_info.json", llama_factory.dataset_info(job.source.name, names))
+        turns = any(report[name]["turns"] for name in names)
+        write_json(staging / "dataset_info.json", llama_factory.dataset_info(job.source.name, names, turns))
         write_json(staging / formatted_rows.REPORT, {"made_of": formatted_rows.made_of(job), "splits": report})
     progress.close()
     for split in job.splits:
@@ -74,7 +75,7 @@ class _Writer:
     def __init__(self, job: Job, template: ChatTemplate, split: Split, index: LeakageIndex) -> None:
         self._template, self._split, self._index = template, split, index
         self._style, self._max_length = style(job.recipe.data), job.recipe.training.max_length
-        self._training = split is job.train
+        self._training, self._reasoning = split is job.train, job.recipe.data.reasoning
         self.tally = Tally()
 
     def write(self, folder: Path) -> Iterator[int]:
@@ -94,18 +95,29 @@ class _Writer:
         """Contexts with their rows, counted and compared with earlier ones."""
         path, split = self._split.raw, self._split.name
         if path.suffix == ".jsonl":
-            for row in instruction_rows.read(path, split):
+            for number, said in enumerate(conversation.read(path), 1):
                 self.tally.contexts += 1
-                if (earlier := self._index.add_text(split, f"{row['instruction']}\n{row['input']}")) is not None:
+                uid = f"{split}-{number}"
+                if (earlier := self._index.add_text(split, conversation.question(said))) is not None:
                     findings = self.tally.same_questions if earlier == split else self.tally.leaks
-                    findings.add(row=row["uid"], also_in=earlier)
-                yield None, [prompt.Row(row, "")]
+                    findings.add(row=uid, also_in=earlier)
+                yield None, [prompt.Row(self._as_written(row), "") for row in conversation.rows(said, uid)]
             return
         for number, context in enumerate(schema.read(path)):
             self.tally.contexts += 1
             self._compare(number, context, path)
             context = prompt.in_plain_characters(context, self.tally.characters)
             yield context, prompt.rows(context, self._style)
+
+    def _as_written(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row of a conversation with its output as the model's template writes it."""
+        written = self._template.answer_of(row)
+        masked = {}
+        if row.get("reasoning"):
+            self.tally.reasoning += 1
+            if self._reasoning == "mask":
+                masked = {"masked": len(written) - len(row["output"])}
+        return {**row, "output": written, **masked}
 
     def _compare(self, number: int, context: schema.Context, path: Path) -> None:
         """Count duplicates within the split and leakage from the other one."""
@@ -159,9 +171,10 @@ class _Writer:
         return [(row, *each) for row, each in zip(rows, lengths, strict=True)]
 
     def _write_rows(self, measured: list[tuple[prompt.Row, int, int]], rows: TextIO, chats: TextIO) -> None:
+        for each in llama_factory.sharegpt([row.fields for row, _, _ in measured]):
+            chats.write(json.dumps(each, ensure_ascii=False) + "\n")
         for row, prompt_tokens, answer_tokens in measured:
             rows.write(json.dumps(row.fields, ensure_ascii=False) + "\n")
-            chats.write(json.dumps(llama_factory.sharegpt(row.fields), ensure_ascii=False) + "\n")
             self.tally.take(row.fields, prompt_tokens, answer_tokens)
             if self._template.has_control_tokens(row.fields):
                 self.tally.control_texts.add(question=row.fields["uid"])

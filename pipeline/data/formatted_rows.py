@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +65,6 @@ def read_rows(path: Path, contexts: int = 0) -> list[dict[str, Any]]:
     Raises:
         Stop: no such file, an empty one, or not JSON lines.
     """
-    import datasets  # heavy, and only for this
-
     try:
         size = path.stat().st_size
     except OSError:
@@ -75,14 +72,11 @@ def read_rows(path: Path, contexts: int = 0) -> list[dict[str, Any]]:
     if not size:
         todo = "take another split or file: data.train, data.evaluation, data.source"
         raise Stop("questions", "none in this split", str(path), todo)
-    datasets.disable_progress_bars()
-    with tempfile.TemporaryDirectory() as cache:
-        # as lines of text: its reader of JSON takes "2019-12-01" for a time
-        lines = datasets.load_dataset("text", data_files=str(path), split="train", cache_dir=cache)
-        try:
-            rows = [json.loads(line) for line in lines["text"]]
-        except ValueError as error:
-            raise Stop("JSON lines made by invoke data", str(error), str(path), "invoke data") from None
+    try:
+        with path.open(encoding="utf-8") as file:  # not `splitlines`: a text may have a U+2028
+            rows = [json.loads(line) for line in file]
+    except ValueError as error:
+        raise Stop("JSON lines made by invoke data", str(error), str(path), "invoke data") from None
     if not contexts:
         return rows
     chosen = set(list(dict.fromkeys(row["context"] for row in rows))[:contexts])

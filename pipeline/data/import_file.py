@@ -1,35 +1,41 @@
-"""Import a user's file of questions into data/NAME/raw/: checked, with every tenth context or row held out.
+"""Import a user's file or folder into data/NAME/raw/: read in the form that it has, checked, and split.
 
-Duplicates (rows with the same question, contexts with a copied or nearly the same table) go to one split together.
+A data set that has a split to hold out keeps it; of any other, every tenth context or row is held out. Duplicates (rows
+with the same question, contexts with a copied or nearly the same table) go to one split together.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import json_stream
+from pipeline.data.imported_items import ImportedItems
 from pipeline.data.leakage import LeakageIndex
-from pipeline.data.readers import instruction_rows
+from pipeline.data.readers import conversation, data_folder, forms, records
+from pipeline.data.readers.reading import Reading
 from pipeline.errors import Stop, need_space
 from pipeline.files import atomic_folder, sha256, write_json
 from pipeline.sources import HELD_OUT
 from pipeline.tatqa import schema
 
 _RECORD = "file.json"  # in the raw folder: the hash of the file that was imported
-_FORM = 2  # of the import; another form is imported again
+_FORM = 3  # of the import; another form is imported again
+_UNZIPPED = 12  # times the size of a gzip file, at most for text like this
+
+Say = Callable[[str], None]
 
 
-def is_current(file: Path, raw: Path) -> bool:
+def is_current(file: Path, columns: Mapping[str, str], raw: Path) -> bool:
     """Whether the raw folder holds this file as it is now, if it still exists."""
     record = _record(raw)
-    if record.get("file") != str(file) or record.get("form") != _FORM:
+    if (record.get("file"), record.get("form"), record.get("columns")) != (str(file), _FORM, dict(columns)):
         return False
-    return not file.is_file() or record.get("sha256") == sha256(file)
+    return not file.exists() or record.get("sha256") == _sha256(file)
 
 
 def need_imported(file: Path, raw: Path) -> None:
@@ -40,44 +46,78 @@ def need_imported(file: Path, raw: Path) -> None:
         raise Stop(f"the data of {file}", found, str(raw), f"invoke fetch --set data.source={file}, or rename one")
 
 
-def import_splits(file: Path, raw: Path, say: Callable[[str], None]) -> None:
+def import_splits(file: Path, columns: Mapping[str, str], raw: Path, say: Say) -> None:
     """Split the file into train and heldout, in the folder `raw`.
 
+    Args:
+        columns: names of the form that the file has -> names of its columns.
+
     Raises:
-        Stop: no such file, a broken one, or fewer than two contexts or rows; an earlier import is kept then.
+        Stop: no such file, rows that cannot be read (the first ten are named), or fewer than two contexts or rows; an
+        earlier import is kept then.
     """
-    if is_current(file, raw):
-        say(f"data   {raw}: there, " + (f"as {file.name} is" if file.is_file() else "imported before"))
+    if is_current(file, columns, raw):
+        say(f"data   {raw}: there, " + (f"as {file.name} is" if file.exists() else "imported before"))
         return
-    if not file.is_file():
-        found = "a folder" if file.is_dir() else "no such file"
-        raise Stop("a file of questions", found, str(file), "check data.source")
-    if file.resolve().is_relative_to(raw.resolve()):
+    if not file.exists():
+        raise Stop("a file of questions", "no such file", str(file), "check data.source")
+    if file.resolve().is_relative_to(raw.resolve()) or raw.resolve().is_relative_to(file.resolve()):
         raise Stop(f"a file outside {raw}, where its data is written to", str(file), "data.source", "move it elsewhere")
-    need_space(raw, 2 * file.stat().st_size)
-    contexts = file.suffix == ".json" and not _has_rows(file)
-    with atomic_folder(raw) as staging:
-        groups = _groups(file, staging, contexts)  # checks every element
+    need_space(raw, 3 * _size(file))
+    reading = Reading()
+    with atomic_folder(raw) as staging, ImportedItems(staging) as items:
+        contexts, kind, merged = _read(file, columns, items, reading)
+        groups, splits = _groups(items, staging, contexts, str(file))
         last = max(groups, default=-1)
-        if contexts and last == 0 and len(groups) > 1:
+        own_splits = set(splits) == {0, 1}
+        if contexts and last == 0 and len(groups) > 1 and not own_splits:
             say(
                 f"data   all {len(groups)} contexts of {file.name} have one table: those held out are no test of others"
             )
             groups, last = array("q", range(len(groups))), len(groups) - 1
-        if last < 1:
+        if last < 1 and not own_splits:
             wanted = "at least two contexts or rows that differ, one of them to be held out"
             found = str(len(groups)) if last < 0 or len(groups) == 1 else f"{len(groups)} copies of one"
             raise Stop(wanted, found, str(file), "add some")
-        written = _write(file, staging, contexts, groups, last)
-        write_json(staging / _RECORD, {"form": _FORM, "file": str(file), "sha256": sha256(file), **written})
-    kind = "contexts" if contexts else "rows"
-    say(f"data   {raw}: {len(groups)} {kind} of {file.name}, {written['heldout']} of them held out to evaluate on")
+        written = _write(items, staging, contexts, groups, last, own_splits)
+        record = {"form": _FORM, "file": str(file), "sha256": _sha256(file), "columns": dict(columns), **written}
+        write_json(staging / _RECORD, record)
+    what = "contexts" if contexts else "rows"
+    say(f"data   {file.name}: {kind}")
+    for line in (*reading.lines(), *([f"{merged} contexts merged with others of the same table"] if merged else [])):
+        say(f"data   {file.name}: {line}")
+    held_out = "as in the data set" if own_splits else "to evaluate on"
+    say(f"data   {raw}: {len(groups)} {what} of {file.name}, {written['heldout']} of them held out {held_out}")
 
 
-def _groups(file: Path, folder: Path, contexts: bool) -> array[int]:
-    """The group of duplicates that each element belongs to, groups numbered from 0 in file order."""
-    # each element is added to the index under its own number; an element that is like others joins their groups
-    parents = array("q")
+def _read(file: Path, columns: Mapping[str, str], items: ImportedItems, reading: Reading) -> tuple[bool, str, int]:
+    """Read all rows into `items`; whether they are contexts, what they are in words, and how many were merged."""
+    if file.is_dir():
+        splits = data_folder.splits(file, reading.add_fault)
+    else:
+        splits = {"": records.read(file, reading.add_fault)}
+    folder, form, merged, container = file if file.is_dir() else file.parent, None, 0, ""
+    for name, (kind, rows) in splits.items():
+        split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
+        found, rows = forms.recognise(forms.renamed(rows, columns), str(file))
+        if form is not None and found != form:
+            raise Stop(f"one form of rows in all splits: {form.name}", found.name, f"{file}, {name}", "pass one file")
+        form, container = found, kind
+        for place, item in forms.read(form, rows, reading, folder):
+            if form.contexts:
+                merged += items.add_context(split, place, item)
+            else:
+                items.add(split, place, item)
+    assert form is not None  # there is at least one split
+    forms.need_answers(reading, items.count, str(file))
+    reading.need_none(form.name, str(file))
+    return form.contexts, f"{container}, {form.name.partition(':')[0]}", merged
+
+
+def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> tuple[array[int], array[int]]:
+    """The group of duplicates of each item, numbered from 0 in order; and its split: 0 train, 1 heldout, -1 none."""
+    # each item is added to the index under its own number; an item that is like others joins their groups
+    parents, splits = array("q"), array("b")
 
     def root(number: int) -> int:
         while parents[number] != number:
@@ -85,35 +125,39 @@ def _groups(file: Path, folder: Path, contexts: bool) -> array[int]:
         return number
 
     with LeakageIndex(folder) as index:
-        for number, item in enumerate(_items(file, contexts)):
+        for number, (split, place, item) in enumerate(items):
             parents.append(number)
+            splits.append({"": -1, "train": 0, "heldout": 1}[split])
             alike: list[str | None] = []
             if contexts:
-                context = schema.check(item, f"{file}, context {number}")
-                index.add_uids("", number, context, str(file))
+                context = schema.check(item, place)
+                index.add_uids("", number, context, where)
                 alike.append(index.add_text(str(number), json.dumps([context.rows, context.notes])))
                 near = index.add_table(str(number), context)
                 alike.append(near[0] if near else None)
             else:
-                alike.append(index.add_text(str(number), f"{item['instruction']}\n{item['input']}"))
+                alike.append(index.add_text(str(number), conversation.question(item)))
             for other in alike:
                 if other is not None:
                     first, second = sorted((root(number), root(int(other))))
                     parents[second] = first
     roots = {first: group for group, first in enumerate(dict.fromkeys(map(root, parents)))}
-    return array("q", (roots[root(number)] for number in parents))
+    return array("q", (roots[root(number)] for number in parents)), splits
 
 
-def _write(file: Path, folder: Path, contexts: bool, groups: Sequence[int], last: int) -> dict[str, int]:
-    """Write both splits, every tenth group held out; returns the number of elements of each."""
+def _write(
+    items: ImportedItems, folder: Path, contexts: bool, groups: Sequence[int], last: int, own_splits: bool
+) -> dict[str, int]:
+    """Write both splits, every tenth group held out if there are none; returns the number of items of each."""
     written = {"train": 0, "heldout": 0}
     suffix, separator = (".json", ",\n") if contexts else (".jsonl", "\n")
     with contextlib.ExitStack() as stack:
         paths = {split: folder / f"{split}{suffix}" for split in written}
         files = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in paths.items()}
-        for group, item in zip(groups, _items(file, contexts), strict=True):
+        for group, (own, _, item) in zip(groups, items, strict=True):
             tenth = group % HELD_OUT == HELD_OUT - 1
-            split = "heldout" if tenth or (last + 1 < HELD_OUT and group == last) else "train"
+            chosen = "heldout" if tenth or (last + 1 < HELD_OUT and group == last) else "train"
+            split = own if own_splits else chosen
             files[split].write((separator if written[split] else "[" if contexts else "") + json.dumps(item))
             written[split] += 1
         for each in files.values():
@@ -129,20 +173,14 @@ def _record(raw: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _has_rows(file: Path) -> bool:
-    first = next(iter(json_stream.elements(file)), None)
-    return isinstance(first, dict) and "output" in first and "table" not in first
+def _sha256(file: Path) -> str:
+    """The hash of a file, or of a folder's names and files."""
+    if not file.is_dir():
+        return sha256(file)
+    lines = (f"{path.relative_to(file)} {sha256(path)}\n" for path in data_folder.fingerprint(file))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _items(file: Path, contexts: bool) -> Iterator[Any]:
-    """The elements of a file, as they are written to a split; rows are checked."""
-    if contexts:
-        yield from json_stream.elements(file)
-        return
-    if file.suffix == ".jsonl":
-        rows = instruction_rows.read(file, "")
-    else:
-        elements = enumerate(json_stream.elements(file))
-        rows = (instruction_rows.row(item, f"{file}, row {number}", "") for number, item in elements)
-    for row in rows:
-        yield {key: row[key] for key in ("instruction", "input", "output", "system")}
+def _size(file: Path) -> int:
+    paths = data_folder.fingerprint(file) if file.is_dir() else [file]
+    return sum(path.stat().st_size * (_UNZIPPED if path.suffix == ".gz" else 1) for path in paths)

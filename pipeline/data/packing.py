@@ -8,6 +8,7 @@ instead of six times. A row holds several contexts if there is room; they do not
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,17 +23,29 @@ IGNORED = -100  # the label that torch's cross entropy leaves out
 Batch = dict[str, torch.Tensor]
 
 
+# token ids of a question after the prefix, with its answer; and as many labels: IGNORED, or the id that is trained.
+# A conversation's labels are those of all its answers.
+Question = tuple[list[int], list[int]]
+
+
 @dataclass(frozen=True)
 class Encoded:
-    """One context: token ids of the prefix that its questions share, and of each question's rest and answer."""
+    """One context: token ids of the prefix that its questions share, and its questions."""
 
     prefix: list[int]
-    questions: list[tuple[list[int], list[int]]]  # (rest of the prompt, answer with its end-of-turn token)
+    questions: list[Question]
 
     @property
     def packed_length(self) -> int:
         """Tokens of the one sequence that `shared` packing makes of it."""
-        return len(self.prefix) + sum(len(rest) + len(answer) for rest, answer in self.questions)
+        return len(self.prefix) + sum(len(ids) for ids, _ in self.questions)
+
+    @property
+    def answers(self) -> int:
+        """How many answers are trained: one a question, or each of a conversation's turns."""
+        return sum(
+            label != IGNORED == before for _, labels in self.questions for before, label in itertools.pairwise(labels)
+        )
 
     @property
     def separate_length(self) -> int:
@@ -40,21 +53,34 @@ class Encoded:
         return self.packed_length + len(self.prefix) * (len(self.questions) - 1)
 
 
+def question(rest: list[int], answer: list[int], untrained: int = 0) -> Question:
+    """A question by the rest of its prompt and its answer, whose first `untrained` tokens have no labels."""
+    return rest + answer, [IGNORED] * (len(rest) + untrained) + answer[untrained:]
+
+
 def encode(template: ChatTemplate, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Encoded], int]:
     """Rows, in file order, as one `Encoded` per context, and how many questions are longer than `max_length` tokens.
 
-    The length of a question is prompt + answer + end-of-turn token, which is always among the answer's labels.
+    The length of a question is prompt + answer + end-of-turn token, which is always among the answer's labels. A row
+    whose prompt goes on where the row before it ends is a later turn of the same conversation, and is appended to it.
 
     Raises:
         Stop: no question fits.
     """
-    grouped: dict[str, list[tuple[list[int], list[int]]]] = {}
+    grouped: dict[str, list[Question]] = {}
     left_out = 0
-    for row, prompt, answer in zip(rows, template.prompts(rows), template.answers(rows), strict=True):
+    encoded = zip(rows, template.prompts(rows), template.answers(rows), template.untrained(rows), strict=True)
+    for row, prompt, answer, untrained in encoded:
         if len(prompt) + len(answer) > max_length:
             left_out += 1
+            continue
+        questions = grouped.setdefault(row["context"], [])
+        ids, labels = questions[-1] if questions else ([], [])
+        if ids and len(prompt) > len(ids) and prompt[: len(ids)] == ids:
+            more, of_more = question(prompt[len(ids) :], answer, untrained)
+            questions[-1] = (ids + more, labels + of_more)
         else:
-            grouped.setdefault(row["context"], []).append((prompt, answer))
+            questions.append(question(prompt, answer, untrained))
     if not grouped:
         found = f"all {left_out} are longer than {max_length} tokens"
         where = "the recipe, [training] max_length"
@@ -69,9 +95,11 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return next((i for i in range(shortest) if any(prompt[i] != first[i] for prompt in prompts)), shortest)
 
 
-def _factor_prefix(questions: list[tuple[list[int], list[int]]]) -> Encoded:
-    first, length = questions[0][0], common_prefix([prompt for prompt, _ in questions])
-    return Encoded(first[:length], [(prompt[length:], answer) for prompt, answer in questions])
+def _factor_prefix(questions: list[Question]) -> Encoded:
+    firsts = [next(i for i, label in enumerate(labels) if label != IGNORED) for _, labels in questions]
+    prompts = [ids[:first] for (ids, _), first in zip(questions, firsts, strict=True)]
+    length = common_prefix(prompts)
+    return Encoded(prompts[0][:length], [(ids[length:], labels[length:]) for ids, labels in questions])
 
 
 def collate(contexts: Sequence[Encoded], packing: str, pad: int, row_tokens: int = 0) -> Batch:
@@ -167,13 +195,13 @@ def _fill(
     positions[:shared] = torch.arange(shared)
     mask[:shared, :shared] = torch.ones(shared, shared, dtype=torch.bool).tril()
     start = shared
-    for rest, answer in context.questions:
-        own = len(rest) + len(answer)
+    for tokens, trained in context.questions:
+        own = len(tokens)
         end = start + own
-        ids[start:end] = torch.tensor(rest + answer)
+        ids[start:end] = torch.tensor(tokens)
         positions[start:end] = torch.arange(shared, shared + own)
         mask[start:end, :shared] = True
         mask[start:end, start:end] = torch.ones(own, own, dtype=torch.bool).tril()
         # the last token of the prompt predicts the first of the answer, and so on to the end-of-turn token
-        labels[start + len(rest) - 1 : end - 1] = torch.tensor(answer)
+        labels[start : end - 1] = torch.tensor(trained[1:])
         start = end

@@ -32,6 +32,8 @@ class Tally:
 
     contexts: int = 0
     questions: int = 0
+    turns: int = 0  # questions that are later turns of a conversation, or may call tools
+    reasoning: int = 0  # answers with a reasoning trace
     answer_types: Counter[str] = field(default_factory=Counter)
     answer_sources: Counter[str] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
@@ -50,6 +52,7 @@ class Tally:
     def take(self, row: dict[str, Any], prompt: int, answer: int) -> None:
         """Count one row with so many tokens of prompt and answer."""
         self.questions += 1
+        self.turns += "messages" in row
         self.answer_types[row["answer_type"]] += 1
         self.answer_sources[row["answer_from"]] += 1
         self.scales[row["scale"] or "none"] += 1
@@ -93,6 +96,8 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     values = list(splits.values())
     add("contexts", *(f"{each['contexts']:,}" for each in values))
     add("questions", *(f"{each['questions']:,}" for each in values))
+    add("  later turns, or with tools", *(f"{each['turns']:,}" for each in values))
+    add("  with a reasoning trace", *(f"{each['reasoning']:,}" for each in values))
     for title, key in (("", "answer_types"), ("scale ", "scales")):
         for kind in dict.fromkeys(kind for each in values for kind in each[key]):
             add(f"  {title}{kind}", *(f"{each[key].get(kind, 0):,}" for each in values))

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import table as tables
 from pipeline.data.formatted_rows import answer_limit, read_report, read_rows
-from pipeline.data.readers import instruction_rows
+from pipeline.data.readers import conversation
 from pipeline.errors import Stop
 from pipeline.evaluation import generate, report, scoring
 from pipeline.evaluation.answer_cache import AnswerCache
@@ -24,7 +24,7 @@ from pipeline.evaluation.scoring import Scored
 from pipeline.evaluation.significance import interval, p_value
 from pipeline.files import atomic_file, sha256, write_json
 from pipeline.job import Job
-from pipeline.models import chat_template, load
+from pipeline.models import chat_template, load, reasoning
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import as_values
 from pipeline.runs import manifest
@@ -145,7 +145,8 @@ def _judged(rows: list[Row], texts: dict[str, str], language: str) -> _Answers:
 
 def _judge(row: Row, text: str, language: str) -> tuple[Said, Scored]:
     """What a text says, and its scores."""
-    plain = row["answer_type"] == instruction_rows.ANSWER_TYPE
+    plain = row["answer_type"] == conversation.ANSWER_TYPE
+    text = reasoning.split(text)[1]
     said = Said(text, "") if plain else target.read(text, language, row["input"])
     try:
         found = score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipeline.data.packing import Encoded, collate_rows, common_prefix
+from pipeline.data.packing import IGNORED, Encoded, collate_rows, common_prefix
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.models.load import sliding_window
 from pipeline.progress import Progress
@@ -113,7 +113,7 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     device, head, decoder = base.device, base.get_output_embeddings(), base.get_decoder()
-    rows = [Encoded(group.prefix, [(rest, []) for _, rest in group.rests]) for group in groups]
+    rows = [Encoded(group.prefix, [(rest, [IGNORED] * len(rest)) for _, rest in group.rests]) for group in groups]
     batch = {name: each.to(device) for name, each in collate_rows([[row] for row in rows], 0).items()}
     read = decoder(
         input_ids=batch["input_ids"],

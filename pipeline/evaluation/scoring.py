@@ -5,7 +5,6 @@ python -m pipeline score --predictions predictions.json --gold tatqa_dataset_dev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ class Scored:
     answer_type: str
     answer_from: str
     score: Score
+    answered: bool = True
 
 
 def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
@@ -56,42 +56,78 @@ def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
         [f"{len(strange)} predictions are for questions that {gold.name} does not have: not counted"] if strange else []
     )
     notes += [f"{len(lacking)} questions have no prediction: they score nothing"] if lacking else []
-    return [Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid]) for each in questions], "; ".join(
-        notes
-    )
+    scored = [
+        Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid], each.uid in given) for each in questions
+    ]
+    return scored, "; ".join(notes)
 
 
 def read_predictions(path: Path) -> dict[str, Any]:
-    """A prediction file: `{question uid: [answer, scale]}`.
+    """A prediction file as `{question uid: [answer, scale]}`, the authors' form.
+
+    It may also be a list, or JSON lines, of `{"uid", "prediction", "scale"}`.
 
     Raises:
-        Stop: missing, not JSON, not such an object, or a duplicate uid.
+        Stop: missing, none of these forms, or a duplicate uid.
     """
-    wanted = 'a JSON object {"question uid": [answer, scale]}'
+    wanted = '{"question uid": [answer, scale]}, or a list or lines of {"uid", "prediction", "scale"}'
     todo = "pass predictions in the authors' format, such as a run's predictions.json"
     try:
-        read = json.loads(
-            path.read_text(encoding="utf-8-sig"), object_pairs_hook=json_stream.once, parse_constant=json_stream.refuse
-        )
+        text = path.read_text(encoding="utf-8-sig").strip()
+        lines = [line for line in text.splitlines() if line.strip()]
+        of_lines = len(lines) > 1 and _is_json(lines[0])
+        read = [json_stream.parse(line) for line in lines] if of_lines else json_stream.parse(text)
     except OSError as error:
         raise Stop(wanted, error.strerror or str(error), str(path), todo) from None
-    except RecursionError:
-        raise Stop(wanted, "values nested too deeply to be read", str(path), todo) from None
     except ValueError as error:
         raise Stop(wanted, str(error).splitlines()[0][:200], str(path), todo) from None
+    if isinstance(read, dict) and isinstance(read.get("uid"), str):
+        read = [read]  # one line
+    if isinstance(read, list):
+        return _by_uid(read, path, wanted)
     if not isinstance(read, dict):
         raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), todo)
     return read
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json_stream.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _by_uid(items: list[Any], path: Path, wanted: str) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for number, item in enumerate(items):
+        place = f"{path}, prediction {number}"
+        uid = item.get("uid") if isinstance(item, dict) else None
+        answer = next((item[name] for name in ("prediction", "answer") if name in item), None) if uid else None
+        if not isinstance(uid, str) or answer is None:
+            raise Stop(wanted, str(item)[:80], place, "give each prediction a uid and a prediction")
+        if uid in read:
+            raise Stop("one prediction for each question", f"{uid} twice", place, "drop one of the two")
+        read[uid] = [answer, item.get("scale", "")]
+    return read
+
+
 def as_json(scored: Sequence[Scored]) -> dict[str, Any]:
-    """The means and each question's scores, fractions of one."""
-    return {**vars(mean([each.score for each in scored])), "questions": {each.uid: vars(each.score) for each in scored}}
+    """The means and each question's scores, fractions of one; and the means of those answered, if not all are."""
+    answered = [each.score for each in scored if each.answered]
+    part = {"answered": _mean(answered)} if len(answered) < len(scored) else {}
+    questions = {each.uid: vars(each.score) for each in scored}
+    return {**vars(mean([each.score for each in scored])), **part, "questions": questions}
 
 
 def summary(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Number of questions and mean scores: of all, by answer type, and by type and source, as the authors' tables."""
+    """Number of questions and mean scores: of all, by answer type, and by type and source, as the authors' tables.
+
+    Where some questions have no prediction, also of those that have one.
+    """
     groups: dict[str, list[Score]] = {"all": [each.score for each in scored]}
+    if not all(each.answered for each in scored):
+        groups["answered"] = [each.score for each in scored if each.answered]
     types = sorted({each.answer_type for each in scored}, key=_rank(schema.ANSWER_TYPES))
     for kind in types:
         groups[kind] = [each.score for each in scored if each.answer_type == kind]

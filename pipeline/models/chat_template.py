@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
-from pipeline.models import record
+from pipeline.models import reasoning, record
 
+Row = dict[str, Any]  # a formatted row
+
+_EMPTY_TRACE = re.compile(r"^\s*<think>\s*</think>\s*")  # Qwen3's template begins an answer without a trace with it
 _MARK = "\ue0f0"  # of Unicode's private use area: around the number of a message
 
 
@@ -25,22 +28,63 @@ class ChatTemplate:
     ends: tuple[int, ...]  # stop tokens: each of these ids ends an answer; the first is the one that is trained
     control: re.Pattern[str] | None = None  # the texts that the tokenizer takes for control tokens
 
-    def has_control_tokens(self, row: dict[str, Any]) -> bool:
+    def has_control_tokens(self, row: Row) -> bool:
         """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
-        texts = (str(row.get(name, "")) for name in ("instruction", "input", "system", "output"))
+        texts = [str(row.get(name, "")) for name in ("instruction", "input", "system", "output", "reasoning")]
+        texts += [str(each.get("content")) for each in row.get("messages", ())]
         return self.control is not None and any(map(self.control.search, texts))
 
-    def messages(self, row: dict[str, Any]) -> list[dict[str, str]]:
-        """A row as messages; without a system role the rules begin the user message."""
-        user = f"{row['instruction']}\n{row['input']}".strip()
-        if row.get("system") and not self.system_role:
-            user = f"{row['system']}\n\n{user}"
-        system = [{"role": "system", "content": row["system"]}] if row.get("system") and self.system_role else []
-        return [*system, {"role": "user", "content": user}]
+    def messages(self, row: Row) -> list[dict[str, Any]]:
+        """What is said before a row's answer; without a system role the rules begin the first user message."""
+        system = row.get("system", "")
+        if "messages" in row:
+            turns = [dict(each) for each in row["messages"] if each["role"] != "system"]
+        else:
+            turns = [{"role": "user", "content": f"{row['instruction']}\n{row['input']}".strip()}]
+        if system and not self.system_role:
+            turns[0]["content"] = f"{system}\n\n{turns[0]['content']}"
+        return [*([{"role": "system", "content": system}] if system and self.system_role else []), *turns]
 
-    def prompt(self, row: dict[str, Any]) -> str:
+    def prompt(self, row: Row) -> str:
         """The text up to where the model begins to write."""
-        return str(self.tokenizer.apply_chat_template(self.messages(row), tokenize=False, add_generation_prompt=True))
+        return self._applied(row, self.messages(row), add_generation_prompt=True)
+
+    def _applied(self, row: Row, messages: list[dict[str, Any]], **options: Any) -> str:
+        tools = {"tools": row["tools"]} if row.get("tools") else {}
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **tools, **options))
+
+    def answer_of(self, row: Row) -> str:
+        """The answer as the template writes it: with its reasoning trace, or as the calls of tools that it is.
+
+        Raises:
+            Stop: the template has no form for tools, or the calls have control tokens in their arguments.
+        """
+        if row.get("tools") and str(row["tools"][0]["function"]["name"]) not in self.prompt(row):
+            raise self._no_tools(row)
+        answer = {"role": "assistant", "content": row["output"]}
+        if calls := row.get("tool_calls"):
+            texts = json.dumps(calls, ensure_ascii=False)
+            if self.control is not None and self.control.search(texts):
+                raise Stop("tool calls without control tokens", texts[:80], f"row {row['uid']}", "fix that row")
+            turn = self._turn(row, {**answer, "tool_calls": calls})
+            if not all(str(call["function"]["name"]) in turn for call in calls):
+                raise self._no_tools(row)
+            return turn
+        if trace := row.get("reasoning"):
+            turn = self._turn(row, {**answer, "reasoning_content": trace})
+            return turn if trace in turn and "</think>" in turn else reasoning.written(trace, row["output"])
+        return str(row["output"])
+
+    def _turn(self, row: Row, answer: dict[str, Any]) -> str:
+        """What the template writes for an answer, up to its end token; "" if it changes the turns before it."""
+        before, whole = self.prompt(row), self._applied(row, [*self.messages(row), answer])
+        end = self.tokenizer.decode([self.ends[0]])
+        written = whole[len(before) :] if whole.startswith(before) else ""
+        return _EMPTY_TRACE.sub("", written.rpartition(end)[0] if end in written else written)
+
+    def _no_tools(self, row: Row) -> Stop:
+        where, todo = f"{self.tokenizer.name_or_path}, row {row['uid']}", "use a model that calls tools, or drop them"
+        return Stop("a chat template that writes tools", "one that leaves them out", where, todo)
 
     def ids(self, texts: Sequence[str], as_text: bool = False) -> list[list[int]]:
         """Token ids of texts; with `as_text` the control tokens in them are text, else they are themselves."""
@@ -49,7 +93,7 @@ class ChatTemplate:
         options = {"add_special_tokens": False, "return_attention_mask": False, "split_special_tokens": as_text}
         return list(self.tokenizer(list(texts), **options).input_ids)
 
-    def prompts(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
+    def prompts(self, rows: Sequence[Row]) -> list[list[int]]:
         """Token ids of each row's prompt. A control token in a row's own text is text."""
         ids = self.ids([self.prompt(row) for row in rows])
         return [
@@ -57,18 +101,18 @@ class ChatTemplate:
             for row, own in zip(rows, ids, strict=True)
         ]
 
-    def _prompt_of_text(self, row: dict[str, Any]) -> list[int]:
+    def _prompt_of_text(self, row: Row) -> list[int]:
         """Token ids of a prompt: the template's parts with its control tokens, between them the messages as text."""
         messages = self.messages(row)
         marked = [{**each, "content": f"{_MARK}{number}{_MARK}"} for number, each in enumerate(messages)]
-        text = str(self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True))
+        text = self._applied(row, marked, add_generation_prompt=True)
         *parts, last = re.split(f"{_MARK}(\\d+){_MARK}", text)
         ids: list[int] = []
         for own, number in zip(parts[::2], parts[1::2], strict=True):
             ids += [*self.ids([own])[0], *self.ids([messages[int(number)]["content"]], as_text=True)[0]]
         return ids + self.ids([last])[0]
 
-    def prompt_lengths(self, groups: Sequence[Sequence[dict[str, Any]]]) -> list[list[int]]:
+    def prompt_lengths(self, groups: Sequence[Sequence[Row]]) -> list[list[int]]:
         """Tokens of each row's prompt, by group. The common prefix of a group, up to a line's end, is tokenized once.
 
         This assumes that no token spans that line end, which holds for tokenizers that split at line ends and for
@@ -84,13 +128,32 @@ class ChatTemplate:
         by_group = [[next(lengths) for _ in texts] for texts in prompts]
         return [[first - own[0] + length for length in own] for first, own in zip(firsts, by_group, strict=True)]
 
-    def answers(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
-        """Token ids of each row's output as the template writes it, the end-of-turn token last."""
+    def answers(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Token ids of each row's output as the template writes it, the end-of-turn token last.
+
+        A control token in an output is text, but for the calls of tools, which `answer_of` has written.
+        """
         ids = self.ids([self.lead + row["output"] for row in rows])
         for number, row in enumerate(rows):
-            if self.control is not None and self.control.search(row["output"]):
-                ids[number] = [*self.ids([self.lead])[0], *self.ids([row["output"]], as_text=True)[0]]
+            if row.get("masked"):
+                ids[number] = [*self._masked(row), *self._as_text(row["output"][row["masked"] :])]
+            elif not row.get("tool_calls") and self._has_control(row["output"]):
+                ids[number] = [*self.ids([self.lead])[0], *self._as_text(row["output"])]
         return [[*own, self.ends[0]] for own in ids]
+
+    def untrained(self, rows: Sequence[Row]) -> list[int]:
+        """How many of each answer's first tokens are not trained: those of a masked reasoning trace."""
+        return [len(self._masked(row)) if row.get("masked") else 0 for row in rows]
+
+    def _masked(self, row: Row) -> list[int]:
+        """Token ids of an output's first `masked` characters, its reasoning trace."""
+        return [*self.ids([self.lead])[0], *self._as_text(row["output"][: row["masked"]])]
+
+    def _as_text(self, text: str) -> list[int]:
+        return self.ids([text], as_text=self._has_control(text))[0]
+
+    def _has_control(self, text: str) -> bool:
+        return self.control is not None and self.control.search(text) is not None
 
 
 def load(folder: Path) -> ChatTemplate:
@@ -153,7 +216,7 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
     if found:  # the token that the template writes after an answer comes first: Phi's <|end|> is not its end-of-text
         after = tokenizer(tail, add_special_tokens=False).input_ids[:1]
         ends = [*(i for i in after if i in tokenizer.all_special_ids or i in ends), *ends]
-    lead = _lead(tokenizer, before, lead) if found else ""
+    lead = _lead(tokenizer, before, _EMPTY_TRACE.sub("", lead)) if found else ""
     return ChatTemplate(tokenizer, system_role, lead, tuple(dict.fromkeys(ends)), _control(tokenizer))
 
 

@@ -3,17 +3,19 @@
 python -m pipeline ask --context 3                              # its first question, of the evaluation split
 python -m pipeline ask --context 3 --question "How many …?"
 python -m pipeline ask --file context.json --question "…"       # a table with its notes, in TAT-QA's schema
+python -m pipeline ask --file table.csv --question "…"          # a table alone
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.format import style
+from pipeline.data.readers import records, tatqa
 from pipeline.errors import Stop
 from pipeline.evaluation.generate import answers
 from pipeline.models import chat_template, load
@@ -105,20 +107,27 @@ def context_of_data(path: Path, number: int) -> schema.Context:
 
 
 def context_of_file(path: Path) -> schema.Context:
-    """The context of a JSON file: one object with table and paragraphs, questions if it has any.
+    """The context of a JSON file: one object with a table; paragraphs, questions and uids if it has any.
+
+    A list of rows, or a CSV file, is a table alone.
 
     Raises:
-        Stop: as `schema.parse`.
+        Stop: no such file, or as `schema.check`.
     """
-    todo = "pass a file in TAT-QA's raw schema"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Stop("a context in JSON", str(error).splitlines()[0], str(path), todo) from None
-    if isinstance(raw, list) and len(raw) == 1:
-        raw = raw[0]
-    if isinstance(raw, list):
-        raise Stop("one context", f"a list of {len(raw)}", str(path), "pass one of them in a file of its own")
-    if isinstance(raw, dict):
-        raw.setdefault("questions", [])
-    return schema.parse([raw], str(path))[0]
+    faults: list[Stop] = []
+    kind, placed = records.read(path, faults.append)
+    if kind.startswith("CSV"):
+        raw: Any = {"table": records.csv_table(path)}
+    else:
+        items = [item for _, item in itertools.islice(placed, 2)]
+        if not items:
+            raise Stop("a context with a table", "an empty list", str(path), "pass one context, or a CSV file")
+        rows = all(isinstance(item, list) for item in items)
+        raw = {"table": [item for _, item in records.read(path, faults.append)[1]]} if rows else items[0]
+        if len(items) > 1 and not rows:
+            raise Stop("one context", "a list of several", str(path), "pass one of them in a file of its own")
+    if faults:
+        raise faults[0]
+    if not isinstance(raw, dict):
+        raise Stop("a context with a table", str(raw)[:60], str(path), "pass an object with a table, or a CSV file")
+    return schema.check(tatqa.unanswered(raw, str(path)), str(path))

@@ -25,7 +25,8 @@ from pipeline.errors import Stop
 
 SCALES = ("", "thousand", "million", "billion", "percent")
 ANSWER_TYPES = ("span", "multi-span", "arithmetic", "count")
-ANSWER_SOURCES = ("table", "text", "table-text")
+UNKNOWN_SOURCE = "unknown"  # of a user's file that does not say where an answer is from
+ANSWER_SOURCES = ("table", "text", "table-text", UNKNOWN_SOURCE)
 
 Answer = list[str] | int | float | str
 

@@ -39,7 +39,7 @@ class Collator:
             batch = {name: torch.cat([each, *[each[:1]] * (most - rows)]) for name, each in batch.items()}
             batch["labels"][rows:] = packings.IGNORED
         tokens = sum(each.packed_length if self.packing == "shared" else each.separate_length for each in contexts)
-        return {**batch, "seen": torch.tensor([tokens, sum(len(each.questions) for each in contexts)])}
+        return {**batch, "seen": torch.tensor([tokens, sum(each.answers for each in contexts)])}
 
     def _share(self, contexts: Sequence[Encoded], rank: int) -> list[Encoded]:
         """Contexts dealt out in turns, the longest first, because ranks wait for the slowest."""

@@ -53,7 +53,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     _need_memory(job, precision)
     template, contexts, left_out = distributed.raise_together(lambda: encoded(job))
     contexts, held_out = validation.divide(contexts, settings.heldout_contexts)
-    questions = sum(len(context.questions) for context in contexts)
+    questions = sum(context.answers for context in contexts)
     counted = f"{len(contexts)} contexts, {questions} questions from {job.train.rows}"
     distributed.print_once(f"train  {counted}; {precision} on {load.device()}: {why}")
     if left_out:
@@ -157,9 +157,7 @@ def encoded(job: Job) -> tuple[ChatTemplate, list[Encoded], int]:
 
 def need_context_length(base: Any, contexts: Sequence[Encoded]) -> None:
     """Raise Stop if a question is longer than the model's context: our masks know no sliding window."""
-    longest = max(
-        len(context.prefix) + len(rest) + len(answer) for context in contexts for rest, answer in context.questions
-    )
+    longest = max(len(context.prefix) + len(ids) for context in contexts for ids, _ in context.questions)
     positions = getattr(base.config.get_text_config(), "max_position_embeddings", None)
     for what, most in (("sliding window", load.sliding_window(base.config)), ("positions", positions)):
         if most and longest > most:

@@ -178,10 +178,13 @@ def test_duplicates_are_in_one_split_and_leakage_is_beside_the_score(
     words = ("--set", "data.source=mine.jsonl")
     assert step("fetch", *words) == step("format", *words) == 0
     inputs = [
-        {json.loads(line)["input"] for line in Path(f"data/mine/raw/{split}.jsonl").read_text().splitlines()}
+        {
+            json.loads(line)["messages"][0]["content"]
+            for line in Path(f"data/mine/raw/{split}.jsonl").read_text().splitlines()
+        }
         for split in ("train", "heldout")
     ]
-    assert inputs == [{"Item 0", "Item 1"}, {"Item 2"}]
+    assert inputs == [{"Name it.\nItem 0", "Name it.\nItem 1"}, {"Name it.\nItem 2"}]
     assert "leakage" not in capsys.readouterr().out
     shutil.copy("data/mine/raw/train.jsonl", "data/mine/raw/heldout.jsonl")
     assert step("format", *words) == 0

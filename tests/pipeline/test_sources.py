@@ -29,14 +29,22 @@ def test_a_file_is_a_source_of_its_own_name() -> None:
     source = sources.source(Data(source="some/folder/mine.jsonl"))
     assert (source.name, source.file) == ("mine", Path("some/folder/mine.jsonl"))
     assert sources.source(Data(source="tatqa")).file is None
+    names = {
+        "a/mine.jsonl.gz": "mine",
+        "mine.csv": "mine",
+        "./mine": "mine",
+        "my.set/": "my.set",
+        "v1.2.parquet": "v1.2",
+    }
+    assert {path: sources.source(Data(source=path)).name for path in names} == names
 
 
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
-        (Data(source="tatqb"), "one of sample, tatqa, or a path ending in .json or .jsonl"),
-        (Data(source="mine.csv"), "a path ending in .json or .jsonl"),
-        (Data(source=".json"), "a path ending in .json or .jsonl"),
+        (Data(source="tatqb"), "one of sample, tatqa, or the path of a file or a folder"),
+        (Data(source=".json"), "one of sample, tatqa, or the path of a file or a folder"),
+        (Data(source="./.json"), "the path of a file or a folder"),
         (Data(source="folder/tatqa.json"), "a file of another name than sample, tatqa"),
         (Data(train="dev"), "data.train: one of train, heldout"),
         (Data(source="tatqa", evaluation="heldout"), "data.evaluation: one of train, dev, test_gold"),

@@ -1,18 +1,17 @@
-"""Readers of question files, one file a form."""
+"""Readers of question files, one file a form; `conversation` is the form of the raw splits that rows become."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline import json_stream
-from pipeline.data.readers import instruction_rows
+from pipeline.data.readers import conversation
 
 
 def count(path: Path) -> int:
-    """The number of contexts in a raw file (.json), or of rows (.jsonl).
+    """The number of contexts in a raw split (.json), or of conversations (.jsonl).
 
     Raises:
-        Stop: as `json_stream.elements` and `instruction_rows.read`.
+        Stop: as `json_stream.elements` and `conversation.read`.
     """
-    elements = instruction_rows.read(path, "") if path.suffix == ".jsonl" else json_stream.elements(path)
-    return sum(1 for _ in elements)
+    return sum(1 for _ in (conversation.read(path) if path.suffix == ".jsonl" else json_stream.elements(path)))

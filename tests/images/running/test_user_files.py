@@ -56,6 +56,8 @@ def test_the_last_data_source_counts(root: Path) -> None:
     overrides = ("lora.r=8", "data.source=x.json", "data.source = 'b c.jsonl'")
     assert user_files.data_file("quickstart", overrides) == UserFile(Path("b c.jsonl"), "b c.jsonl")
     assert user_files.data_file("quickstart", ()) is None
+    for path in ("x.csv", "x.jsonl.gz", "./folder", "folder/", "x.parquet"):
+        assert user_files.data_file("quickstart", (f"data.source={path}",)) == user_files.of(Path(path))
     (root / "mine.toml").write_text("[data\n")
     assert user_files.data_file("mine.toml", ()) is None
 

@@ -29,7 +29,32 @@ def test_dataset_info_lists_every_file(workplace: Path) -> None:
 
 def test_instruction_and_input_are_joined_without_empty_lines() -> None:
     row = {"instruction": "Answer", "input": "", "output": "3", "system": "Be brief."}
-    assert llama_factory.sharegpt(row) == {
-        "conversations": [{"from": "human", "value": "Answer"}, {"from": "gpt", "value": "3"}],
-        "system": "Be brief.",
+    assert list(llama_factory.sharegpt([row])) == [
+        {
+            "conversations": [{"from": "human", "value": "Answer"}, {"from": "gpt", "value": "3"}],
+            "system": "Be brief.",
+        }
+    ]
+
+
+def test_a_conversation_is_one_entry_with_its_tools() -> None:
+    call = {"type": "function", "function": {"name": "rate", "arguments": {}}}
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "1.1"},
+    ]
+    first = {
+        "instruction": "a",
+        "input": "",
+        "output": "<call>",
+        "system": "",
+        "tools": [call],
+        "messages": messages[:1],
     }
+    last = {**first, "instruction": "1.1", "output": "It is 1.1.", "messages": messages}
+    (entry,) = llama_factory.sharegpt([first, last])
+    assert [turn["from"] for turn in entry["conversations"]] == ["human", "function_call", "observation", "gpt"]
+    assert json.loads(entry["tools"]) == [call["function"]]
+    info = llama_factory.dataset_info("mine", ["train"], turns=True)
+    assert list(info) == ["mine_train_sharegpt"] and info["mine_train_sharegpt"]["columns"]["tools"] == "tools"

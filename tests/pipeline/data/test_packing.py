@@ -71,13 +71,13 @@ def test_the_loss_equals_that_of_transformers(
 ) -> None:
     """Equals the model's own loss on a plain sequence with labels on the answer."""
     contexts, _ = encode(template, rows[:1], 4096)
-    (rest, answer), prefix = contexts[0].questions[0], contexts[0].prefix
+    (ids, trained), prefix = contexts[0].questions[0], contexts[0].prefix
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    labels = [-100] * len(prefix + rest) + answer
-    plain = model(input_ids=torch.tensor([prefix + rest + answer]), labels=torch.tensor([labels])).loss
+    labels = [-100] * len(prefix) + trained
+    plain = model(input_ids=torch.tensor([prefix + ids]), labels=torch.tensor([labels])).loss
     loss, tokens = answer_loss(model, collate(contexts, "shared", 1))
     assert float(loss.detach() / tokens) == pytest.approx(float(plain.detach()), rel=1e-5)
-    assert int(tokens) == len(answer)
+    assert int(tokens) == sum(label != IGNORED for label in trained)
 
 
 @pytest.mark.parametrize("packing", ["shared", "none"])
@@ -144,3 +144,31 @@ def test_a_question_longer_than_a_row_is_refused() -> None:
         load("quickstart", ["training.max_length=2048", "training.row_tokens=2000"])
     with pytest.raises(Stop, match=r'training\.packing = "shared"'):
         load("quickstart", ["training.packing=none", "training.row_tokens=4096"])
+
+
+def test_a_conversation_is_read_once_and_all_its_answers_are_trained(
+    tiny_model: Path, template: chat_template.ChatTemplate
+) -> None:
+    """Equals the model's own loss on the whole conversation with labels on every answer."""
+    from pipeline.data.readers import conversation
+
+    said = [("user", "a"), ("assistant", "bc"), ("user", "d"), ("assistant", "efg"), ("user", "h"), ("assistant", "i")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    made = conversation.rows({"messages": messages}, "train-1")
+    (context,), left_out = encode(template, made, 4096)
+    (question,) = context.questions
+    assert left_out == 0 and context.answers == 3
+    ids = context.prefix + question[0]
+    whole = template.tokenizer.apply_chat_template(messages, tokenize=False)
+    assert template.tokenizer.decode(ids) + "\n" == whole or template.tokenizer.decode(ids) == whole
+    labels = [IGNORED] * len(context.prefix) + question[1]
+    trained = template.tokenizer.decode([label for label in labels if label != IGNORED])
+    assert trained == "bc<|im_end|>efg<|im_end|>i<|im_end|>"
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    plain = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+    loss, tokens = answer_loss(model, collate([context], "shared", 1))
+    assert float(loss.detach() / tokens) == pytest.approx(float(plain.detach()), rel=1e-5)
+    # a turn that was answered otherwise does not go on where the one before it ends
+    made[1]["messages"] = [*made[1]["messages"][:1], {"role": "assistant", "content": "x"}, made[1]["messages"][2]]
+    (context,), _ = encode(template, made[:2], 4096)
+    assert len(context.questions) == 2

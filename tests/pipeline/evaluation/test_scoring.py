@@ -18,6 +18,7 @@ from pipeline.evaluation import scoring
 from pipeline.tatqa import sample
 from tests.conftest import ROOT
 
+CASES = ROOT / "tests" / "data" / "cases"
 SAMPLE = ROOT / "tests" / "data" / "sample_prediction.json"
 
 
@@ -62,7 +63,11 @@ def _uid(gold: Path, number: int = 0) -> str:
     ("body", "message"),
     [
         (b"", "Expecting value"),
-        (b"[]", "list"),
+        (b"[]", "none among 0"),
+        (b"[3]", "prediction 0"),
+        (b'[{"uid": "UID"}]', "prediction 0"),
+        (b'[{"uid": "UID", "prediction": "1"}, {"uid": "UID", "prediction": "2"}]', "twice"),
+        (b"3", "int"),
         (b"{", "Expecting property name"),
         (b'{"UID": ["1"]}', "[answer, scale]"),
         (b'{"UID": "1"}', "[answer, scale]"),
@@ -142,3 +147,23 @@ def test_any_entry_is_scored_or_refused_with_its_uid(entry: Any, tmp_path: Path,
         assert _uid(gold) in stop.where or "which JSON does not have" in stop.found
         return
     assert all(0 <= part <= 1 for each in scored for part in vars(each.score).values())
+
+
+def test_a_list_and_lines_score_as_the_authors_form(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.json"
+    context = json.loads((CASES / "tatqa-counterfactual.json").read_text())[0]
+    question = {**context["questions"][0], "answer": ["$1,200"], "answer_type": "span", "derivation": ""}
+    context["questions"] = [question, {**question, "uid": "q1"}]
+    gold.write_text(json.dumps([context]))
+    scored, note = scoring.score_file(CASES / "preds-list.json", gold)
+    assert [each.score.em for each in scored] == [1.0, 0.0]
+    assert "1 questions have no prediction" in note
+    lines = scoring.table(scoring.summary(scored)).splitlines()
+    assert lines[1].split() == ["all", "2", "50.00", "50.00", "50.00"]
+    assert lines[2].split() == ["answered", "1", "100.00", "100.00", "100.00"]
+    assert scoring.as_json(scored)["answered"] == {"questions": 1, "em": 1.0, "f1": 1.0, "scale": 1.0}
+    file = tmp_path / "lines"
+    file.write_text("\n".join(json.dumps({"uid": f"q{i}", "answer": "$1,200", "scale": "million"}) for i in range(2)))
+    scored, note = scoring.score_file(file, gold)
+    assert ([each.score.em for each in scored], note) == ([1.0, 1.0], "")
+    assert "answered" not in scoring.summary(scored)

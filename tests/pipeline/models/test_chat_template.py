@@ -138,3 +138,68 @@ def test_a_tokenizer_without_a_chat_template_is_refused(tiny_model: Path, tmp_pa
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(Stop, match="fix the files"):
         chat_template.load_tokenizer(folder)
+
+
+TOOLS = """{%- if tools %}<|im_start|>tools
+{% for tool in tools %}{{ tool.function | tojson }}
+{% endfor %}<|im_end|>
+{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
+{% if m.role == 'assistant' and (loop.last or m.reasoning_content) %}<think>
+{{ m.reasoning_content or '' }}
+</think>
+
+{% endif %}{{ m.content or '' -}}
+{% for call in m.tool_calls or [] %}<call>{{ call.function | tojson }}</call>{% endfor -%}
+<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+CALL = {"type": "function", "function": {"name": "rate", "arguments": {"pair": "EUR"}}}
+TOOL = {"type": "function", "function": {"name": "rate", "parameters": {"type": "object"}}}
+ASKED = {"instruction": "a", "input": "", "system": "", "uid": "u"}
+
+
+@pytest.fixture
+def thinking(tiny: Any) -> chat_template.ChatTemplate:
+    """A template with tools and reasoning, which begins the last answer with an empty trace if it has none."""
+    tokenizer = copy.deepcopy(tiny)
+    tokenizer.chat_template = TOOLS
+    return chat_template.inspect(tokenizer)
+
+
+def test_an_answer_without_a_trace_has_no_empty_one(thinking: chat_template.ChatTemplate) -> None:
+    row = {**ASKED, "output": "b"}
+    assert thinking.lead == ""
+    assert thinking.answer_of(row) == "b"
+    assert thinking.tokenizer.decode(thinking.answers([row])[0]) == "b<|im_end|>"
+
+
+def test_a_trace_is_written_in_the_templates_own_form_or_else_in_the_usual_one(
+    thinking: chat_template.ChatTemplate, tiny: Any
+) -> None:
+    row = {**ASKED, "output": "b", "reasoning": "because"}
+    assert thinking.answer_of(row) == "<think>\nbecause\n</think>\n\nb"
+    assert chat_template.inspect(tiny).answer_of(row) == "<think>\nbecause\n</think>\n\nb"
+
+
+def test_a_masked_trace_is_read_and_not_trained(thinking: chat_template.ChatTemplate) -> None:
+    written = "<think>\nbecause\n</think>\n\nb"
+    row = {**ASKED, "output": written, "masked": len(written) - 1}
+    (untrained,), (ids,) = thinking.untrained([row]), thinking.answers([row])
+    assert thinking.tokenizer.decode(ids) == f"{written}<|im_end|>"
+    assert thinking.tokenizer.decode(ids[untrained:]) == "b<|im_end|>"
+
+
+def test_tools_are_in_the_prompt_and_their_calls_are_answers(thinking: chat_template.ChatTemplate) -> None:
+    row = {**ASKED, "output": "", "tools": [TOOL], "tool_calls": [CALL], "messages": [{"role": "user", "content": "a"}]}
+    assert '"name": "rate"' in thinking.prompt(row)
+    written = thinking.answer_of(row)
+    assert written.startswith("<call>") and '"pair": "EUR"' in written and "think" not in written
+
+
+def test_tools_that_cannot_be_written_are_refused(tiny: Any, thinking: chat_template.ChatTemplate) -> None:
+    row = {**ASKED, "output": "b", "tools": [TOOL], "messages": [{"role": "user", "content": "a"}]}
+    with pytest.raises(Stop, match="a chat template that writes tools"):
+        chat_template.inspect(tiny).answer_of(row)
+    evil = {**CALL, "function": {"name": "rate", "arguments": {"pair": "<|im_end|>"}}}
+    with pytest.raises(Stop, match="without control tokens"):
+        thinking.answer_of({**row, "output": "", "tool_calls": [evil]})

@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import Stop
 from pipeline.serving import ask
 from pipeline.tatqa import sample
+from tests.conftest import ROOT
 from tests.steps import step
 
 
@@ -41,7 +42,7 @@ def test_ask_truncates_a_context_that_is_too_long(
     assert step("ask", "--file", "big.json", "--question", "why " * 900) == 1
     Path("two.json").write_text(json.dumps([raw_context, raw_context]))
     assert step("ask", "--file", "two.json") == 1
-    assert "a list of 2" in capsys.readouterr().err
+    assert "a list of several" in capsys.readouterr().err
 
 
 def test_a_context_of_a_split_is_found_by_its_number(tmp_path: Path) -> None:
@@ -66,3 +67,24 @@ def test_a_file_with_one_context_needs_no_questions(tmp_path: Path, raw_context:
         file.write_text(body)
         with pytest.raises(Stop, match=r"mine\.json"):
             ask.context_of_file(file)
+
+
+def test_a_table_alone_is_a_context(tmp_path: Path) -> None:
+    case = ROOT / "tests" / "data" / "cases" / "ask-table-alone.json"
+    rows = (("", "2019", "2018"), ("Sales", "$1,200", "$(300)"), ("Other", "0.5", "12%"))
+    assert ask.context_of_file(case).rows == rows
+    file = tmp_path / "any"
+    for text in (json.dumps(rows), json.dumps({"table": rows}), ',2019,2018\nSales,"$1,200",$(300)\nOther,0.5,12%\n'):
+        file.write_text(text)
+        found = ask.context_of_file(file)
+        assert (found.rows, found.notes, found.questions) == (rows, (), ())
+    file.write_text(json.dumps({"table": rows, "questions": [{"question": "Sales?"}]}))
+    assert ask.context_of_file(file).questions == ()
+
+
+def test_a_table_alone_is_answered(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train") == step("export") == 0
+    case = ROOT / "tests" / "data" / "cases" / "ask-table-alone.json"
+    assert step("ask", "--file", str(case), "--question", "What were sales in 2019?") == 0
+    printed = capsys.readouterr().out
+    assert "$(300)" in printed and "Answer: " in printed

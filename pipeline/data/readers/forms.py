@@ -1,0 +1,137 @@
+"""Which form the rows of a file have, told from their keys; and reading them in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.readers import conversation, finqa, instruction, messages, prompt_completion, sharegpt, tatdqa, tatqa
+from pipeline.data.readers.reading import NoAnswer, Reading
+from pipeline.errors import Stop
+from pipeline.json_stream import Placed
+
+_LOOKED_AT = 100  # rows from whose keys the form is told: one may lack what the others have
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of rows: how it is called, and its reader; `contexts` says that it makes contexts, else conversations."""
+
+    name: str
+    read: Callable[[Record, str, Reading, Path], dict[str, Any]]
+    contexts: bool = False
+
+
+def _of_rows(read: Callable[[Record, str, Reading], conversation.Conversation]) -> Any:
+    def checked(record: Record, where: str, reading: Reading, folder: Path) -> dict[str, Any]:
+        return conversation.checked(read(record, where, reading), where, reading)
+
+    return checked
+
+
+def _without_folder(read: Callable[[Record, str, Reading], dict[str, Any]]) -> Any:
+    return lambda record, where, reading, folder: read(record, where, reading)
+
+
+_TATQA = Form(tatqa.FORM, _without_folder(tatqa.read), contexts=True)
+_TATDQA = Form(tatdqa.FORM, tatdqa.read, contexts=True)
+_FINQA = Form(finqa.FORM, _without_folder(finqa.read), contexts=True)
+_MESSAGES = Form(messages.FORM, _of_rows(messages.read))
+_SHAREGPT = Form(sharegpt.FORM, _of_rows(sharegpt.read))
+_ALPACA = Form(instruction.ALPACA, _of_rows(instruction.alpaca))
+_DOLLY = Form(instruction.DOLLY, _of_rows(instruction.dolly))
+_PROMPT = Form(prompt_completion.FORM, _of_rows(prompt_completion.read))
+
+_REFUSED = {  # keys -> what they are of
+    ("chosen", "rejected", "kto_tag"): "a preference set",
+    ("image", "images", "videos", "audios"): "questions about images, videos or sound",
+}
+
+
+def recognise(rows: Iterator[Placed], where: str) -> tuple[Form, Iterator[Placed]]:
+    """The form of rows, and all the rows, after `renamed`.
+
+    Raises:
+        Stop: rows of no form that is known; names the keys that they have.
+    """
+    first = list(itertools.islice(rows, _LOOKED_AT))
+    keys = {key for _, row in first if isinstance(row, dict) for key in row}
+    if not first:
+        raise Stop("at least two contexts or rows that differ", "none", where, "add some")
+    if not keys:
+        place, row = first[0]
+        raise Stop("an object with keys", f"{type(row).__name__}: {str(row)[:60]}", place, "fix that row")
+    kind = next((kind for of, kind in _REFUSED.items() if keys & set(of)), "")
+    if any(isinstance(row, dict) and isinstance(row.get("label"), bool) for _, row in first):
+        kind = "a preference set"  # as of KTO: an answer whose label is false is a bad one
+    named = f"with the keys {', '.join(sorted(keys))[:200]}"
+    if kind:
+        raise Stop("questions with the answers to train on", f"{kind}, {named}", where, "take a set of another kind")
+    form = _of_keys(keys)
+    if form is None:
+        wanted = "rows of alpaca, dolly, sharegpt, messages, prompt and completion, TAT-QA, TAT-DQA, FinQA or ConvFinQA"
+        columns = '--set \'data.columns={instruction="…", output="…"}\' with the names of your columns'
+        raise Stop(wanted, f"rows {named}", where, columns)
+    return form, itertools.chain(first, rows)
+
+
+def _of_keys(keys: set[str]) -> Form | None:
+    if {"doc", "questions"} <= keys:
+        return _TATDQA
+    if "table" in keys and keys & {"qa", "annotation", "pre_text"}:
+        return _FINQA
+    if "table" in keys or "questions" in keys:
+        return _TATQA
+    if "messages" in keys:
+        return _MESSAGES
+    if keys & {"conversations", "conversation"}:
+        return _SHAREGPT
+    if "response" in keys and "instruction" in keys:
+        return _DOLLY
+    if "instruction" in keys or "output" in keys:
+        return _ALPACA
+    if keys & set(prompt_completion.PROMPTS) or keys & set(prompt_completion.COMPLETIONS):
+        return _PROMPT
+    return None
+
+
+def read(form: Form, rows: Iterator[Placed], reading: Reading, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The contexts or conversations of rows with their places; a row that cannot be read is a fault of `reading`.
+
+    Args:
+        folder: of the file.
+    """
+    for where, row in rows:
+        try:
+            if not isinstance(row, dict):
+                raise Stop("an object", f"{type(row).__name__}: {str(row)[:60]}", where, "fix that row")
+            yield where, form.read(row, where, reading, folder)
+        except Stop as stop:
+            reading.add_fault(stop)
+
+
+def renamed(rows: Iterator[Placed], columns: Mapping[str, str]) -> Iterator[Placed]:
+    """Rows whose columns have the names that their form reads; `columns` has these names -> names in the file."""
+    ours = {theirs: name for name, theirs in columns.items()}
+    never = set(ours)
+    for where, row in rows:
+        if isinstance(row, dict):
+            never -= row.keys()
+            # a column that has the name of another one's is not read
+            row = {ours.get(key, key): value for key, value in row.items() if key in ours or key not in columns}
+        yield where, row
+    if never:
+        where, todo = "the recipe, [data] columns", "name columns that the file has"
+        raise Stop("columns of the file", f"no row has {', '.join(sorted(never))}", where, todo)
+
+
+def need_answers(reading: Reading, read_: int, file: str) -> None:
+    """Raise one Stop for a file in which no question has an answer."""
+    if reading.fault_count and not read_ and all(isinstance(each, NoAnswer) for each in reading.faults):
+        todo = "take a split with answers: of TAT-QA train, dev or test_gold"
+        raise Stop("questions with gold answers", "no question has one", file, todo)

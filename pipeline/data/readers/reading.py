@@ -1,0 +1,58 @@
+"""What reading a user's file brings to light: faults, keys that no form knows, and what was done to the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import Stop
+
+LISTED = 10  # faults that a message names
+
+
+@dataclass
+class Reading:
+    """Counted while a file is read."""
+
+    unknown: Counter[str] = field(default_factory=Counter)  # keys that are not read -> rows that have them
+    notes: Counter[str] = field(default_factory=Counter)  # what was done, in words -> times
+    faults: list[Stop] = field(default_factory=list)  # the first LISTED
+    fault_count: int = 0
+
+    def add_fault(self, fault: Stop) -> None:
+        """Count a row that cannot be read."""
+        self.fault_count += 1
+        if len(self.faults) < LISTED:
+            self.faults.append(fault)
+
+    def see_keys(self, record: Mapping[str, Any], known: frozenset[str] | set[str]) -> None:
+        """Count the keys of a record that its form does not know and that hold something."""
+        for key, value in record.items():
+            if key not in known and value not in (None, "", [], {}):
+                self.unknown[key] += 1
+
+    def need_none(self, form: str, file: str) -> None:
+        """Raise the fault, or all of them as one Stop, if there are any."""
+        if self.fault_count == 1:
+            raise self.faults[0]
+        if self.fault_count:
+            lines = [f"  {each.where}: wanted {each.wanted}; found {each.found}" for each in self.faults]
+            if self.fault_count > LISTED:
+                lines.append(f"  and {self.fault_count - LISTED} more")
+            found = "\n".join([f"{self.fault_count} rows that are not:", *lines])
+            raise Stop(form, found, file, "fix these rows, or name the columns by --set data.columns=…")
+
+    def lines(self) -> Iterator[str]:
+        """What a person should know of a file that was read."""
+        if self.unknown:
+            counted = ", ".join(f"{key} ({count})" for key, count in self.unknown.most_common(LISTED))
+            more = f" and {len(self.unknown) - LISTED} more" if len(self.unknown) > LISTED else ""
+            yield f"keys that are not used, with the rows that have them: {counted}{more}"
+        for note, count in self.notes.items():
+            yield f"{count} {note}"
+
+
+class NoAnswer(Stop):
+    """A question without a gold answer, as in a test split."""

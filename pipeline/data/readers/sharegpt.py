@@ -1,0 +1,74 @@
+"""ShareGPT's conversations, with the roles that LLaMA Factory adds for tools.
+
+{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}], "system": "…", "tools": "[…]"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.data.readers import conversation, messages
+from pipeline.data.readers.conversation import Conversation, Message
+from pipeline.data.readers.reading import Reading
+from pipeline.errors import Stop
+
+FORM = "sharegpt: conversations, a list of from and value; optionally system, tools"
+
+_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool": "tool",
+}
+
+
+def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversation:
+    """The conversation of a row.
+
+    Raises:
+        Stop: no list of turns, an unknown role, or a value that is no text.
+    """
+    name = "conversations" if "conversations" in record else "conversation"
+    reading.see_keys(record, {name, "system", "tools"})
+    turns = record.get(name)
+    if not isinstance(turns, list) or not all(isinstance(each, dict) for each in turns):
+        shown = "nothing" if turns is None else repr(turns)[:60]
+        raise Stop("a list of from and value", shown, f"{where}, field {name!r}", "fix that row")
+    system = conversation.optional(record.get("system"), where, "system")
+    made: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
+    made += [_message(each, where, f"{name}[{i}]") for i, each in enumerate(turns)]
+    for each in turns:
+        reading.see_keys(each, {"from", "value", "role", "content", "weight"})
+    read_: Conversation = {"messages": made}
+    if tools := messages.tool_list(record.get("tools"), where):
+        read_["tools"] = tools
+    return read_
+
+
+def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
+    said = given.get("from", given.get("role"))
+    if said not in _ROLES:
+        wanted = f"one of {', '.join(_ROLES)}"
+        raise Stop(wanted, repr(said)[:60], f"{where}, field {f'{field}.from'!r}", "fix that row")
+    value = conversation.optional(given.get("value", given.get("content")), where, f"{field}.value")
+    made: Message = {"role": _ROLES[said], "content": value}
+    if said == "function_call":
+        try:
+            calls = json.loads(value)
+        except ValueError:
+            wanted = 'a call as JSON: {"name", "arguments"}'
+            raise Stop(wanted, value[:60], f"{where}, field {f'{field}.value'!r}", "fix that row") from None
+        listed = calls if isinstance(calls, list) else [calls]
+        made |= {"content": "", "tool_calls": [messages.tool_call(each, where, f"{field}.value") for each in listed]}
+    if given.get("weight", 1) == 0:
+        made["train"] = False
+    return made

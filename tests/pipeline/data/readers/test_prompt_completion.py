@@ -1,0 +1,43 @@
+"""Prompts with completions, as texts or as messages; questions with answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.data.readers import prompt_completion
+from pipeline.data.readers.reading import Reading
+from pipeline.errors import Stop
+
+ASKED, SAID = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"prompt": "a", "completion": "b"}, [ASKED, SAID]),
+        ({"prompt": "a", "response": "b"}, [ASKED, SAID]),
+        ({"question": "a", "answer": "b"}, [ASKED, SAID]),
+        ({"question": "a", "context": "c", "answer": 3}, [{**ASKED, "content": "c\na"}, {**SAID, "content": "3"}]),
+        ({"prompt": "a", "completion": "b", "system": "s"}, [{"role": "system", "content": "s"}, ASKED, SAID]),
+        ({"prompt": [ASKED], "completion": [SAID]}, [ASKED, SAID]),
+        ({"prompt": [ASKED], "completion": "b"}, [ASKED, SAID]),
+    ],
+)
+def test_forms_of_a_prompt(row: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+    assert prompt_completion.read(row, "f, row 0", Reading())["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "a"}, "field 'completion'"),
+        ({"completion": "a"}, "field 'prompt'"),
+        ({"prompt": "a", "completion": [SAID]}, "a text, since the prompt is one"),
+    ],
+)
+def test_half_a_row_is_refused_by_field(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(Stop) as stopped:
+        prompt_completion.read(row, "f, row 3", Reading())
+    assert message in str(stopped.value)

@@ -1,0 +1,42 @@
+"""ShareGPT's conversations, with LLaMA Factory's roles for tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.data.readers import sharegpt
+from pipeline.data.readers.reading import Reading
+from pipeline.errors import Stop
+
+
+def test_roles_system_and_tools() -> None:
+    turns = [
+        {"from": "human", "value": "a"},
+        {"from": "function_call", "value": '{"name": "rate", "arguments": {"pair": "EUR"}}'},
+        {"from": "observation", "value": "1.1"},
+        {"from": "gpt", "value": "It is 1.1."},
+    ]
+    row = {"conversations": turns, "system": "Be brief.", "tools": '[{"name": "rate", "parameters": {}}]', "id": "x"}
+    reading = Reading()
+    read = sharegpt.read(row, "f, row 0", reading)
+    assert [each["role"] for each in read["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
+    assert read["messages"][2]["tool_calls"][0]["function"]["name"] == "rate"
+    assert read["tools"][0]["function"]["name"] == "rate"
+    assert dict(reading.unknown) == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"conversations": "a"}, "a list of from and value"),
+        ({"conversations": [{"from": "narrator", "value": "a"}]}, "conversations[0].from"),
+        ({"conversations": [{"from": "function_call", "value": "rate()"}]}, "a call as JSON"),
+        ({"conversations": [{"from": "human", "value": 3}]}, "conversations[0].value"),
+    ],
+)
+def test_what_is_no_turn_is_refused_by_field(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(Stop) as stopped:
+        sharegpt.read(row, "f, row 3", Reading())
+    assert message in str(stopped.value) and "f, row 3" in stopped.value.where
