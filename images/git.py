@@ -16,7 +16,7 @@ from images.errors import Stop
 
 
 def revision() -> tuple[str, bool]:
-    """The checkout's commit ("" outside a repository), and whether the working tree differs from it."""
+    """The checkout's commit ("" without a repository of its own), and whether the working tree differs from it."""
     head = _git("rev-parse", "HEAD")
     return head, bool(head) and bool(_git("status", "--porcelain"))
 
@@ -38,8 +38,7 @@ def export(revision: str, folder: Path) -> None:
     Raises:
         Stop: git fails, or the commit has a link that leads out of `folder`.
     """
-    command = ["git", "-c", f"safe.directory={matrix.ROOT}", "archive", "--format=tar", revision]
-    done = subprocess.run(command, cwd=matrix.ROOT, capture_output=True)
+    done = subprocess.run(_command("archive", "--format=tar", revision), cwd=matrix.ROOT, capture_output=True)
     if done.returncode:
         raise Stop(f"the files of commit {revision[:12]}", done.stderr.decode().strip(), "git archive", "git fsck")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
@@ -76,11 +75,14 @@ def _checked(tar: tarfile.TarFile, folder: Path) -> Iterator[tarfile.TarInfo]:
         yield made
 
 
+def _command(*arguments: str) -> list[str]:
+    """A git command on the checkout's own repository: git would look for another one above a checkout without .git."""
+    return ["git", f"--git-dir={matrix.ROOT / '.git'}", f"--work-tree={matrix.ROOT}", *arguments]
+
+
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", "-c", f"safe.directory={matrix.ROOT}", *arguments], cwd=matrix.ROOT, capture_output=True, text=True
-        )
+        done = subprocess.run(_command(*arguments), cwd=matrix.ROOT, capture_output=True, text=True)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

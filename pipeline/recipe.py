@@ -184,7 +184,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without a BOM
     except FileNotFoundError:
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
         wanted, todo = f"one of {shipped}, or a path ending in .toml", "pass --recipe NAME with one of these"

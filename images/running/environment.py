@@ -22,7 +22,7 @@ def variables(choices: Choices, runner: str) -> dict[str, str]:
         "PINTUNE_RUNNER": runner,
         "PINTUNE_FLAVOR": choices.flavor,
         "PINTUNE_REVISION": revision,
-        "PINTUNE_DIRTY": "1" if dirty else "0",
+        "PINTUNE_DIRTY": ("1" if dirty else "0") if revision else "",
     }
     if runner != "here":
         made["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))

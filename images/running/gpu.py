@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ def look(environment: Mapping[str, str] = os.environ) -> Seen:
     except FileNotFoundError:
         return Seen()
     except (OSError, subprocess.TimeoutExpired) as error:
+        if isinstance(error, PermissionError) and not shutil.which("nvidia-smi"):
+            return Seen()  # the PATH has a folder that may not be read, which says nothing of a driver
         return Seen(trouble=f"nvidia-smi does not answer: {error}")
     output = (done.stderr.strip() or done.stdout.strip()).splitlines()
     if output and "no devices were found" in output[-1].lower():

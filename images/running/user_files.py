@@ -71,7 +71,7 @@ def data_file(recipe: str, overrides: Sequence[str]) -> UserFile | None:
     ]
     if not sources and recipe.endswith(".toml"):
         try:
-            sources = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8"))["data"]["source"])]
+            sources = [str(tomllib.loads(Path(recipe).read_text(encoding="utf-8-sig"))["data"]["source"])]
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the pipeline reports what is wrong with it
     return of(Path(sources[-1])) if sources and is_path(sources[-1]) else None

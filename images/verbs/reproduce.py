@@ -45,7 +45,7 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
     _same_lock(chosen, environment, name)
     if (before := environment.get("revision")) and before != (now := git.revision()[0]):
         same = f"git checkout {before[:12]} for the same code"
-        print(f"reproduce  made by revision {before[:12]}, this is {now[:12]}: {same}", flush=True)
+        print(f"reproduce  made by revision {before[:12]}, this is {now[:12] or 'no repository'}: {same}", flush=True)
     if environment.get("dirty"):
         print("reproduce  made by code that was not committed", flush=True)
     if not choices.dry:

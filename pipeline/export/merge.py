@@ -60,7 +60,7 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         merged.to(_DTYPES[dtype]).save_pretrained(staging, safe_serialization=True)
         del model, tuned, merged  # before a second model is loaded
         template.tokenizer.save_pretrained(staging)
-        changed = _need_changed(base, staging)
+        changed = _need_changed(base, staging, str(run / "merged"))
         found = _ask(load.load_base(staging, torch.float32, "cpu"), chat_template.load(staging), row, limit)
         difference = float((wanted[1] - found[1]).abs().max())
         if not difference <= _TOLERANCE[dtype]:
@@ -92,7 +92,7 @@ def _stop_where_trained(merged: Any, template: ChatTemplate) -> None:
         merged.generation_config.eos_token_id = list(template.ends)
 
 
-def _need_changed(base: Path, merged: Path) -> int:
+def _need_changed(base: Path, merged: Path, where: str) -> int:
     """The number of tensors that the merge has changed, compared in the dtype on disk.
 
     Raises:
@@ -102,7 +102,7 @@ def _need_changed(base: Path, merged: Path) -> int:
     changed = sum(not torch.equal(after, before) for after, before in pairs)
     if not changed:
         wanted, todo = "a merge that changes the model", "train longer, or with a higher training.learning_rate"
-        raise Stop(wanted, "not one weight differs from the base model's", str(merged.parent / "merged"), todo)
+        raise Stop(wanted, "not one weight differs from the base model's", where, todo)
     return changed
 
 

@@ -50,7 +50,9 @@ def of_training(recipe: Recipe, run: Path, inputs: dict[str, Any], training: dic
 
 def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any]) -> None:
     """Add a later step's section to a run's manifest, and the hashes of what it wrote."""
-    by = {key: os.environ.get(f"PINTUNE_{key.upper()}") for key in ("runner", "image_digest", "lock", "revision")}
+    by = {
+        key: os.environ.get(f"PINTUNE_{key.upper()}") or None for key in ("runner", "image_digest", "lock", "revision")
+    }
     write_json(run / MANIFEST, {**manifest, section: {**values, "at": now(), "by": by}, "outputs": outputs(run)})
 
 
@@ -118,7 +120,7 @@ def code() -> dict[str, Any]:
     """The hash of the lock, and the revision of the checkout, if the host has set them."""
     return {
         "lock_sha256": os.environ.get("PINTUNE_LOCK"),
-        "revision": os.environ.get("PINTUNE_REVISION"),
+        "revision": os.environ.get("PINTUNE_REVISION") or None,  # "" without a repository
         "dirty": {"1": True, "0": False}.get(os.environ.get("PINTUNE_DIRTY", "")),
     }
 

@@ -10,12 +10,11 @@ import datetime
 import fcntl
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import Stop
-from pipeline.files import atomic_folder, write_json
+from pipeline.files import atomic_folder, atomic_link, write_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -23,23 +22,26 @@ _SECTIONS = ("recipe", "inputs", "outputs", "training", "environment")  # of a c
 
 
 def create(runs: Path, recipe: dict[str, Any], started: dict[str, Any]) -> Path:
-    """A new run folder under `runs`. Its ID is the time in UTC and a hash of the recipe's values.
+    """A new run folder under `runs`. Its ID is the time in UTC and a hash of the recipe's values, and a number if that
+    is taken.
 
     Args:
         started: what else the run is started with, which a resume compares.
     """
     mark = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:6]
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    run = runs / f"{stamp}-{mark}"
-    if run.exists():
-        raise Stop("a run folder of its own", "one of the same second", str(run), "run the same command again")
-    try:
-        with atomic_folder(run) as staging:  # no run exists without unfinished.json, whenever the process is killed
-            write_json(staging / UNFINISHED, {"recipe": recipe, **started})
-    except OSError as error:
-        todo = "check its owner and the free disk space"
-        raise Stop("a runs/ folder that can be written", str(error), str(runs), todo) from None
-    return run
+    number = 1
+    while True:
+        run = runs / (f"{stamp}-{mark}" if number == 1 else f"{stamp}-{mark}-{number}")
+        try:
+            with atomic_folder(run, replace=False) as staging:  # no run exists without unfinished.json, even if killed
+                write_json(staging / UNFINISHED, {"recipe": recipe, **started})
+            return run
+        except FileExistsError:  # of the same second
+            number += 1
+        except OSError as error:
+            todo = "check its owner and the free disk space"
+            raise Stop("a runs/ folder that can be written", str(error), str(runs), todo) from None
 
 
 def lock(run: Path) -> IO[str]:
@@ -74,10 +76,7 @@ def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
 
 def set_latest(run: Path) -> None:
     """Make `latest` name this run, atomically."""
-    staging = run.parent / f".latest.{os.getpid()}"
-    staging.unlink(missing_ok=True)
-    staging.symlink_to(run.name)
-    staging.replace(run.parent / "latest")
+    atomic_link(run.parent / "latest", run.name)
 
 
 def unfinished(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]]:

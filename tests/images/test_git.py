@@ -48,6 +48,28 @@ def test_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (git.revision(), git.commit_time()) == (("", False), 0)
 
 
+def test_a_checkout_without_git_inside_another_repository(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpacked from a zip: the commit of the repository around it says nothing about it."""
+    for name in ("unpacked", "emptied"):
+        (repository / name).mkdir()
+    (repository / "emptied" / ".git").mkdir()
+    for name in ("unpacked", "emptied"):
+        monkeypatch.setattr(matrix, "ROOT", repository / name)
+        assert (git.revision(), git.commit_time()) == (("", False), 0)
+
+
+@pytest.mark.parametrize("name", ["a [b]* ?", 'o\'clock "x"', "a:b,c", "two\nlines", "检出", "-c"])
+def test_a_repository_anywhere(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = git.revision()
+    moved = repository.rename(tmp_path / name)
+    monkeypatch.setattr(matrix, "ROOT", moved)
+    assert git.revision() == before
+    git.export(before[0], tmp_path / "out")
+    assert (tmp_path / "out" / "program.sh").exists()
+
+
 def test_a_commit_is_unpacked_with_the_same_modes_and_times_everywhere(repository: Path, tmp_path: Path) -> None:
     (repository / "folder" / "text").write_text("changed since")
     out = tmp_path / "out"

@@ -108,3 +108,8 @@ def test_every_field_of_every_section_has_a_docstring() -> None:
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value).strip()
         }
         assert documented == {field.name for field in dataclasses.fields(section)}, section.__name__
+
+
+def test_a_recipe_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[lora]\nr = 3\n", encoding="utf-8-sig")
+    assert recipe.load(str(tmp_path / "mine.toml")).lora.r == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images import matrix, pip_config
+from images import git, matrix, pip_config
 from images.building import lock
 from images.errors import Stop
 from images.running import environment, step_call, venv
@@ -89,3 +89,9 @@ def test_a_process_does_not_inherit_another_python(monkeypatch: pytest.MonkeyPat
     assert (made["PYTHONHASHSEED"], made["PYTHONNOUSERSITE"]) == ("0", "1")
     command, made = environment.for_process(DRY, "here", call)
     assert (command[0], made["PYTHONPATH"]) == (sys.executable, "/elsewhere")  # inside an image, its own
+
+
+def test_a_checkout_without_a_repository_has_no_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "revision", lambda: ("", False))
+    made = environment.variables(DRY, "venv")
+    assert (made["PINTUNE_REVISION"], made["PINTUNE_DIRTY"]) == ("", "")  # not that of the caller's environment

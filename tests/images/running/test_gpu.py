@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +60,13 @@ def test_a_failing_driver_is_reported(
     seen = gpu.look()
     assert trouble in seen.trouble
     assert bool(seen.trouble) is bool(trouble)
+
+
+def test_a_folder_of_the_path_that_may_not_be_read_says_nothing_of_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system reports "permission denied" for it; the same for a folder named as the program, as root."""
+    (tmp_path / "closed").mkdir(mode=0)
+    (tmp_path / "odd" / "nvidia-smi").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'closed'}:{tmp_path / 'odd'}")
+    assert gpu.look() == gpu.Seen()

@@ -58,6 +58,8 @@ def test_the_last_data_source_counts(root: Path) -> None:
     assert user_files.data_file("quickstart", ()) is None
     for path in ("x.csv", "x.jsonl.gz", "./folder", "folder/", "x.parquet"):
         assert user_files.data_file("quickstart", (f"data.source={path}",)) == user_files.of(Path(path))
+    (root / "mine.toml").write_text("[data]\nsource = 'a.json'\n", encoding="utf-8-sig")
+    assert user_files.data_file("mine.toml", ()) == found
     (root / "mine.toml").write_text("[data\n")
     assert user_files.data_file("mine.toml", ()) is None
 

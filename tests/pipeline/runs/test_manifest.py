@@ -35,7 +35,7 @@ def test_a_manifest_is_json_from_which_the_recipe_is_resolved_again(
 ) -> None:
     for name, value in (("IMAGE_DIGEST", "sha256:1"), ("LOCK", "aaaa"), ("DIRTY", "1")):
         monkeypatch.setenv(f"PINTUNE_{name}", value)
-    monkeypatch.delenv("PINTUNE_REVISION", raising=False)
+    monkeypatch.setenv("PINTUNE_REVISION", "")
     recipe = load("quickstart", ["lora.targets=['q_proj', 'v_proj']"])
     record = json.loads(json.dumps(manifest.of_training(recipe, _run(tmp_path), {}, {"steps": 3})))
     assert resolve("quickstart", record["recipe"]) == recipe

@@ -89,6 +89,19 @@ def test_the_id_of_a_run_depends_on_its_recipe(tmp_path: Path) -> None:
     assert json.loads((first / store.UNFINISHED).read_text()) == {"recipe": {"r": 1}, "inputs": {}}
 
 
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from pipeline.runs import store\n"
+        "for _ in range(20): print(store.create(pathlib.Path(sys.argv[1]), {'r': 1}, {'inputs': {}}).name)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    at_once = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    made = [name for process in at_once for name in process.communicate()[0].split()]
+    assert len(set(made)) == 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made)
+    assert all(json.loads((tmp_path / name / store.UNFINISHED).read_text())["recipe"] == {"r": 1} for name in made)
+
+
 def test_the_unfinished_run_with_the_same_recipe_is_preferred(tmp_path: Path) -> None:
     for run_id, r in (("20260101-000000-a", 1), ("20260102-000000-b", 2), ("20260103-000000-c", 3)):
         (tmp_path / run_id).mkdir()
