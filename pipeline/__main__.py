@@ -21,12 +21,6 @@ from pipeline.errors import OwnStop, Paused, Stop
 from pipeline.job import Job
 from pipeline.steps import EXIT_STATUS, STEPS
 
-_NEXT = """next:
-  invoke export ask                               merge, and ask the merged model
-  invoke ask --context 3 --question "..."         ask about another context of the data
-  invoke train --set training.epochs=3 evaluate   learn longer
-  invoke runs                                     compare the runs"""
-
 _LAUNCHER_GRACE = 2  # seconds: the launcher ends all ranks when one has ended, and rank 0 is to print the reason
 
 
@@ -212,7 +206,6 @@ def _evaluate(args: argparse.Namespace) -> None:
     results = evaluate.evaluate(*(found := _job_of_run(args)))
     _say(f"\n{evaluate.table(results)}\n")
     _say(f"evaluate  {found[1] / 'evaluation.json'}")
-    _say(_NEXT)
 
 
 def _export(args: argparse.Namespace) -> None:

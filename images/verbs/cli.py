@@ -15,11 +15,13 @@ from invoke.parser import Parser
 from invoke.program import Program
 from invoke.tasks import task
 
+from images import matrix
 from images.errors import Stop, reported
 from images.running import runner as runners
 from images.running import step_call, steps
 from images.running.choices import Choices, choose_flavor, choose_runner
 from images.running.user_files import UserFile
+from images.verbs import next_steps
 
 RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
 FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by this machine's GPUs (default: PINTUNE_FLAVOR, else auto)"
@@ -41,7 +43,10 @@ _flags = {
 _overrides: list[str] = []
 _announced: list[str] = []
 _unchecked: list[Collection] = []  # the verbs, until the order of this call's flags is checked
+_steps: list[str] = []  # the verbs that `verb` made
+_call: list[str] = []  # the verbs of this call
 _reasons: dict[str, str] = {}
+_defaults = dict(_flags)
 
 
 def choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None) -> Choices:
@@ -51,7 +56,7 @@ def choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", se
         Stop: as `choose_flavor`, or a flag is given only after a verb that takes it.
     """
     if _unchecked:
-        need_flags_in_order(_unchecked.pop(), sys.argv[1:])
+        _call.extend(need_flags_in_order(_unchecked.pop(), sys.argv[1:]))
     for name, value in (("recipe", recipe), ("flavor", flavor), ("runner", runner)):
         _flags[name] = value or _flags[name]
     _overrides.extend(set_ or [])
@@ -66,15 +71,17 @@ def collection(*verbs: Any) -> Collection:
     return made
 
 
-def need_flags_in_order(verbs: Collection, words: Sequence[str]) -> None:
-    """Raise Stop if a shared flag is given to a verb, but not to the first verb of the call that takes it.
+def need_flags_in_order(verbs: Collection, words: Sequence[str]) -> list[str]:
+    """The names of the call's verbs.
 
-    That verb would run without the flag, and nobody would notice.
+    Raises:
+        Stop: a shared flag is given to a verb, but not to the first verb of the call that takes it, which would run
+            without the flag, and nobody would notice.
     """
     try:
         call = Parser(initial=Program().initial_context, contexts=verbs.to_contexts()).parse_argv(list(words))
     except ParseError:  # invoke reports it
-        return
+        return []
     for flag in ("recipe", "flavor", "runner", "set"):
         takers = [verb for verb in call if verb.name and flag in verb.args]
         late = [verb for verb in takers if verb.args[flag].got_value]
@@ -85,6 +92,7 @@ def need_flags_in_order(verbs: Collection, words: Sequence[str]) -> None:
                 "the command line",
                 f"invoke {takers[0].name} --{flag} …, which also holds for {late[0].name}; or two calls of invoke",
             )
+    return [verb.name for verb in call if verb.name]
 
 
 def choices_or_problem(
@@ -146,6 +154,14 @@ def need_processes(chosen: Choices, nodes: int, gpus_per_node: int) -> None:
         runners.need_gpus(chosen, nodes * gpus_per_node)
 
 
+def _say_next(chosen: Choices) -> None:
+    """End the call with what to run next, if it has trained or evaluated."""
+    given = [name for name, value in _flags.items() if value != _defaults[name]]
+    flags = tuple(word for name in given for word in (f"--{name}", _flags[name]))
+    if lines := next_steps.after(_call, chosen.recipe, flags, matrix.ROOT):
+        print(lines, flush=True)
+
+
 def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:
     """Make a verb with the flags of SHARED, which its body gets as one Choices, and its own flags with `help_`."""
 
@@ -154,8 +170,12 @@ def verb(**help_: str) -> Callable[[Callable[..., None]], Any]:
             c: Context, recipe: str = "", flavor: str = "", runner: str = "", set_: list[str] | None = None, **own: Any
         ) -> None:
             with reported():
-                body(choices(c, recipe, flavor, runner, set_), **own)
+                chosen = choices(c, recipe, flavor, runner, set_)
+                body(chosen, **own)
+                if body.__name__ == next((name for name in reversed(_call) if name in _steps), "") and not chosen.dry:
+                    _say_next(chosen)
 
+        _steps.append(body.__name__)
         context, *shared = list(inspect.signature(called).parameters.values())[:-1]
         called.__name__, called.__doc__ = body.__name__, body.__doc__
         own = list(inspect.signature(body).parameters.values())[1:]

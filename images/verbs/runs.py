@@ -63,6 +63,11 @@ def differences(run: Run, others: Sequence[Run]) -> str:
     return " ".join(f"{key}={_shown(own[key])}" for key in own if any(each.get(key) != own[key] for each in every))
 
 
+def is_merged(run: Run) -> bool:
+    """Whether `export` has merged the run's adapter."""
+    return (run.folder / "merged" / "config.json").exists()
+
+
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for section, body in values.items():
         if isinstance(body, dict):
@@ -88,7 +93,7 @@ def _row(run: Run, differing: str) -> tuple[str, ...]:
             else "no manifest: delete it"
         )
         return (run.name, "", "", "", "", "", "", "", state, differing)
-    state = "merged" if (run.folder / "merged" / "config.json").exists() else "trained"
+    state = "merged" if is_merged(run) else "trained"
     scores = (run.score("em", "base"), run.score("em"), run.score("f1"))
     questions = str(run.evaluation["questions"]) if scores[0] is not None else ""
     return (
