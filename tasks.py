@@ -15,6 +15,7 @@ from images.running.choices import Choices
 from images.verbs import builds, checks, cli, stages
 from images.verbs import doctor as doctors
 from images.verbs import reproduce as reproductions
+from images.verbs import overview
 from images.verbs import runs as all_runs
 from images.verbs import sweep as sweeps
 from images.verbs.cli import FLAVOR, PARALLEL, RUNNER, SHARED
@@ -188,6 +189,18 @@ def docs(c: Context) -> None:
         checks.run(checks.docs(), bool(c.config.run.dry))
 
 
+@task(default=True)
+def help(c: Context) -> None:
+    """List the verbs in groups; so does `invoke` alone."""
+    print(overview.verbs(ns))
+
+
+@task
+def version(c: Context) -> None:
+    """Print Pintune's version; `invoke --version` prints that of invoke."""
+    print(overview.version())
+
+
 ns = cli.collection(
     build,
     wheelhouse,
@@ -208,4 +221,6 @@ ns = cli.collection(
     test,
     lint,
     docs,
+    help,
+    version,
 )

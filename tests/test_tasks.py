@@ -22,6 +22,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "evaluate",
         "export",
         "fetch",
+        "help",
         "lint",
         "lock",
         "pull",
@@ -32,6 +33,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "sweep",
         "test",
         "train",
+        "version",
         "wheelhouse",
     ]
     for verb in verbs:
