@@ -12,10 +12,9 @@ from images import matrix
 from images.building import registry as registries
 from images.errors import reported
 from images.running.choices import Choices
-from images.verbs import builds, checks, cli, stages
+from images.verbs import builds, checks, cli, overview, stages
 from images.verbs import doctor as doctors
 from images.verbs import reproduce as reproductions
-from images.verbs import overview
 from images.verbs import runs as all_runs
 from images.verbs import sweep as sweeps
 from images.verbs.cli import FLAVOR, PARALLEL, RUNNER, SHARED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -65,7 +66,14 @@ def unexpected(error: Exception, step: str) -> Stop:
             else "--set evaluation.batch_questions=6"
         )
         return Stop("memory", shown, f"the step {step}", less)
+    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+        limit = os.environ.get("PINTUNE_PIDS", "")
+        todo = f"raise PINTUNE_PIDS, which is {limit}" if limit else "raise the limit that ulimit -u shows"
+        return Stop("another process or thread", shown, f"the step {step}", todo)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = os.environ.get("PINTUNE_TMP", "")
+        if size and str(error.filename).startswith("/tmp/"):
+            return Stop("space in /tmp", shown, str(error.filename), f"raise PINTUNE_TMP, which is {size}")
         again = "invoke train --resume" if step == "train" else "the same again"
         todo = f"free some (old runs are under runs/), then {again}"
         return Stop("disk space", shown, str(error.filename or Path.cwd()), todo)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,19 @@ import docker
 import docker.errors
 
 from images import engine
-from images.errors import Stop, line
+from images.errors import Killed, Stop, line
 from images.pip_config import PROXIES
 from images.running import steps
+from images.running.limits import Limits
 
 OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to fetch for the Hugging Face hub
 STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves
 _SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL fails on several GPUs with the engine's default of 64 MiB
+
+
+class OutOfMemory(Killed):
+    """The kernel ended a container, or a process in it, since memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Container:
     name: str = ""  # by which others on its network reach it
     gpus: tuple[str, ...] = ()  # by the driver's numbers; all of them if empty
     gpu: str = ""  # how GPUs are passed: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
+    limits: Limits = field(default_factory=Limits)
 
 
 def user() -> tuple[int, int]:
@@ -65,7 +71,10 @@ def _facts(container: Container) -> list[tuple[str, Any]]:
         ("security_opt", "no-new-privileges"),
         ("read_only", True),
         ("init", True),  # the first process of a container ignores SIGTERM unless it handles it; init passes it on
-        ("tmpfs", ("/tmp", "exec,mode=1777")),
+        ("tmpfs", ("/tmp", f"exec,mode=1777,size={container.limits.tmp}")),
+        ("pids", container.limits.pids),
+        *([("memory", container.limits.memory)] if container.limits.memory else []),
+        *([("cpus", container.limits.cpus)] if container.limits.cpus else []),
         ("network", container.network),
         *([("shm_size", _SHARED_MEMORY)] if container.gpu else []),
         *([(container.gpu, container.gpus)] if container.gpu else []),
@@ -100,6 +109,9 @@ _WORDS: Mapping[str, Callable[[Any], list[str]]] = {
     "read_only": lambda value: ["--read-only"],
     "init": lambda value: ["--init"],
     "tmpfs": lambda value: ["--tmpfs", ":".join(value)],
+    "pids": lambda value: ["--pids-limit", str(value)],
+    "memory": lambda value: ["--memory", value, "--memory-swap", value],
+    "cpus": lambda value: ["--cpus", f"{value:g}"],
     "network": lambda value: ["--network", value],
     "shm_size": lambda value: ["--shm-size", str(value)],
     "nvidia": lambda gpus: ["--gpus", f'"device={",".join(gpus)}"' if gpus else "all"],
@@ -127,6 +139,9 @@ _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "read_only": lambda value: {"read_only": value},
     "init": lambda value: {"init": value},
     "tmpfs": lambda value: {"tmpfs": dict([value])},
+    "pids": lambda value: {"pids_limit": value},
+    "memory": lambda value: {"mem_limit": value, "memswap_limit": value},
+    "cpus": lambda value: {"nano_cpus": int(value * 10**9)},
     "network": lambda value: {"network_mode": value},
     "shm_size": lambda value: {"shm_size": value},
     "nvidia": lambda gpus: {"device_requests": [_gpu_request(gpus)]},
@@ -163,6 +178,7 @@ def run(container: Container, capture: bool = False) -> tuple[int, str]:
 
     Raises:
         Stop: the engine cannot start it.
+        OutOfMemory: the kernel ended it, or a process in it.
     """
     try:
         running = engine.client().containers.create(**settings(container))
@@ -187,6 +203,8 @@ def run(container: Container, capture: bool = False) -> tuple[int, str]:
                 if err:
                     _write(err, sys.stderr)
         status = int(running.wait()["StatusCode"])
+        if status:
+            _need_memory(running, container.limits)
     except KeyboardInterrupt:
         status = stop(running)
         if status != steps.exit_status().paused:
@@ -196,6 +214,19 @@ def run(container: Container, capture: bool = False) -> tuple[int, str]:
     finally:
         running.remove(force=True)
     return status, b"".join(captured).decode()
+
+
+def _need_memory(ended: Any, limits: Limits) -> None:
+    """Raise OutOfMemory if memory ran out in a container that has ended."""
+    ended.reload()
+    if ended.attrs["State"]["OOMKilled"]:
+        limit = f"PINTUNE_MEMORY={limits.memory}"
+        raise OutOfMemory(
+            f"more memory than the {limits.memory} of its limit" if limits.memory else "memory",
+            f"the container was killed at {limit}" if limits.memory else "the machine has no more",
+            limit if limits.memory else "the machine",
+            "raise PINTUNE_MEMORY or unset it" if limits.memory else "free memory",
+        )
 
 
 def stop(running: Any) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from images import engine, git, matrix, pip_config
 from images.building import build, lock
 from images.errors import Stop
-from images.running import container, step_call, user_files, venv
+from images.running import container, limits, step_call, user_files, venv
 from images.running.choices import Choices
 from images.running.container import Container, Mount
 from images.running.step_call import StepCall
@@ -37,10 +37,15 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
     """The container of a step; `scratch` holds the files with settings that are mounted into it.
 
     Raises:
-        Stop: PINTUNE_MIRROR is not a folder, or the engine gives containers no GPU where the step needs one.
+        Stop: PINTUNE_MIRROR is not a folder, a limit is no number, or the engine gives containers no GPU where the step
+            needs one.
     """
     step, image = call.step, build.tag("train", choices.flavor)
     environment = {**variables(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
+    limited = limits.of()
+    environment |= {"PINTUNE_PIDS": str(limited.pids), "PINTUNE_TMP": limited.tmp}  # named where one is reached
+    if threads := limits.threads(limited, call.processes):
+        environment["OMP_NUM_THREADS"] = str(threads)
     mounts = []
     for name in user_files.FOLDERS:
         folder, writable = matrix.ROOT / name, name in step.writes
@@ -65,6 +70,7 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
         "bridge" if step.network else "none",
         terminal=sys.stdout.isatty() and not capture,
         gpu=_gpu(choices) if step.gpu and matrix.load().flavor(choices.flavor).cuda else "",
+        limits=limited,
     )
 
 

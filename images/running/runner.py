@@ -111,7 +111,11 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
     need_engine(call.nodes, runner)
     with pip_config.secrets(keep=choices.dry) as scratch:
         if runner == "docker":
-            commands, status, text = _in_containers(choices, call, scratch, capture)
+            try:
+                commands, status, text = _in_containers(choices, call, scratch, capture)
+            except container.OutOfMemory as end:
+                todo = f"{end.todo}, then {again(choices, call)}"
+                raise Killed(f"{end.wanted}, for {call.step.name}", end.found, end.where, todo) from None
         else:
             command, variables = environment.for_process(choices, runner, call)
             commands = [command]

@@ -37,9 +37,16 @@ def memory() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes available on the machine (proc(5), MemAvailable)."""
+    """Bytes available on the machine (proc(5), MemAvailable), at most the limit of a container (cgroups(7))."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min([free, *_container_limits()])
+
+
+def _container_limits(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    files = (root / "memory.max", root / "memory" / "memory.limit_in_bytes")  # of version 2, of version 1
+    read = [file.read_text(encoding="utf-8").strip() for file in files if file.is_file()]
+    return [int(text) for text in read if text.isdigit()]  # "max" is no limit
 
 
 def precision(asked: str) -> tuple[str, str]:

@@ -40,10 +40,17 @@ def test_one_line_of_an_exception_has_its_class_and_is_bounded() -> None:
         (PermissionError(errno.EACCES, "Denied", "runs/x"), "train", "that this user may write", "ls -l"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "train", "memory", "gradient_checkpointing=true"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "ask", "memory", "batch_questions=6"),
+        (OSError(errno.ENOSPC, "No space left", "/tmp/x/y"), "format", "space in /tmp", "PINTUNE_TMP, which is 2g"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "train", "process", "PINTUNE_PIDS"),
+        (RuntimeError("can't start new thread"), "train", "another process or thread", "PINTUNE_PIDS, which is 9"),
         (ZeroDivisionError("x"), "train", "the step to succeed", "PINTUNE_DEBUG=1"),
     ],
 )
-def test_an_unexpected_exception_says_what_to_do(error: Exception, step: str, wanted: str, todo: str) -> None:
+def test_an_unexpected_exception_says_what_to_do(
+    error: Exception, step: str, wanted: str, todo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINTUNE_TMP", "2g")  # as a container has them
+    monkeypatch.setenv("PINTUNE_PIDS", "9")
     stop = unexpected(error, step)
     assert wanted in stop.wanted
     assert todo in stop.todo

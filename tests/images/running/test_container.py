@@ -14,6 +14,7 @@ from images.running import (
     container,
 )
 from images.running.container import Container, Mount
+from images.running.limits import Limits
 
 SPEC = Container(
     "pintune/train:cpu",
@@ -28,7 +29,7 @@ SPEC = Container(
 def test_the_run_command() -> None:
     assert engine.shown(container.argv(SPEC)) == (
         "docker run --rm --user 501:20 --cap-drop ALL --security-opt no-new-privileges --read-only --init"
-        " --tmpfs /tmp:exec,mode=1777 --network none"
+        " --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096 --network none"
         " --mount type=bind,source=/d,target=/pintune/data,readonly --mount type=bind,source=/r,target=/pintune/runs"
         " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
     )
@@ -96,7 +97,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for flag in ("rm", "read-only", "init", "tty"):
         parser.add_argument(f"--{flag}", action="store_true")
-    for flag in ("user", "network", "tmpfs", "shm-size", "gpus", "name"):
+    for flag in ("user", "network", "tmpfs", "pids-limit", "memory", "memory-swap", "cpus", "shm-size", "gpus", "name"):
         parser.add_argument(f"--{flag}", default="")
     for flag in ("cap-drop", "security-opt", "device", "mount", "env"):
         parser.add_argument(f"--{flag}", action="append", default=[])
@@ -118,6 +119,10 @@ def _of_command(words: list[str]) -> dict[str, Any]:
         "tty": given.tty,
         "name": given.name,
         "tmpfs": given.tmpfs,
+        "pids_limit": int(given.pids_limit),
+        "mem_limit": given.memory,
+        "memswap_limit": given.memory_swap,
+        "nano_cpus": int(float(given.cpus or 0) * 10**9),
         "network": given.network,
         "shm_size": int(given.shm_size or 0),
         "nvidia": gpus[0].split(",") if gpus else [],
@@ -133,7 +138,7 @@ def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
     requests = asked.pop("device_requests", [])
     nvidia = [request["DeviceIDs"] or ["all"] for request in requests if request["Capabilities"] == [["gpu"]]]
     made = {
-        **{"tty": False, "name": "", "shm_size": 0},
+        **{"tty": False, "name": "", "shm_size": 0, "mem_limit": "", "memswap_limit": "", "nano_cpus": 0},
         **asked,
         "tmpfs": ":".join(*asked["tmpfs"].items()),
         "network": asked["network_mode"],
@@ -153,6 +158,7 @@ def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
     [
         {},
         {"terminal": True, "name": "node", "network": "internal"},
+        {"limits": Limits(pids=64, memory="12g", cpus=1.5, tmp="64m")},
         {"gpu": "nvidia"},
         {"gpu": "nvidia", "gpus": ("2", "3")},
         {"gpu": "cdi"},

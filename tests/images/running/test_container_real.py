@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from images import engine, matrix
+from images.building import build
 from images.running import (
     container,
     environment,
@@ -15,8 +17,19 @@ from images.running import (
 )
 from images.running.choices import Choices
 from images.running.container import Container
+from images.running.limits import Limits
 
 pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def base(engine_there: None) -> str:
+    """The base image, which has a shell."""
+    name = build.base_image(matrix.load())
+    if engine.image_id(name) is None:
+        engine.pull(name)
+    return name
+
 
 ESCAPES = {
     "write to /": "touch /here",
@@ -106,3 +119,31 @@ print(done, os.getuid(), os.access("/pintune/runs", os.W_OK))
         container.Container(image, ("python", "-c", code), tuple(mounts), {}, uid, gid), capture=True
     )
     assert (status, text.strip()) == (0, f"[] {uid} True")
+
+
+SMALL = Limits(pids=16, memory="64m", cpus=0.5, tmp="1m")
+
+
+def _within(script: str, image: str) -> tuple[int, str]:
+    spec = Container(image, ("sh", "-c", script), (), {}, *container.user(), limits=SMALL)
+    return container.run(spec, capture=True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "head -c 2000000 /dev/zero >/tmp/a 2>/dev/null || echo full",
+        # a shell that cannot fork says so and ends
+        "(for i in $(seq 40); do sleep 5 & done) 2>/dev/null || echo full",
+    ],
+    ids=("tmp", "pids"),
+)
+def test_a_container_cannot_exceed_its_limits(script: str, base: str) -> None:
+    assert _within(script, base)[1] == "full\n"
+
+
+def test_a_container_that_exceeds_its_memory_is_reported_with_the_setting(base: str) -> None:
+    assert _within("head -c 1000 /dev/zero | tail", base)[0] == 0
+    with pytest.raises(container.OutOfMemory, match="killed at PINTUNE_MEMORY=64m") as stopped:
+        _within("head -c 500000000 /dev/zero | tail; exit 1", base)
+    assert "raise PINTUNE_MEMORY" in stopped.value.todo

@@ -13,6 +13,7 @@ from images.errors import Stop
 from images.running import environment, step_call, venv
 from images.running.choices import Choices
 from images.running.container import Container
+from images.running.limits import Limits
 
 DRY = Choices("quickstart", "cpu", "docker", dry=True)
 
@@ -48,6 +49,17 @@ def test_a_step_writes_to_its_own_folders_only(step: str, writable: list[str], t
     assert [mount.source.name for mount in made.mounts if mount.writable] == writable
     assert made.network == ("bridge" if step == "fetch" else "none")
     assert made.environment.get("PIP_CONFIG_FILE", "") == ("/run/pintune/pip.conf" if step == "fetch" else "")
+
+
+def test_the_container_has_the_limits_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _of("train", tmp_path)
+    assert made.limits == Limits()
+    assert "OMP_NUM_THREADS" not in made.environment
+    monkeypatch.setenv("PINTUNE_CPUS", "3.5")
+    monkeypatch.setenv("PINTUNE_TMP", "64m")
+    made = _of("train", tmp_path)
+    assert (made.limits.cpus, made.limits.tmp) == (3.5, "64m")
+    assert (made.environment["OMP_NUM_THREADS"], made.environment["PINTUNE_TMP"]) == ("3", "64m")
 
 
 def test_fetch_gets_the_hosts_network_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

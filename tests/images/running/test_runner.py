@@ -10,6 +10,7 @@ import pytest
 
 from images.errors import Killed, StepFailed, Stop
 from images.running import (
+    container,
     environment,
     runner,
     step_call,
@@ -103,3 +104,16 @@ def test_the_output_of_a_step_is_returned(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(environment, "for_process", lambda *words: (command, dict(os.environ)))
     choices = Choices("quickstart", "cpu", "venv")
     assert runner.run(choices, "venv", step_call.make(choices, "missing"), capture=True) == "fetch\nformat\n"
+
+
+def test_a_step_that_ran_out_of_memory_names_the_limit_and_the_command_that_resumes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ran_out(*words: object) -> tuple[int, str]:
+        raise container.OutOfMemory("more memory", "killed", "PINTUNE_MEMORY=1g", "raise PINTUNE_MEMORY or unset it")
+
+    monkeypatch.setattr(runner, "_in_containers", ran_out)
+    choices = Choices("quickstart", "cpu", "docker")
+    with pytest.raises(Killed) as stopped:
+        runner.run(choices, "docker", step_call.make(choices, "train"))
+    assert stopped.value.todo.startswith("raise PINTUNE_MEMORY or unset it, then invoke train --resume")

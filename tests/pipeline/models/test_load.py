@@ -95,3 +95,18 @@ def test_the_machine_has_less_memory_available_than_in_all() -> None:
 )
 def test_the_sliding_window_is_that_of_the_config(kind: str, window: int | None) -> None:
     assert load.sliding_window(random_model(kind).config) == window
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "limits"),
+    [
+        ("memory.max", "1073741824\n", [2**30]),
+        ("memory.max", "max\n", []),
+        ("memory/memory.limit_in_bytes", "1073741824\n", [2**30]),
+        ("other", "", []),
+    ],
+)
+def test_the_limit_of_a_container_bounds_the_memory(tmp_path: Path, file: str, text: str, limits: list[int]) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert load._container_limits(tmp_path) == limits
