@@ -77,12 +77,14 @@ def _checked(tar: tarfile.TarFile, folder: Path) -> Iterator[tarfile.TarInfo]:
 
 def _command(*arguments: str) -> list[str]:
     """A git command on the checkout's own repository: git would look for another one above a checkout without .git."""
-    return ["git", f"--git-dir={matrix.ROOT / '.git'}", f"--work-tree={matrix.ROOT}", *arguments]
+    own = (f"--git-dir={matrix.ROOT / '.git'}", f"--work-tree={matrix.ROOT}")
+    return ["git", "-c", f"safe.directory={matrix.ROOT}", *own, *arguments]
 
 
 def _git(*arguments: str) -> str:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # `git status` would rewrite the index
     try:
-        done = subprocess.run(_command(*arguments), cwd=matrix.ROOT, capture_output=True, text=True)
+        done = subprocess.run(_command(*arguments), cwd=matrix.ROOT, capture_output=True, text=True, env=environment)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -25,6 +25,8 @@ from pathlib import Path
 from images.errors import Stop
 from images.matrix import ROOT
 
+SECRETS = ROOT / ".pintune" / "secrets"  # where a command that a dry call prints looks for the files
+
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -196,13 +198,10 @@ def with_torch_index(settings: Settings, backend: str) -> Settings:
 
 
 @contextlib.contextmanager
-def secrets(keep: bool) -> Iterator[Path]:
-    """A folder that only its owner can read, removed afterwards; kept for a dry run, whose command can be pasted."""
-    if keep:
-        folder = ROOT / ".pintune" / "secrets"
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        yield folder
+def secrets(dry: bool) -> Iterator[Path]:
+    """A folder that only its owner can read, removed afterwards; for a dry call, which writes nothing, its path."""
+    if dry:
+        yield SECRETS
         return
     with tempfile.TemporaryDirectory(prefix="pintune-") as name:
         yield Path(name)

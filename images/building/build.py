@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from images import disk_space, engine, git, matrix, pip_config
-from images.building import lock, wheelhouse
+from images.building import inputs, lock
 from images.errors import Stop
 
 SOURCE_LABEL = "dev.pintune.source"
@@ -159,7 +159,7 @@ def build(
     offline: Path | None = None,
     context: Path | None = None,
 ) -> str:
-    """Build an image; returns the line that reports its name and id, or with `dry` the command.
+    """Build an image; returns the line that reports its name and id, or with `dry` the commands.
 
     Args:
         offline: a folder that `invoke wheelhouse` filled; with it the build has no network.
@@ -172,31 +172,19 @@ def build(
     known = matrix.load()
     if known.image(image, flavor).lock_only:
         raise Stop("an image: train, dev, webui, serve", f"{image!r}, a lock only", str(matrix.FILE), "--image train")
-    names = [name for name in (known.images[image].extends, image) if name]
-    pins = [pin for row in (*(lock.row(name, flavor) for name in names), lock.tools()) for pin in lock.read(row)]
-    settings = pip_config.Settings() if offline else pip_config.read()
+    if offline:
+        inputs.need(image, flavor, offline)
+    else:
+        inputs.pins(image, flavor)
     if not dry:
         engine.need_buildx()
         needed = (30 if known.flavor(flavor).cuda else 8) * disk_space.GIB
         disk_space.need_space(needed, engine.free_space(), "the engine's data folder", "docker system prune")
-    with pip_config.secrets(keep=dry) as folder:
-        made = _plan(image, flavor, known, folder, output, offline)
-        if offline:
-            wheelhouse.need(pins, offline / "wheels")
-            wheelhouse.need_debs(offline / "debs")
-            taken: list[str] = []
-        else:
-            taken = wheelhouse.gather(pins, settings, made.wheelhouse)
-            made.debs.mkdir(parents=True, exist_ok=True)
-        backend = pip_config.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
-        with_index = pip_config.with_torch_index(settings, backend) if output.target and not dry else settings
-        pip_conf = pip_config.pip_conf(with_index, "/run/secrets/certificates", offline=bool(offline))
-        uv_toml = pip_config.uv_toml(settings, ["/wheelhouse"], "" if offline else backend, offline=bool(offline))
-        certificates = settings.certificates.read_text(encoding="utf-8") if settings.certificates else ""
-        for name, text in (("pip.conf", pip_conf), ("uv.toml", uv_toml), ("certificates", certificates)):
-            pip_config.private(folder / name, text)
+    with pip_config.secrets(dry) as folder:
+        made, downloads = _plan(image, flavor, known, folder, output, offline), bool(output.target)
         if dry:
-            return engine.shown(argv(made))
+            return f"{engine.shown(inputs.argv(image, flavor, offline, downloads))}\n{engine.shown(argv(made))}"
+        inputs.write(folder, image, flavor, offline, downloads)
         if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
             raise Stop(
                 f"the image {tag(image, flavor)}",
@@ -210,7 +198,7 @@ def build(
 
 def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: Output, offline: Path | None) -> Plan:
     lock_files = locks(image, flavor)
-    home = matrix.ROOT / ".pintune"
+    wheels, debs = inputs.folders(image, flavor, offline)
     base = base_image(known)
     arguments = {
         "BASE": base,
@@ -229,8 +217,8 @@ def _plan(image: str, flavor: str, known: matrix.Matrix, scratch: Path, output: 
         known.base.platform,
         arguments,
         labels(image, flavor),
-        offline / "wheels" if offline else home / "wheelhouse" / f"{image}-{flavor}",
-        offline / "debs" if offline else home / "debs",
+        wheels,
+        debs,
         scratch,
         () if offline else tuple(name for name in pip_config.PROXIES if os.environ.get(name)),
         output,

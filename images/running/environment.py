@@ -95,10 +95,10 @@ def _gpu(choices: Choices) -> str:
 def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Mount]:
     """Read-only mounts of pip's settings, certificates and mirror; adds variables that name them to `environment`."""
     settings = pip_config.read()
-    folder = "/run/pintune"
+    folder = "/run/secrets"  # as in a build
     file = scratch / "pip.conf"
-    pip_config.private(file, pip_config.pip_conf(settings, f"{folder}/certificates"))
     if not dry:
+        pip_config.private(file, pip_config.pip_conf(settings, f"{folder}/certificates"))
         container.hand_over(file.parent)
     environment["PIP_CONFIG_FILE"] = f"{folder}/pip.conf"
     mounts = [Mount(file, f"{folder}/pip.conf")]

@@ -11,9 +11,9 @@ import shlex
 from pathlib import Path
 
 from images import engine, matrix, pip_config
-from images.building import build, lock
+from images.building import build, inputs, lock
 from images.errors import Killed, StepFailed, Stop
-from images.running import cluster, container, environment, gpu, process, step_call, steps, venv
+from images.running import cluster, container, environment, gpu, process, step_call, steps, user_files, venv
 from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
@@ -109,7 +109,7 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
         Stop: several nodes without an engine, or the engine cannot run it.
     """
     need_engine(call.nodes, runner)
-    with pip_config.secrets(keep=choices.dry) as scratch:
+    with pip_config.secrets(choices.dry) as scratch:
         if runner == "docker":
             try:
                 commands, status, text = _in_containers(choices, call, scratch, capture)
@@ -120,8 +120,8 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
             command, variables = environment.for_process(choices, runner, call)
             commands = [command]
             status, text = (0, "") if choices.dry else process.run(command, variables, capture)
-    for command in commands if choices.dry else ():
-        print(engine.shown(command))
+    if choices.dry:
+        print_commands(commands, _prepared_by(choices, call) if runner == "docker" else [])
     declared = dataclasses.astuple(steps.exit_status())
     if status < 0 or (status > steps.exit_status().interrupted and status not in declared):  # 128 + signal
         signal = -status if status < 0 else status - 128
@@ -134,6 +134,31 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
     if status:
         raise StepFailed(call.step.name, status)
     return text
+
+
+_printed: list[list[str]] = []  # commands that need to run only once
+
+
+def print_commands(commands: list[list[str]], first: list[list[str]]) -> None:
+    """Print commands as a shell takes them; those in `first` once a call of invoke."""
+    for command in first:
+        if command not in _printed:
+            print(engine.shown(command))
+            _printed.append(command)
+    for command in commands:
+        print(engine.shown(command))
+
+
+def _prepared_by(choices: Choices, call: StepCall) -> list[list[str]]:
+    """The commands that make what is mounted into a container: folders, and for a network pip's settings."""
+    folders = [name for name in user_files.FOLDERS if not (matrix.ROOT / name).exists()]
+    uid, gid = map(str, container.user())
+    owner = [] if os.getuid() else ["-o", uid, "-g", gid]
+    made = [["install", "-d", *owner, *folders]] if folders else []
+    if call.step.network:
+        made.append(inputs.argv("train", choices.flavor))
+        made += [] if os.getuid() else [["chown", "-R", f"{uid}:{gid}", str(pip_config.SECRETS)]]
+    return made
 
 
 def _in_containers(choices: Choices, call: StepCall, scratch: Path, capture: bool) -> tuple[list[list[str]], int, str]:

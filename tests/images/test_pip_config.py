@@ -88,7 +88,7 @@ def test_pytorchs_own_index_is_used_only_without_other_settings() -> None:
 def test_only_the_owner_can_read_secret_files(tmp_path: Path) -> None:
     path = pip_config.private(tmp_path / "pip.conf", "token")
     assert path.stat().st_mode & 0o077 == 0
-    with pip_config.secrets(keep=False) as folder:
+    with pip_config.secrets(dry=False) as folder:
         assert folder.stat().st_mode & 0o077 == 0
     assert not folder.exists()
 

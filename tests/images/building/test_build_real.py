@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -94,12 +95,10 @@ def test_a_fresh_build_of_the_tools_contains_no_marks(
 ) -> None:
     """The stage that reads pip.conf, without cache: a cached layer may be older than the marks."""
     settings = marked_settings(tmp_path)
-    line = next(
-        line
-        for line in invoke("--dry", "build", "--runner", "docker", **settings).stdout.splitlines()
-        if line.startswith("docker buildx")
-    )
-    words = shlex.split(line)
+    printed = invoke("--dry", "build", "--runner", "docker", **settings).stdout.splitlines()
+    first = next(shlex.split(line) for line in printed if line.startswith("python -m"))
+    subprocess.run([sys.executable, *first[1:]], cwd=checkout, check=True, env={**os.environ, **settings})
+    words = next(shlex.split(line) for line in printed if line.startswith("docker buildx"))
     words[words.index("--target") + 1] = "tools"
     words[words.index("--tag") + 1] = "pintune/test-tools"
     built = subprocess.run([*words[:3], "--no-cache", *words[3:]], cwd=checkout, capture_output=True, text=True)

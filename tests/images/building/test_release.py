@@ -23,6 +23,8 @@ def test_a_release_build_that_is_missing_names_its_command() -> None:
 
 def test_a_dry_release_prints_one_command_even_to_verify() -> None:
     for verify in (False, True):
-        (command,) = release.build_release("train", "cpu", dry=True, offline=None, twice=verify)
+        (commands,) = release.build_release("train", "cpu", dry=True, offline=None, twice=verify)
+        inputs, command = commands.splitlines()
+        assert inputs == "python -m images.building.inputs train cpu"
         assert command.startswith("docker buildx build --no-cache --sbom=false")
         assert f"SOURCE_DATE_EPOCH={git.commit_time()} " in command

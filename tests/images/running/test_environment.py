@@ -48,7 +48,7 @@ def test_a_step_writes_to_its_own_folders_only(step: str, writable: list[str], t
     made = _of(step, tmp_path)
     assert [mount.source.name for mount in made.mounts if mount.writable] == writable
     assert made.network == ("bridge" if step == "fetch" else "none")
-    assert made.environment.get("PIP_CONFIG_FILE", "") == ("/run/pintune/pip.conf" if step == "fetch" else "")
+    assert made.environment.get("PIP_CONFIG_FILE", "") == ("/run/secrets/pip.conf" if step == "fetch" else "")
 
 
 def test_the_container_has_the_limits_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +67,14 @@ def test_fetch_gets_the_hosts_network_settings(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PINTUNE_MIRROR", str(tmp_path / "mirror"))
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:1")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    made = _of("fetch", tmp_path)
-    targets = {mount.target: mount.source for mount in made.mounts}
+    (tmp_path / "settings").mkdir()
+    mounts = environment._network({}, tmp_path / "settings", dry=False)
+    made = _of("fetch", tmp_path / "settings")
+    assert list(made.mounts)[-len(mounts) :] == mounts  # a dry call writes nothing, and mounts the same
+    targets = {mount.target: mount.source for mount in mounts}
     assert targets["/pintune/mirror"] == tmp_path / "mirror"
-    assert targets["/run/pintune/pip.conf"].read_text().startswith("[global]")
-    assert targets["/run/pintune/pip.conf"].stat().st_mode & 0o077 == 0
+    assert targets["/run/secrets/pip.conf"].read_text().startswith("[global]")
+    assert targets["/run/secrets/pip.conf"].stat().st_mode & 0o077 == 0
     assert made.environment["HTTPS_PROXY"] == "http://proxy.invalid:1"
     assert made.environment["HF_TOKEN"] == "secret"
     assert "HF_TOKEN" not in _of("train", tmp_path).environment
