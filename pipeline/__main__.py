@@ -14,12 +14,14 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, errors, job, recipe
+from pipeline import distributed, errors
 from pipeline.errors import OwnStop, Paused, Stop
-from pipeline.job import Job
 from pipeline.steps import EXIT_STATUS, STEPS
+
+if TYPE_CHECKING:
+    from pipeline.job import Job  # `score` runs where only the standard library is
 
 _LAUNCHER_GRACE = 2  # seconds: the launcher ends all ranks when one has ended, and rank 0 is to print the reason
 
@@ -133,6 +135,8 @@ def _say(line: str) -> None:
 
 def _job(args: argparse.Namespace) -> Job:
     """The job of --recipe, or of the recipe in --run's manifest; with the overrides of this call."""
+    from pipeline import job, recipe
+
     if not getattr(args, "run", ""):
         return job.resolve(recipe.load(args.recipe, args.set))
     from pipeline.runs import store
@@ -147,6 +151,7 @@ def _job_of_run(args: argparse.Namespace) -> tuple[Job, Path, dict[str, Any]]:
     Raises:
         Stop: no such run, or its data or model are missing or have changed.
     """
+    from pipeline import job, recipe
     from pipeline.data import check
     from pipeline.runs import manifest, store
 
@@ -221,6 +226,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _ask(args: argparse.Namespace) -> None:
     """Ask the newest merged model about one context."""
+    from pipeline import job, recipe
     from pipeline.data.formatted_rows import answer_limit
     from pipeline.runs import manifest, store
     from pipeline.serving import ask
@@ -270,6 +276,7 @@ def _estimate(args: argparse.Namespace) -> None:
 
 def _resolve(args: argparse.Namespace) -> None:
     """Print the recipe as resolved, and hashes of what it reads, as JSON."""
+    from pipeline import recipe
     from pipeline.data import check
     from pipeline.runs import manifest
 
@@ -282,7 +289,7 @@ def _resolve(args: argparse.Namespace) -> None:
 
 def _reproduce(args: argparse.Namespace) -> None:
     """Make a run again, and compare every output."""
-    from pipeline import reproduce
+    from pipeline import job, recipe, reproduce
     from pipeline.runs import store
 
     run, made = store.named(job.all_runs(), args.run)

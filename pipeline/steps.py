@@ -20,6 +20,7 @@ class Step:
     source: bool = False
     recipe: bool = False
     run: bool = False
+    light: bool = False
     parallel: bool = False
 
 

@@ -90,7 +90,11 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
         (("ask", "--file", "none.json"), NO_ENGINE, "no such file"),
         (("score", "none.json", "--gold", "none.json"), NO_ENGINE, "no such file"),
         (("score", "tasks.py"), NO_ENGINE, "none given"),
-        (("score", "tasks.py", "--gold", "tasks.py", "--json"), NO_ENGINE, "invoke build"),
+        (
+            ("score", "tasks.py", "--gold", "tasks.py", "--json"),
+            {**NO_ENGINE, "PINTUNE_RUNNER": "venv"},
+            "invoke build",
+        ),
         (("build",), {**NO_ENGINE, "PIP_CERT": "/no/such.pem"}, "/no/such.pem"),
     ],
 )

@@ -31,6 +31,7 @@ class Step:
     source: bool = False  # reads the file that data.source names
     recipe: bool = False  # takes --recipe and --set
     run: bool = False  # takes --run
+    light: bool = False  # needs only Python's standard library
     parallel: bool = False  # several processes may run it together
 
 

@@ -31,6 +31,7 @@ SHARED = {
     "runner": RUNNER,
     "set_": "override one recipe key, such as lora.r=32; may be repeated",
 }
+PIPELINE_PYTHON = (3, 11)  # what pipeline/ is written for
 PARALLEL = {
     "nodes": "containers that train together, on an internal network (default 1)",
     "gpus_per_node": "processes in each of them, one for each GPU; without GPUs they share the cores (default 1)",
@@ -105,13 +106,18 @@ def choices_or_problem(
         return choices(c, flavor="cpu"), problem
 
 
-def runner(chosen: Choices, on_stderr: bool = False) -> str:
+def runner(chosen: Choices, on_stderr: bool = False, light: bool = False) -> str:
     """The runner; announced once a call with the reason, with `on_stderr` on standard error.
+
+    For a `light` step it is `here`, unless another was asked for or this Python is too old for the pipeline.
 
     Raises:
         Stop: as `choose_runner`.
     """
-    name, reason = choose_runner(chosen.runner, dry=chosen.dry)
+    if light and chosen.runner == "auto" and sys.version_info >= PIPELINE_PYTHON:
+        name, reason = "here", "the step needs only Python"
+    else:
+        name, reason = choose_runner(chosen.runner, dry=chosen.dry)
     line = f"runner {name} ({reason}), flavor {chosen.flavor} ({_reasons['flavor']})"
     if line not in _announced:
         print(line, flush=True, file=sys.stderr if on_stderr else sys.stdout)
@@ -133,8 +139,9 @@ def run_step(
     Raises:
         Stop, StepFailed: as `runner.run`.
     """
-    name = runner(chosen, on_stderr)
-    if not chosen.dry:
+    light = steps.get(step).light
+    name = runner(chosen, on_stderr, light)
+    if not chosen.dry and not (light and name == "here"):
         runners.need_environment(chosen, name, steps.get(step).gpu)
     runners.run(chosen, name, step_call.make(chosen, step, flags, files, nodes, processes))
 

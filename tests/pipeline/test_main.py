@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pipeline.__main__ as entry
 from pipeline.__main__ import main
 from pipeline.steps import EXIT_STATUS, STEPS
+from tests.conftest import ROOT
 from tests.steps import latest, manifest, step
 
 
@@ -138,3 +143,24 @@ def test_every_flag_has_a_help_text() -> None:
     for name, parser in subparsers.choices.items():
         assert parser.description, name
         assert all(action.help for action in parser._actions), name
+
+
+def test_score_needs_only_the_standard_library(tmp_path: Path, raw_context: dict[str, Any]) -> None:
+    """With -S Python finds no installed package."""
+    gold, said = tmp_path / "gold.json", tmp_path / "said.json"
+    gold.write_text(json.dumps([raw_context]))
+    said.write_text(json.dumps({raw_context["questions"][0]["uid"]: ["0", ""]}))
+    words = ("score", "--predictions", str(said), "--gold", str(gold))
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "pipeline", *words], cwd=ROOT, capture_output=True, text=True, env={}
+    )
+    assert (done.returncode, "all " in done.stdout) == (0, True), done.stderr
+
+
+def test_data_that_is_fetched_is_formatted_without_torch(place: Path) -> None:
+    """torch is None in sys.modules: its import fails, as where it is not installed."""
+    code = "import sys; sys.modules['torch'] = None; from pipeline.__main__ import main; sys.exit(main())"
+    for name in ("missing", "format"):
+        words = [sys.executable, "-c", code, name, "--recipe", "tiny.toml"]
+        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, done.stderr

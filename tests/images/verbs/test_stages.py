@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.marks import Invoke
+from tests.marks import NO_ENGINE, Invoke
 
 
 def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
@@ -43,3 +48,13 @@ def test_flags_reach_the_step(call: Invoke, words: tuple[str, ...], command: str
 def test_no_process_at_all_is_refused(call: Invoke, flags: tuple[str, str]) -> None:
     done = call("--dry", "train", "--flavor", "cpu", *flags)
     assert (done.returncode, "--nodes and --gpus-per-node of at least 1" in done.stderr) == (1, True), done.stderr
+
+
+def test_score_needs_neither_image_nor_environment(call: Invoke, bare: Path, raw_context: dict[str, Any]) -> None:
+    uid = raw_context["questions"][0]["uid"]
+    (bare / "gold.json").write_text(json.dumps([raw_context]))
+    (bare / "answers.json").write_text(json.dumps({uid: ["0", ""]}))
+    done = call("score", "answers.json", "--gold", "gold.json", **NO_ENGINE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("runner here (the step needs only Python)")
+    assert re.search(r"^all +\d", done.stdout, re.MULTILINE)
