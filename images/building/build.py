@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from images import disk_space, engine, git, matrix, pip_config
-from images.building import inputs, lock
+from images.building import inputs, lock, quiet
 from images.errors import Stop
 
 SOURCE_LABEL = "dev.pintune.source"
 LOCK_LABEL = "dev.pintune.lock"
+# without cache, on two cores: docs/benchmarks.md
+_USUALLY = {"cpu": "2 to 3 min, seconds with a cache", "cuda": "10 min or more, seconds with a cache"}
 _CODE_IN = ("train",)  # images that contain pipeline/
 
 
@@ -185,11 +186,12 @@ def build(
         if dry:
             return f"{engine.shown(inputs.argv(image, flavor, offline, downloads))}\n{engine.shown(argv(made))}"
         inputs.write(folder, image, flavor, offline, downloads)
-        if subprocess.run(argv(made), cwd=context or matrix.ROOT).returncode:
+        log, usually = f"build-{image}-{flavor}", _USUALLY["cuda" if known.flavor(flavor).cuda else "cpu"]
+        if quiet.run(argv(made), log, f"{made.output.target or image} {flavor}", usually, context or matrix.ROOT):
             raise Stop(
                 f"the image {tag(image, flavor)}",
                 "a failed build; its last lines are above",
-                "images/Dockerfile",
+                str(quiet.log_file(log).relative_to(matrix.ROOT)),
                 "fix what they name, then invoke build; without a registry, PINTUNE_BASE_IMAGE names a local base"
                 ", without Debian's snapshot archive, PINTUNE_SNAPSHOT=off",
             )

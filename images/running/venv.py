@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 
 from images import disk_space, matrix, pip_config
-from images.building import lock, wheelhouse
+from images.building import lock, quiet, wheelhouse
 from images.errors import Stop
 
+_USUALLY = "about a minute, with a fast network"  # without CUDA, on two cores: docs/benchmarks.md
 _SEAL = "pintune-lock"  # written last: an environment without it is incomplete
 
 
@@ -79,25 +80,23 @@ def build(image: str, flavor: str, dry: bool) -> str:
         taken = wheelhouse.gather(pins, settings, wheels)
         backend = pip_config.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
         environment = pip_config.uv_environment(settings, Path(scratch), [wheels], backend)
-        _run(
-            commands[0],
-            environment,
-            f"Python {known.base.python}, installed or fetched by uv",
-            f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}), or use Docker",
-        )
-        _run(
-            commands[1],
-            environment,
-            "the locked wheels, with these hashes",
-            "check the network and `pip config list`, then invoke build",
-        )
+        create, install = ([pip_config.uv(), *command[1:]] for command in commands)
+        made = subprocess.run(create, cwd=matrix.ROOT, env=environment, capture_output=True)
+        if made.returncode:
+            raise Stop(
+                f"Python {known.base.python}, installed or fetched by uv",
+                made.stderr.decode(errors="replace").strip()[-600:],
+                "uv venv",
+                f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}),"
+                " or use Docker",
+            )
+        log, usually = f"venv-{image}-{flavor}", "" if known.flavor(flavor).cuda else _USUALLY
+        if status := quiet.run(install, log, f"environment {image} {flavor}", usually, environment=environment):
+            raise Stop(
+                "the locked wheels, with these hashes",
+                f"uv ended with status {status}; its last lines are above",
+                str(quiet.log_file(log).relative_to(matrix.ROOT)),
+                "check the network and `pip config list`, then invoke build",
+            )
     (target / _SEAL).write_text(lock.sha256(matrix.lock_file(image, flavor)) + "\n", encoding="utf-8")
     return f"build  {target.relative_to(matrix.ROOT)}: {len(pins)} packages"
-
-
-def _run(command: list[str], environment: dict[str, str], wanted: str, todo: str) -> None:
-    done = subprocess.run(
-        [pip_config.uv(), *command[1:]], cwd=matrix.ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    if done.returncode:
-        raise Stop(wanted, done.stderr.strip()[-600:], " ".join(command[:3]), todo)

@@ -134,3 +134,24 @@ def test_a_docker_command_without_buildx_is_reported(invoke: Invoke, engine_ther
     docker.chmod(0o755)
     done = invoke("build", "--flavor", "cpu", "--runner", "docker", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, "wanted: docker buildx" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_build_shows_few_lines_and_keeps_its_log(image: str, invoke: Invoke, checkout: Path) -> None:
+    done = invoke("build", "--runner", "docker")
+    assert done.returncode == 0, done.stderr
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
+        "runner docker (asked for), flavor cpu (no NVIDIA GPU is seen)",
+        "build",
+        "build",
+    ]
+    assert not done.stderr
+    assert "[train 1/1] COPY" in (checkout / ".pintune" / "logs" / "build-train-cpu.log").read_text()
+
+
+def test_a_failed_build_shows_the_end_of_its_log(engine_there: None, call: Invoke, bare: Path) -> None:
+    done = call("build", "--runner", "docker", PINTUNE_BASE_IMAGE="127.0.0.1:1/none")
+    log = ".pintune/logs/build-train-cpu.log"
+    assert (done.returncode, f"the whole log: {log}" in done.stderr) == (1, True), done.stderr
+    assert "127.0.0.1:1/none" in done.stderr.partition("pintune stopped")[0]
+    assert f" where: {log}" in done.stderr
+    assert "127.0.0.1:1/none" in (bare / log).read_text()
