@@ -48,15 +48,16 @@ def answers(
     prompts = template.prompts(rows)
     fitting = [i for i in range(len(rows)) if not max_length or len(prompts[i]) <= max_length]
     texts: list[str | None] = [None] * len(rows)
-    progress = Progress(name, len(fitting)) if name and fitting else None
-    done = 0
     model.eval()
     alone = _windowed(model, max((len(prompts[i]) for i in fitting), default=0) + max_new_tokens)
     if alone:
         generate, batches = _generate_alone, [[Group([], [(i, prompts[i])])] for i in fitting]
     else:
         generate, batches = _generate, _batches(_grouped(rows, prompts, fitting, batch), batch)
-    for groups in batches:
+    work = [_work(groups, max_new_tokens) for groups in batches]
+    progress = Progress(name, len(fitting), work=sum(work)) if name and fitting else None
+    done = worked = 0
+    for groups, its_work in zip(batches, work, strict=True):
         written = generate(model, groups, max_new_tokens, template.ends)
         decode = template.tokenizer.decode
         decoded = {place: decode(ids, skip_special_tokens=True).strip() for place, ids in written.items()}
@@ -64,9 +65,9 @@ def answers(
             texts[place] = text
         if keep:
             keep(decoded)
-        done += len(decoded)
+        done, worked = done + len(decoded), worked + its_work
         if progress:
-            progress.reach(done)
+            progress.reach(done, work=worked)
     if progress:
         progress.close()
     return texts
@@ -102,6 +103,12 @@ def _batches(groups: list[Group], most: int) -> list[list[Group]]:
         batches[-1].append(group)
         count += len(group.rests)
     return batches
+
+
+def _work(groups: list[Group], max_new_tokens: int) -> int:
+    """Tokens that a batch computes, if its answers are as long as they may be: the first batches read the most."""
+    longest = max(len(group.prefix) + sum(len(rest) for _, rest in group.rests) for group in groups)
+    return len(groups) * longest + sum(len(group.rests) for group in groups) * max_new_tokens
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
