@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from pipeline.errors import Stop
 from pipeline.files import write_text
 from pipeline.progress import Progress
+from pipeline.training.callbacks import tensorboard
 from pipeline.training.callbacks.tensorboard import EventWriter
 
 _PATIENCE = 3  # fp16 steps in a row without a loss: scaling can mend a gradient that overflows, not a forward pass
@@ -70,7 +71,7 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         write_text(self.path, "".join(line + "\n" for line in self.lines(state.global_step)))
-        self._events = EventWriter(self.path.parent / "tensorboard", state.global_step + 1)
+        self._events = EventWriter(tensorboard.folder(self.path.parent), state.global_step + 1)
         self._progress = Progress("train", state.max_steps, done=state.global_step)
 
     def lines(self, step: int) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Stop
+from pipeline.training.callbacks import tensorboard
 from pipeline.training.callbacks.metrics import MetricsCallback
 
 
@@ -89,7 +90,7 @@ def test_tensorboard_reads_the_curve_back(tmp_path: Path, start: Callable[[bool]
     metrics = start(False)
     _log_steps(metrics, [3.0, 2.0, 1.5])
     metrics.close()
-    (file,) = (tmp_path / "tensorboard").iterdir()
+    (file,) = tensorboard.folder(metrics.path.parent).iterdir()
     data, points = file.read_bytes(), []
     while data:
         size = int.from_bytes(data[:8], "little")

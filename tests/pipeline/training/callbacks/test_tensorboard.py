@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from pipeline.training.callbacks import tensorboard
 from pipeline.training.callbacks.tensorboard import EventWriter
+from tests.steps import latest, step, train_until_killed
+
+
+def _shown() -> dict[str, list[str]]:
+    """The runs that TensorBoard shows: the folders with event files that it reaches, through links too; their files."""
+    walked = ((Path(folder), files) for folder, _, files in os.walk("runs", followlinks=True))
+    found = {
+        str(folder.relative_to("runs")): [each for each in files if "tfevents" in each] for folder, files in walked
+    }
+    return {name: files for name, files in found.items() if files}
+
+
+def test_a_run_is_shown_once_although_latest_names_it_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train_until_killed(6, monkeypatch)
+    assert step("train", "--resume") == 0
+    assert latest() == run.resolve()
+    shown = _shown()
+    assert list(shown) == [f"tiny/tensorboard/{run.name}"]
+    assert [str(Path("runs", name)) for name in shown] == [str(tensorboard.folder(run))]
 
 
 def _events(folder: Path) -> list[Any]:
@@ -36,6 +58,9 @@ def test_points_are_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_hides_the_later_points_of_the_first(tmp_path: Path) -> None:
-    EventWriter(tmp_path / "tensorboard", 5).close()
+    first = EventWriter(tmp_path / "tensorboard", 5)
+    assert not (tmp_path / "tensorboard").exists()  # a run that fails before its first step leaves nothing
+    first.add(5, {"train/loss": 1.0})
+    first.close()
     starts = [event for event in _events(tmp_path / "tensorboard") if event.session_log.status == SessionLog.START]
     assert [event.step for event in starts] == [5]
