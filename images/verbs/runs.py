@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from images.matrix import ROOT
 from images.table import aligned
 
 _HEAD = ("run", "questions", "EM base", "tuned", "F1", "loss", "time", "adapter", "state", "recipe")
@@ -87,11 +90,7 @@ def _row(run: Run, differing: str) -> tuple[str, ...]:
             training["adapter_sha256"][:12],
         )
     except (KeyError, TypeError, ValueError):
-        state = (
-            "unfinished: invoke train --resume"
-            if (run.folder / "unfinished.json").exists()
-            else "no manifest: delete it"
-        )
+        state = _unfinished(run.folder)
         return (run.name, "", "", "", "", "", "", "", state, differing)
     state = "merged" if is_merged(run) else "trained"
     scores = (run.score("em", "base"), run.score("em"), run.score("f1"))
@@ -106,6 +105,35 @@ def _row(run: Run, differing: str) -> tuple[str, ...]:
         state,
         differing,
     )
+
+
+def _unfinished(folder: Path) -> str:
+    """What is going on in the folder of a run without a manifest."""
+    mark = folder / "unfinished.json"
+    try:
+        with mark.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # its process holds a lock, in a container too
+    except BlockingIOError:
+        return f"training now{_process(_json(folder / 'process.json'))}"
+    except OSError as error:
+        return (
+            "no manifest: delete it" if isinstance(error, FileNotFoundError) else f"unfinished.json: {error.strerror}"
+        )
+    name = folder.parent.name
+    shipped = (ROOT / "pipeline" / "recipes" / f"{name}.toml").exists()
+    recipe = "" if name == "quickstart" else f" --recipe {name}{'' if shipped else '.toml'}"
+    return f"unfinished, resume with invoke train{recipe} --resume"
+
+
+def _process(of: dict[str, Any]) -> str:
+    """Where a process is and since when, as it wrote itself."""
+    if not of.keys() >= {"pid", "host", "runner", "since"}:
+        return ""
+    if of["runner"] == "docker":
+        who = f"container {of['host']}"
+    else:
+        who = f"pid {of['pid']}" + ("" if of["host"] == socket.gethostname() else f" on {of['host']}")
+    return f" ({who}, since {of['since'].replace('T', ' ').replace('+00:00', ' UTC')})"
 
 
 def _read(folder: Path) -> Run:

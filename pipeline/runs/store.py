@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from pipeline.errors import Stop
 from pipeline.files import atomic_folder, atomic_link, write_json
+from pipeline.runs import process
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -57,6 +58,7 @@ def lock(run: Path) -> IO[str]:
         mark.close()
         wanted, todo = "an unfinished run that no process works on", "wait for its end, or stop that process"
         raise Stop(wanted, "one that another process is training", str(run), todo) from None
+    process.record(run)
     return mark
 
 
@@ -71,6 +73,7 @@ def finish(run: Path, manifest: dict[str, Any], newest: bool = True) -> None:
     write_json(run / MANIFEST, manifest)
     if newest:
         set_latest(run)
+    process.forget(run)
     (run / UNFINISHED).unlink()
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from images import engine
 from images.running import container
+from images.verbs import runs
 from tests.marks import Invoke
 
 pytestmark = pytest.mark.docker
@@ -94,6 +95,7 @@ def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, 
     )
     _until(lambda: list(checkout.glob("runs/tiny/*/unfinished.json")))
     _until(lambda: (_unfinished(checkout) / "checkpoints" / "checkpoint-1").exists())
+    assert "training now (container " in runs.table(checkout)
     verb.send_signal(signal.SIGTERM)
     out, _ = verb.communicate(timeout=120)
     assert verb.returncode == 75, out

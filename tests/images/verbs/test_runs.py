@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from images.verbs import runs
+from tests.conftest import ROOT
 
 
 def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
         "f" * 12,
         "trained",
     ]
-    assert rows[1].endswith("unfinished: invoke train --resume")
+    assert rows[1].endswith("unfinished, resume with invoke train --resume")
     assert rows[2].endswith("no manifest: delete it")
 
 
@@ -76,3 +82,40 @@ def test_runs_show_where_their_recipes_differ(tmp_path: Path) -> None:
         "lora.r=8 lora.targets=all-linear",
         "",
     ]
+
+
+def test_a_run_that_trains_now_is_told_from_a_killed_one(tmp_path: Path) -> None:
+    """By the lock of a process of its own; process.json stays when that is killed."""
+    script = "import sys, pathlib; from pipeline.runs import store; "
+    script += (
+        "run = store.create(pathlib.Path(sys.argv[1]), {}, {}); mark = store.lock(run); print(run.name, flush=True)"
+    )
+    script += "; sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(tmp_path / "runs" / "mine")]
+
+    def state(**environment: str) -> tuple[str, str, int]:
+        """While a process trains, after it was killed, and its pid."""
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **environment}, stdin=pipe, stdout=pipe, text=True
+        )
+        assert process.stdout
+        name = process.stdout.readline().strip()
+        training = {row[0]: row[-2] for row in runs.rows(tmp_path)}[f"mine/{name}"]
+        process.kill()
+        process.communicate()
+        killed = {row[0]: row[-2] for row in runs.rows(tmp_path)}[f"mine/{name}"]
+        (tmp_path / "runs" / "mine" / name).rename(tmp_path / f"{name}-{process.pid}")
+        return training, killed, process.pid
+
+    training, killed, pid = state(PINTUNE_RUNNER="venv")
+    assert re.fullmatch(rf"training now \(pid {pid}, since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\)", training)
+    assert killed == "unfinished, resume with invoke train --recipe mine.toml --resume"
+    training, _, _ = state(PINTUNE_RUNNER="docker")
+    assert training.startswith(f"training now (container {socket.gethostname()}, since ")
+
+
+def test_a_process_on_another_machine_is_named_with_it() -> None:
+    of = {"pid": 7, "host": "elsewhere", "runner": "here", "since": "2026-01-01T00:00:00+00:00"}
+    assert runs._process(of) == " (pid 7 on elsewhere, since 2026-01-01 00:00:00 UTC)"
+    assert runs._process({}) == ""  # of an older revision, or not yet written
