@@ -35,7 +35,7 @@ def _measured() -> dict[str, Any]:
         import torch
 
         from pipeline.data.formatted_rows import read_rows
-        from pipeline.evaluation import generate
+        from pipeline.generation import generate
         from pipeline.models import chat_template, load
 
         asked = read_rows(job.train.rows, CONTEXTS)

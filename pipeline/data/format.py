@@ -117,7 +117,8 @@ class _Writer:
             self.tally.reasoning += 1
             if self._reasoning == "mask":
                 masked = {"masked": len(written) - len(row["output"])}
-        return {**row, "output": written, **masked}
+        answer = {"answer": json.dumps([written], ensure_ascii=False)} if row.get("tool_calls") else {}
+        return {**row, "output": written, **masked, **answer}
 
     def _compare(self, number: int, context: schema.Context, path: Path) -> None:
         """Count duplicates within the split and leakage from the other one."""

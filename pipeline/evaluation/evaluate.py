@@ -16,20 +16,19 @@ from typing import Any
 
 from pipeline import table as tables
 from pipeline.data.formatted_rows import answer_limit, read_report, read_rows
-from pipeline.data.readers import conversation
 from pipeline.errors import Stop
-from pipeline.evaluation import generate, report, scoring
+from pipeline.evaluation import report, scoring
 from pipeline.evaluation.answer_cache import AnswerCache
 from pipeline.evaluation.scoring import Scored
 from pipeline.evaluation.significance import interval, p_value
 from pipeline.files import atomic_file, sha256, write_json
+from pipeline.generation import generate
+from pipeline.generation.judge import judge
 from pipeline.job import Job
-from pipeline.models import chat_template, load, reasoning
+from pipeline.models import chat_template, load
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import as_values
 from pipeline.runs import manifest
-from pipeline.tatqa import target
-from pipeline.tatqa.metric import Score, score
 from pipeline.tatqa.target import Said
 
 Row = dict[str, Any]
@@ -139,20 +138,12 @@ def _answer(
 
 def _judged(rows: list[Row], texts: dict[str, str], language: str) -> _Answers:
     in_order = [texts[row["uid"]] for row in rows]
-    judged = [_judge(row, text, language) for row, text in zip(rows, in_order, strict=True)]
-    return _Answers(in_order, [said for said, _ in judged], [scored for _, scored in judged])
-
-
-def _judge(row: Row, text: str, language: str) -> tuple[Said, Scored]:
-    """What a text says, and its scores."""
-    plain = row["answer_type"] == conversation.ANSWER_TYPE
-    text = reasoning.split(text)[1]
-    said = Said(text, "") if plain else target.read(text, language, row["input"])
-    try:
-        found = score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)
-    except Stop as stop:  # such as four hundred digits: a wrong answer, and the others are still scored
-        said, found = Said("", said.scale, f"wanted {stop.wanted}"), Score(0.0, 0.0, 0.0)
-    return said, Scored(row["uid"], row["answer_type"], row["answer_from"], found)
+    judged = [judge(row, text, language) for row, text in zip(rows, in_order, strict=True)]
+    scored = [
+        Scored(row["uid"], row["answer_type"], row["answer_from"], score)
+        for row, (_, score) in zip(rows, judged, strict=True)
+    ]
+    return _Answers(in_order, [said for said, _ in judged], scored)
 
 
 def _certainty(answers: dict[str, _Answers], contexts: list[str]) -> dict[str, Any]:

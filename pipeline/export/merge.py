@@ -14,8 +14,8 @@ from safetensors import safe_open
 
 from pipeline.data.formatted_rows import answer_limit, read_rows
 from pipeline.errors import Stop, need_space
-from pipeline.evaluation.generate import answers
 from pipeline.files import atomic_folder
+from pipeline.generation.generate import answers
 from pipeline.job import Job
 from pipeline.models import chat_template, load
 from pipeline.models.chat_template import ChatTemplate

@@ -17,8 +17,8 @@ from typing import Any
 from pipeline.data.format import style
 from pipeline.data.readers import records, tatqa
 from pipeline.errors import Stop
-from pipeline.evaluation.generate import answers
-from pipeline.models import chat_template, load
+from pipeline.generation.generate import answers
+from pipeline.models import chat_template, load, reasoning
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import Recipe
 from pipeline.tatqa import prompt, schema, target, truncate
@@ -57,7 +57,10 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
     model = load.load_base(merged, load.DTYPES[precision])
     text = answers(model, template, [row], answer_tokens, 1)[0] or ""
     gold, language = own.get(question), recipe.data.language
-    said, currency = target.read(text, language, row["input"]), LANGUAGES[language].currency(row["input"])
+    said, currency = (
+        target.read(reasoning.split(text)[1], language, row["input"]),
+        LANGUAGES[language].currency(row["input"]),
+    )
     answer = target.write_answer(said.answer, said.scale, language, currency)
     written = target.write_answer(gold.answer, gold.scale, language, currency) if gold else ""
     return Answered(row["input"], left_out, text, answer, said.problem, written)

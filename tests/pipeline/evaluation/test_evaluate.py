@@ -14,7 +14,7 @@ from tests.steps import Killed, latest, manifest, overrides, step
 def test_a_killed_evaluation_resumes_to_the_same_results(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.evaluation import generate
+    from pipeline.generation import generate
 
     assert step("train") == step("evaluate") == 0
     run = latest()

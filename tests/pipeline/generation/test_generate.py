@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.data import packing
-from pipeline.evaluation import generate
+from pipeline.generation import generate
 from pipeline.models import chat_template
 from pipeline.tatqa import prompt, sample, schema
 from pipeline.tatqa.prompt import Style
