@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import distributed, errors
+from pipeline import distributed, errors, lifeline
 from pipeline.errors import OwnStop, Paused, Stop
 from pipeline.steps import EXIT_STATUS, STEPS
 
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one step; returns the exit status."""
     args = _parser().parse_args(arguments)
     name = args.step
+    lifeline.watch()
     try:
         use_the_same_kernels()
         _be_quiet(offline=not STEPS[name].network)

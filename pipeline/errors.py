@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
-from pipeline.steps import EXIT_STATUS
+from pipeline.steps import EXIT_STATUS, STEPS
 
 
 class Stop(Exception):
@@ -55,31 +56,51 @@ def need_space(folder: Path, size: int) -> None:
         )
 
 
+_NO_SPACE = ("No space left on device", "database or disk is full", "PytorchStreamWriter failed writing")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+    "OutOfMemoryError",
+)
+_VERBS = {"fetch": "fetch", "format": "data", "train": "train --resume", "evaluate": "evaluate", "export": "export"}
+
+
 def unexpected(error: Exception, step: str) -> Stop:
     """The message for an exception that no stage handles: out of memory, a full disk, a missing permission, a bug."""
-    shown = one_line(error)
-    # torch's own words, on a GPU and on a CPU
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        less = (
-            "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or training.batch_contexts=1"
-            if step == "train"
-            else "--set evaluation.batch_questions=6"
-        )
-        return Stop("memory", shown, f"the step {step}", less)
-    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+    shown, number = one_line(error), error.errno if isinstance(error, OSError) else None
+    again = f"invoke {_VERBS[step]}, with the same flags" if step in _VERBS else "the same again"
+    # torch, safetensors and sqlite have exceptions of their own, known by their words
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, BlockingIOError) or "can't start new thread" in words:
         limit = os.environ.get("PINTUNE_PIDS", "")
         todo = f"raise PINTUNE_PIDS, which is {limit}" if limit else "raise the limit that ulimit -u shows"
         return Stop("another process or thread", shown, f"the step {step}", todo)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if number == errno.ENOMEM or isinstance(error, MemoryError) or any(each in words for each in _NO_MEMORY):
+        less = {
+            "train": "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or"
+            " training.batch_contexts=1",
+            "evaluate": "--set evaluation.batch_questions=6",
+            "export": f"free some memory: export holds the model in float32, 4 bytes a weight; then {again}",
+        }
+        return Stop("memory", shown, f"the step {step}", less.get(step, f"free some memory, then {again}"))
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(each in words for each in _NO_SPACE):
+        where = str(error.filename) if isinstance(error, OSError) and error.filename else _space(step)
         size = os.environ.get("PINTUNE_TMP", "")
-        if size and str(error.filename).startswith("/tmp/"):
-            return Stop("space in /tmp", shown, str(error.filename), f"raise PINTUNE_TMP, which is {size}")
-        again = "invoke train --resume" if step == "train" else "the same again"
-        todo = f"free some (old runs are under runs/), then {again}"
-        return Stop("disk space", shown, str(error.filename or Path.cwd()), todo)
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if size and where.startswith("/tmp"):
+            return Stop("space in /tmp", shown, where, f"raise PINTUNE_TMP, which is {size}")
+        return Stop("disk space", shown, where, f"free some (old runs are under runs/), then {again}")
+    if isinstance(error, OSError) and number in (errno.EACCES, errno.EPERM, errno.EROFS):
         todo = "check its owner, as ls -l shows it"
         return Stop("a file or folder that this user may write", shown, str(error.filename), todo)
     return Stop(
         "the step to succeed", shown, f"pipeline, step {step}", "set PINTUNE_DEBUG=1 to see where, and report it"
     )
+
+
+def _space(step: str) -> str:
+    """What a step writes to, the fullest first: a write that fails does not say where."""
+    written = STEPS[step].writes if step in STEPS else ()
+    folders = [folder for folder in (*(Path(name) for name in written), Path(tempfile.gettempdir())) if folder.exists()]
+    free = sorted((shutil.disk_usage(folder).free, str(folder)) for folder in folders)
+    return ", ".join(f"{folder} ({size / 2**20:,.0f} MiB free now)" for size, folder in free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ from images.running.limits import Limits
 
 OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to fetch for the Hugging Face hub
+LABEL = "dev.pintune.step"  # of every step's container
+_REMOVED_AFTER = 60  # seconds after its end: a verb that lives removes its container at once
 STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves
 _SHARED_MEMORY = 2**30  # bytes of /dev/shm: NCCL fails on several GPUs with the engine's default of 64 MiB
 
@@ -66,6 +69,7 @@ def user() -> tuple[int, int]:
 def _facts(container: Container) -> list[tuple[str, Any]]:
     """Everything that a run sets, in the order of its command line: the one source of `argv` and `settings`."""
     return [
+        ("label", LABEL),
         ("user", f"{container.uid}:{container.gid}"),
         ("cap_drop", "ALL"),
         ("security_opt", "no-new-privileges"),
@@ -103,6 +107,7 @@ def _env_words(variable: tuple[str, str]) -> list[str]:
 
 
 _WORDS: Mapping[str, Callable[[Any], list[str]]] = {
+    "label": lambda value: ["--label", value],
     "user": lambda value: ["--user", value],
     "cap_drop": lambda value: ["--cap-drop", value],
     "security_opt": lambda value: ["--security-opt", value],
@@ -133,6 +138,7 @@ def _bind(mount: Mount) -> docker.types.Mount:
 
 
 _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "label": lambda value: {"labels": [value]},
     "user": lambda value: {"user": value},
     "cap_drop": lambda value: {"cap_drop": [value]},
     "security_opt": lambda value: {"security_opt": [value]},
@@ -181,6 +187,7 @@ def run(container: Container, capture: bool = False) -> tuple[int, str]:
         OutOfMemory: the kernel ended it, or a process in it.
     """
     try:
+        _remove_ended()
         running = engine.client().containers.create(**settings(container))
     except docker.errors.ImageNotFound:
         raise Stop(f"the image {container.image}", "no such image", "docker image ls", "invoke build") from None
@@ -229,6 +236,15 @@ def _need_memory(ended: Any, limits: Limits) -> None:
         )
 
 
+def _remove_ended() -> None:
+    """Remove the containers of verbs that were killed, which could not do it themselves."""
+    for left in engine.client().containers.list(filters={"label": LABEL, "status": "exited"}, ignore_removed=True):
+        ended = datetime.datetime.fromisoformat(left.attrs["State"]["FinishedAt"][:19] + "+00:00").timestamp()
+        if ended < time.time() - _REMOVED_AFTER:
+            with contextlib.suppress(docker.errors.APIError):  # another verb removes it
+                left.remove()
+
+
 def stop(running: Any) -> int:
     """Stop a running container, print what it writes until it ends, and return its exit status."""
     since = time.time()
@@ -248,6 +264,14 @@ def hand_over(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if os.getuid():
         return
-    for path in (folder, *folder.rglob("*")):
+    root = folder.resolve()  # it may be a link to another disk
+    _give(root)
+    for parent, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            _give(Path(parent, name))
+
+
+def _give(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another step has just removed it
         if path.lstat().st_uid != OTHER_UID:
             os.lchown(path, OTHER_UID, OTHER_UID)

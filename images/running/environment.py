@@ -33,6 +33,14 @@ def variables(choices: Choices, runner: str) -> dict[str, str]:
     return made
 
 
+def need_folders() -> None:
+    """Raise Stop if data/, models/ or runs/ is a link to nothing: a step would report what it lacks in there."""
+    for folder in (matrix.ROOT / name for name in user_files.FOLDERS):
+        if folder.is_symlink() and not folder.exists():
+            wanted, found = f"the folder that {folder.name}/ is a link to", f"nothing at {folder.readlink()}"
+            raise Stop(wanted, found, str(folder), f"mount its disk, or make the folder: mkdir -p {folder.readlink()}")
+
+
 def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool) -> Container:
     """The container of a step; `scratch` holds the files with settings that are mounted into it.
 
@@ -47,8 +55,9 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
     if threads := limits.threads(limited, call.processes):
         environment["OMP_NUM_THREADS"] = str(threads)
     mounts = []
+    need_folders()
     for name in user_files.FOLDERS:
-        folder, writable = matrix.ROOT / name, name in step.writes
+        folder, writable = (matrix.ROOT / name).resolve(), name in step.writes
         if not choices.dry:
             folder.mkdir(exist_ok=True)
         if not choices.dry and writable:
@@ -123,6 +132,7 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
 
 def for_process(choices: Choices, runner: str, call: StepCall) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a step outside a container."""
+    need_folders()
     python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
     left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     environment = {key: value for key, value in os.environ.items() if key not in left_out}

@@ -13,7 +13,7 @@ from pathlib import Path
 from images import engine, matrix, pip_config
 from images.building import build, inputs, lock
 from images.errors import Killed, StepFailed, Stop
-from images.running import cluster, container, environment, gpu, process, step_call, steps, user_files, venv
+from images.running import cluster, container, environment, gpu, lifeline, process, step_call, steps, user_files, venv
 from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
@@ -119,7 +119,7 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
         else:
             command, variables = environment.for_process(choices, runner, call)
             commands = [command]
-            status, text = (0, "") if choices.dry else process.run(command, variables, capture)
+            status, text = (0, "") if choices.dry else _as_process(command, variables, scratch, capture)
     if choices.dry:
         print_commands(commands, _prepared_by(choices, call) if runner == "docker" else [])
     declared = dataclasses.astuple(steps.exit_status())
@@ -168,7 +168,14 @@ def _in_containers(choices: Choices, call: StepCall, scratch: Path, capture: boo
     commands = [*([cluster.network_argv(nodes)] if call.nodes > 1 else []), *map(container.argv, nodes)]
     if choices.dry:
         return commands, 0, ""
-    return (commands, cluster.run(nodes), "") if call.nodes > 1 else (commands, *container.run(single, capture))
+    with lifeline.held(scratch) as pipe:
+        nodes = [lifeline.tied(node, pipe) for node in nodes]
+        return (commands, cluster.run(nodes), "") if call.nodes > 1 else (commands, *container.run(nodes[0], capture))
+
+
+def _as_process(command: list[str], variables: dict[str, str], scratch: Path, capture: bool) -> tuple[int, str]:
+    with lifeline.held(scratch) as pipe:
+        return process.run(command, {**variables, lifeline.VARIABLE: str(pipe)}, capture)
 
 
 def again(choices: Choices, call: StepCall) -> str:

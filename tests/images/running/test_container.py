@@ -28,8 +28,8 @@ SPEC = Container(
 
 def test_the_run_command() -> None:
     assert engine.shown(container.argv(SPEC)) == (
-        "docker run --rm --user 501:20 --cap-drop ALL --security-opt no-new-privileges --read-only --init"
-        " --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096 --network none"
+        "docker run --rm --label dev.pintune.step --user 501:20 --cap-drop ALL --security-opt no-new-privileges"
+        " --read-only --init --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096 --network none"
         " --mount type=bind,source=/d,target=/pintune/data,readonly --mount type=bind,source=/r,target=/pintune/runs"
         " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
     )
@@ -97,7 +97,8 @@ def _of_command(words: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for flag in ("rm", "read-only", "init", "tty"):
         parser.add_argument(f"--{flag}", action="store_true")
-    for flag in ("user", "network", "tmpfs", "pids-limit", "memory", "memory-swap", "cpus", "shm-size", "gpus", "name"):
+    valued = ("label", "user", "network", "tmpfs", "pids-limit", "memory", "memory-swap", "cpus", "shm-size", "gpus")
+    for flag in (*valued, "name"):
         parser.add_argument(f"--{flag}", default="")
     for flag in ("cap-drop", "security-opt", "device", "mount", "env"):
         parser.add_argument(f"--{flag}", action="append", default=[])
@@ -111,6 +112,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
     return {
         "image": given.image,
         "command": given.command,
+        "labels": [given.label],
         "user": given.user,
         "cap_drop": given.cap_drop,
         "security_opt": given.security_opt,

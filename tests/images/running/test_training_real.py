@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import re
@@ -78,14 +79,14 @@ def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
     return _latest(checkout)
 
 
-def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
-    words = ("train", "--runner", "docker", *TINY)
+def _start(checkout: Path, *words: str) -> subprocess.Popen[str]:
+    """A verb that runs while the test goes on."""
     known = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("PINTUNE_") or key in ("PINTUNE_MIRROR", "PINTUNE_BASE_IMAGE")
     }
-    verb = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "invoke", *words],
         cwd=checkout,
         env=known,
@@ -93,6 +94,11 @@ def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, 
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, checkout: Path) -> None:
+    words = ("train", "--runner", "docker", *TINY)
+    verb = _start(checkout, *words)
     _until(lambda: list(checkout.glob("runs/tiny/*/unfinished.json")))
     _until(lambda: (_unfinished(checkout) / "checkpoints" / "checkpoint-1").exists())
     assert "training now (container " in runs.table(checkout)
@@ -104,6 +110,37 @@ def test_sigterm_makes_train_save_and_exit_with_75(alone: Path, invoke: Invoke, 
     done = invoke(*words, "--resume")
     assert done.returncode == 0, done.stderr
     assert _training(_latest(checkout))["adapter_sha256"] == _training(alone)["adapter_sha256"]
+
+
+@pytest.mark.parametrize("runner", ["docker", "venv"])
+def test_a_training_saves_and_ends_when_its_verb_is_killed(
+    alone: Path, invoke: Invoke, checkout: Path, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke("build", "--runner", runner).returncode == 0
+    words = ("train", "--runner", runner, *TINY)
+    verb = _start(checkout, *words, "--set", "training.epochs=1000")
+    _until(lambda: list(checkout.glob("runs/tiny/*/unfinished.json")))
+    run = _unfinished(checkout)
+    _until(lambda: (run / "checkpoints" / "checkpoint-1").exists())
+    verb.kill()
+    verb.communicate()
+    assert _until_unlocked(run) < 1000
+    assert not (run / "manifest.json").exists()
+    own: dict[str, Any] = {"label": container.LABEL, "volume": str(checkout / "runs")}
+    left = engine.client().containers.list(all=True, filters=own)
+    assert [each.wait()["StatusCode"] for each in left] == ([75] if runner == "docker" else [])
+    monkeypatch.setattr(container, "_REMOVED_AFTER", 3)
+    time.sleep(4)
+    container._remove_ended()  # as the next step does
+    assert not engine.client().containers.list(all=True, filters=own)
+    shutil.rmtree(run)
+
+
+def _until_unlocked(run: Path) -> int:
+    """Wait until no process trains in a run's folder; returns the step of its newest checkpoint."""
+    with (run / "unfinished.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return max(int(path.name.rpartition("-")[2]) for path in run.glob("checkpoints/checkpoint-*"))
 
 
 def test_two_containers_train_as_one_does_and_end_together(
