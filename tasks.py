@@ -13,6 +13,7 @@ from images.building import registry as registries
 from images.errors import reported
 from images.running.choices import Choices
 from images.verbs import builds, checks, cli, overview, stages
+from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
 from images.verbs import reproduce as reproductions
 from images.verbs import runs as all_runs
@@ -188,6 +189,13 @@ def docs(c: Context) -> None:
         checks.run(checks.docs(), bool(c.config.run.dry))
 
 
+@task(help={"runs": "remove all runs too, which nothing brings back", "yes": "do not ask, for scripts"})
+def clean(c: Context, runs: bool = False, yes: bool = False) -> None:
+    """Remove what can be made again, such as images, formatted data and fetched models; asks first."""
+    with reported():
+        cleaning.clean(matrix.ROOT, runs, yes, bool(c.config.run.dry))
+
+
 @task(default=True)
 def help(c: Context) -> None:
     """List the verbs in groups; so does `invoke` alone."""
@@ -220,6 +228,7 @@ ns = cli.collection(
     test,
     lint,
     docs,
+    clean,
     help,
     version,
 )

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -228,3 +228,54 @@ def free_space() -> int | None:
 def shown(command: list[str]) -> str:
     """A command, quoted for a shell."""
     return shlex.join(command)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Something that the engine keeps on its disk."""
+
+    id: str
+    name: str
+    size: int  # bytes; images and cache share some
+
+
+def images(label: str) -> list[Stored]:
+    """All images with a label."""
+    found = client().images.list(filters={"label": label})
+    return [Stored(str(each.id), ", ".join(each.tags) or str(each.id)[:19], each.attrs["Size"]) for each in found]
+
+
+def remove_image(id: str) -> None:
+    """Remove an image with all its names.
+
+    Raises:
+        Stop: a container uses it.
+    """
+    try:
+        for name in client().images.get(id).tags or [id]:
+            client().images.remove(name)
+    except docker.errors.ImageNotFound:
+        return
+    except docker.errors.APIError as error:
+        raise Stop("an image that no container uses", line(error), id[:19], "docker ps --all") from None
+
+
+def build_cache(marks: Collection[str]) -> list[Stored]:
+    """The records of BuildKit's cache whose description has one of these marks, and that no build uses."""
+    records = client().df().get("BuildCache") or ()
+    return [
+        Stored(each["ID"], each["Description"], each["Size"])
+        for each in records
+        if not each["InUse"] and any(mark in each["Description"] for mark in marks)
+    ]
+
+
+def prune_cache(records: Collection[Stored]) -> int:
+    """Remove records of BuildKit's cache; returns the bytes that this freed. One that others build on stays."""
+    freed, last = 0, -1
+    while freed != last:  # a record can go once those that build on it have gone
+        last = freed
+        for record in records:
+            done = client().api.prune_builds({"id": [record.id]}, all=True)  # type: ignore[arg-type] # has no id
+            freed += int(done.get("SpaceReclaimed") or 0)
+    return freed

@@ -16,6 +16,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
     assert verbs == [
         "ask",
         "build",
+        "clean",
         "data",
         "docs",
         "doctor",

@@ -11,7 +11,7 @@ from images import git
 from images.table import aligned
 
 GROUPS = {
-    "set up": ("doctor", "build", "wheelhouse", "push", "pull"),
+    "set up": ("doctor", "build", "wheelhouse", "push", "pull", "clean"),
     "a run": ("fetch", "data", "train", "evaluate", "export", "ask"),
     "runs": ("runs", "score", "sweep", "reproduce"),
     "work on Pintune": ("test", "lint", "docs", "lock"),
