@@ -49,11 +49,12 @@ class Data:
     folder: rows or contexts in any of the forms of pipeline/data/readers."""
     language: Literal["zh", "en"] = "zh"
     """Language of instruction, rules and scale words; the seed project's is "zh"."""
-    table: Literal["pipe", "markdown", "csv", "html"] = "pipe"
-    """How tables are rendered; "pipe" (bars between cells) takes the fewest tokens."""
-    target: Literal["answer", "equation"] = "answer"
-    """What the model writes: "answer" (with its scale), or "equation" (type, evidence, equation and scale, from
-    which the answer is computed): more tokens, and the sums come out right."""
+    table: Literal["pipe", "markdown", "csv", "html", "headings"] = "pipe"
+    """How tables are rendered; "pipe" (bars between cells) takes the fewest tokens. With "headings" each cell has its
+    row's label and its column's heading before it: more tokens, and the right column is easier to find."""
+    target: Literal["answer", "equation"] = "equation"
+    """What the model writes: "equation" (type, evidence, equation and scale, from which the answer is computed), or
+    "answer" (the answer with its scale): fewer tokens, and a small model gets no sums right."""
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     """Columns of a file that have other names, such as {instruction = "question", output = "answer"}."""
     reasoning: Literal["train", "mask"] = "train"

@@ -91,10 +91,10 @@ LANGUAGES = {
             "answer": "Write the answer alone, without explanation. Copy words as they stand; put ' ; ' between "
             "several answers. Work out what has to be worked out and round it to two decimals; a decrease is negative. "
             "After a figure write its scale: thousand, million, billion or percent; nothing if it has none.",
-            "equation": "Write these lines alone, without explanation:\n"
+            "equation": "Write only these lines:\n"
             "type: span, multi-span, arithmetic or count\n"
-            "evidence: what the answer needs, copied as it stands, with ' ; ' between several\n"
-            "equation: numbers, + - * / and parentheses only, * 100 for a percentage (this line for arithmetic only)\n"
+            "evidence: what the answer needs, copied, ' ; ' between several\n"
+            "equation: for arithmetic only: numbers + - * / ( ), * 100 for a percentage\n"
             "scale: none, thousand, million, billion or percent",
         },
         table="Table:",

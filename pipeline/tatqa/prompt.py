@@ -24,7 +24,7 @@ from pipeline.tatqa import target
 from pipeline.tatqa.language import LANGUAGES
 from pipeline.tatqa.normalize import plain
 from pipeline.tatqa.schema import Answer, Context, Question
-from pipeline.tatqa.table import RENDERINGS
+from pipeline.tatqa.table import RENDERINGS, named_cells
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def rows(context: Context, style: Style) -> list[Row]:
         if style.target == "equation"
         else {}
     )
+    cells = target.cells(named_cells(context.rows)) if style.table == "headings" and style.target == "equation" else {}
     currency = words.currency(shared)
     made = []
     for question in context.questions:
@@ -79,6 +80,8 @@ def rows(context: Context, style: Style) -> list[Row]:
             figures,
             currency,
             question.answer,
+            cells if question.answer_from != "text" else {},
+            question.text,
         )
         output, because = target.write(task, style.language, style.target)
         fields = {

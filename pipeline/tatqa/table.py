@@ -1,11 +1,11 @@
-"""A table as text, in one of four renderings. Cells lose only surrounding white space and line breaks."""
+"""A table as text, in one of five renderings. Cells lose only surrounding white space and line breaks."""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 Rows = Sequence[Sequence[str]]
 
@@ -40,9 +40,47 @@ def hypertext(rows: Rows) -> str:
     return "\n".join(["<table>", *lines, "</table>"])
 
 
+def headings(rows: Rows) -> str:
+    """A line a row, each cell after its names (`Sales 2019: 3,258 | Sales 2018: 3,321`); no empty cells.
+
+    The first line is what no cell's name has: what stands over the labels, and headings of columns without cells.
+    """
+    over, below = _heading(_cells(rows))
+    alone = [heading for heading, *column in zip(over, *below, strict=True) if heading and not any(column)]
+    first = [over[0], *(each for each in alone if each != over[0])] if over[0] else alone
+    lines = [" | ".join(first)] if first else []
+    for row in below:
+        lines.append(" | ".join(written for _, written in _named(over, row)) or row[0])
+    return "\n".join(lines)
+
+
+def named_cells(rows: Rows) -> Iterator[tuple[str, str]]:
+    """Each cell that `headings` writes, alone and as it writes it: `3,258`, `Sales 2019: 3,258`."""
+    over, below = _heading(_cells(rows))
+    for row in below:
+        yield from _named(over, row)
+
+
+def _named(over: list[str], row: list[str]) -> Iterator[tuple[str, str]]:
+    label, *cells = row
+    for heading, cell in zip(over[1:], cells, strict=True):
+        if cell:
+            name = " ".join(filter(None, (label, heading)))
+            yield cell, f"{name}: {cell}" if name else cell
+
+
+def _heading(cells: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The headings of the columns, from the rows above the first one with a label and cells; and the other rows."""
+    end = next((number for number, row in enumerate(cells) if any(row[1:])), 0) + 1
+    while end < len(cells) and not cells[end][0]:
+        end += 1
+    return [" ".join(filter(None, column)) for column in zip(*cells[:end], strict=True)], cells[end:]
+
+
 RENDERINGS: dict[str, Callable[[Rows], str]] = {
     "pipe": pipe,
     "markdown": markdown,
     "csv": comma_separated,
     "html": hypertext,
+    "headings": headings,
 }

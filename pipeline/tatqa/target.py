@@ -13,8 +13,8 @@ Evidence is verbatim from table and notes. For a span it is the answer, for a co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pipeline.tatqa import equation
@@ -46,6 +46,8 @@ class Task:
     figures: Mapping[Decimal, str]
     currency: str = ""  # as language.Language.currency names it
     gold: Answer | None = None  # the answer in the file, where `answer` is normalized; it is the one that is scored
+    cells: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a table whose cells have names, as `cells`
+    question: str = ""  # which of several equal cells is meant
 
 
 def write(task: Task, language: str, target: str) -> tuple[str, str]:
@@ -53,11 +55,14 @@ def write(task: Task, language: str, target: str) -> tuple[str, str]:
     plain = write_answer(task.answer, task.scale, language, task.currency)
     if target == "answer":
         return plain, ""
+    context = "\n".join(written for each in task.cells.values() for written in each)
     try:
         text = _lines(task, language)
+        if task.cells and lost(text, task, language, context):
+            text = _lines(replace(task, cells={}), language)
     except Unreadable as error:
         return plain, str(error)
-    return (plain, because) if (because := lost(text, task, language, "")) else (text, "")
+    return (plain, because) if (because := lost(text, task, language, context)) else (text, "")
 
 
 def lost(text: str, task: Task, language: str, context: str) -> str:
@@ -128,9 +133,10 @@ def _lines(task: Task, language: str) -> str:
         evidence = [item.strip() for item in task.derivation.split("##")]
     else:
         evidence = list(task.answer) if isinstance(task.answer, list) else [str(task.answer)]
+    named = [_named(item, task) for item in evidence]
     lines = {
         "type": words.types[task.answer_type],
-        "evidence": SEPARATOR.join(dict.fromkeys(evidence) if sum_ else evidence),
+        "evidence": SEPARATOR.join(dict.fromkeys(named) if sum_ else named),
         "equation": sum_,
         "scale": words.scale(task.scale, task.currency) or words.no_scale,
     }
@@ -141,6 +147,31 @@ def _lines(task: Task, language: str) -> str:
     )
 
 
+def _named(item: str, task: Task) -> str:
+    """A cell with its names, of equal ones that with most words of the question; another text as it is."""
+    asked = set(_WORD.findall(task.question))
+    return max(task.cells.get(_key(item), [item]), key=lambda each: len(asked & set(_WORD.findall(each))))
+
+
+def _key(cell: str) -> str:
+    digits = number(cell)
+    return cell if digits is None else str(digits.normalize())
+
+
+def cells(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Cells as a table with names writes them, by their digits or else by their text."""
+    found: dict[str, list[str]] = {}
+    for cell, written in named:
+        found.setdefault(_key(cell), []).append(written)
+    return found
+
+
+def _bare(item: str, context: str) -> str:
+    """Evidence without the names of a cell, if the context has it as a whole cell."""
+    _, colon, cell = item.rpartition(": ")
+    return cell if colon and re.search(rf"(?:^|\| ){re.escape(item)}(?= \||$)", context, re.MULTILINE) else item
+
+
 def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
     """The figures of a context by their digits, verbatim: a cell that is one, else a part of a note."""
     found = [(number(cell), cell.strip()) for cell in cells]
@@ -148,6 +179,7 @@ def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
     return {digits: text for digits, text in reversed(found) if digits is not None}  # the first of equal ones
 
 
+_WORD = re.compile(r"\w+")
 _FIGURE = re.compile(r"[$£€¥￥]?[(（]?[$£€¥￥]?\s?\d[\d,]*(?:\.\d+)?[%％]?[)）]?")
 _AROUND = re.compile(r"[$£€¥￥%％(),（）\s\-]")
 
@@ -176,7 +208,8 @@ def read(text: str, language: str, context: str) -> Said:
         return Said("", "", f"no scale: {lines.get('scale', 'the line is missing')!r}")
     kinds = {word.lower(): name for name, word in words.types.items()}
     kind = kinds.get(lines.get("type", "").lower(), "arithmetic" if "equation" in lines else "multi-span")
-    evidence = [item.strip() for item in lines.get("evidence", "").split(SEPARATOR) if item.strip()]
+    items = (item.strip() for item in lines.get("evidence", "").split(SEPARATOR))
+    evidence = [_bare(item, context) for item in items if item]
     if kind == "arithmetic":
         if not lines.get("equation"):
             return Said("", scale, "no equation")
@@ -189,7 +222,7 @@ def read(text: str, language: str, context: str) -> Said:
     if kind == "count":
         return Said(str(len(evidence)), scale)
     if kind == "span" or len(evidence) == 1:
-        return Said(lines["evidence"].strip(), scale)
+        return Said(SEPARATOR.join(evidence), scale)
     return Said(evidence, scale)
 
 

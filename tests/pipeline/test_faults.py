@@ -88,7 +88,7 @@ def test_a_stock_generate_stops_where_training_taught_to(place: Path, capsys: py
 
 
 def test_ask_takes_the_recipe_of_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = ("--set", "data.table=markdown", "--set", "data.target=equation", "--set", "data.language=zh")
+    other = ("--set", "data.table=markdown", "--set", "data.target=answer", "--set", "data.language=zh")
     assert step("format", *other) == step("train", *SMALL, *other) == step("export") == 0
     capsys.readouterr()
     assert step("ask") == 0

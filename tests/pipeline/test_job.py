@@ -35,7 +35,7 @@ def test_random_weights_have_a_folder_of_their_own() -> None:
 def test_only_settings_that_shape_the_rows_choose_their_folder() -> None:
     folders = {_job().formatted}
     assert _job("lora.r=3", "training.seed=1", "data.train_contexts=2").formatted in folders
-    for setting in ("data.language=zh", "data.table=csv", "data.target=equation", "training.max_length=99"):
+    for setting in ("data.language=zh", "data.table=csv", "data.target=answer", "training.max_length=99"):
         folders.add(_job(setting).formatted)
     folders.add(_job("model.source=other").formatted)
     folders.add(_job("data.train=heldout", "data.evaluation=train").formatted)

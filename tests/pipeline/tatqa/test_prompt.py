@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline.tatqa import prompt, table
+from pipeline.tatqa import prompt, table, target
 from pipeline.tatqa.prompt import Style
 from pipeline.tatqa.schema import Context, Question
 
@@ -49,6 +49,27 @@ def test_an_equation_is_written_in_both_languages() -> None:
     (row,) = prompt.rows(CONTEXT, Style("zh", "pipe", "equation"))
     assert row.fields["output"] == "类型：计算\n证据：44.1 ; 56.7\n算式：44.1 - 56.7\n单位：百万美元"
     assert row.plain_because == ""
+
+
+def test_with_headings_the_evidence_has_the_names_of_its_cells() -> None:
+    rows = (("", "2019", "2018"), ("Sales", "$5", "7"), ("Taxes", "7", "(2)"))
+    questions = (
+        Question("a", "What were Taxes in 2019?", ["7"], "span", "table", "", "", ()),
+        Question("b", "What is the change in Taxes from 2018 to 2019?", 9, "arithmetic", "table", "", "7-(-2)", ()),
+        Question("c", "How many were hired?", ["7"], "span", "text", "", "", ("1",)),
+        Question("d", "What were Sales in 2019?", ["5"], "span", "table", "", "", ()),
+        Question("e", "What is beside it?", ["Taxes 2019: 7"], "span", "table-text", "", "", ("1",)),
+    )
+    context = Context("c", rows, ((1, "It hired 7."),), questions)
+    evidence = ["Taxes 2019: 7", "Taxes 2019: 7 ; Taxes 2018: (2)", "7", "Sales 2019: $5", "Taxes 2019: 7"]
+    made = prompt.rows(context, Style("en", "headings", "equation"))
+    assert [row.fields["output"].splitlines()[1].removeprefix("evidence: ") for row in made[:4]] == evidence[:4]
+    assert made[4].plain_because  # it would be read back as the cell alone
+    said = [target.read(row.fields["output"], "en", row.fields["input"]).answer for row in made]
+    assert said == ["7", "9", "7", "$5", "Taxes 2019: 7"]
+    assert (
+        target.read("type: span\nevidence: Note 1: 7\nscale: none", "en", made[0].fields["input"]).answer == "Note 1: 7"
+    )
 
 
 @pytest.mark.parametrize(

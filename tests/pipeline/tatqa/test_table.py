@@ -25,6 +25,34 @@ def test_each_rendering_of_a_table() -> None:
     )
 
 
+def test_headings_write_each_cell_after_its_label_and_its_heading() -> None:
+    rows = (
+        ("(in millions)", "", "Years ended June 30,", ""),
+        ("", "Note", "2019", "2018"),
+        ("", "", "unaudited", ""),
+        ("Sales", "", "$3,258", "3,321"),
+        ("Taxes:", "", "", ""),
+        ("State", "", "(12)", ""),
+        ("", "", "7", ""),
+    )
+    assert table.headings(rows) == (
+        "(in millions) | Note\n"
+        "Sales Years ended June 30, 2019 unaudited: $3,258 | Sales 2018: 3,321\n"
+        "Taxes:\n"
+        "State Years ended June 30, 2019 unaudited: (12)\n"
+        "Years ended June 30, 2019 unaudited: 7"
+    )
+    assert list(table.named_cells(rows[:4]))[1] == ("3,321", "Sales 2018: 3,321")
+    assert table.headings((("", "2019"),)) == "2019"
+    assert table.headings((("", ""), ("Sales", ""))) == "Sales"
+
+
+@given(st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1)))
+def test_headings_lose_no_cell(rows: list[list[str]]) -> None:
+    text = table.headings(rows)
+    assert all(" ".join(cell.split()) in text for row in rows for cell in row)
+
+
 @given(st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=1, max_size=4))
 def test_the_standard_library_reads_csv_and_html_back(rows: list[list[str]]) -> None:
     tidy = [[" ".join(cell.split()) for cell in row] for row in rows]

@@ -50,16 +50,16 @@ def test_arithmetic_answers_round_trip_through_their_equations(
     assert len(plain) <= 0.01 * sums
 
 
-@pytest.mark.parametrize("style", ["answer", "equation"])
+@pytest.mark.parametrize(("table", "style"), [("pipe", "answer"), ("pipe", "equation"), ("headings", "equation")])
 @pytest.mark.parametrize("language", ["zh", "en"])
-def test_every_real_target_scores_full_marks(mirror: Path, language: str, style: str) -> None:
+def test_every_real_target_scores_full_marks(mirror: Path, language: str, table: str, style: str) -> None:
     """Spans, lists and counts too. An empty gold span cannot: the authors score an empty prediction 0."""
     lost = []
     for split in ("dev", "test_gold"):
         for context in schema.read(mirror / f"tatqa_dataset_{split}.json"):
             context = prompt.in_plain_characters(context, Counter())
             for question, row in zip(
-                context.questions, prompt.rows(context, Style(language, "pipe", style)), strict=True
+                context.questions, prompt.rows(context, Style(language, table, style)), strict=True
             ):
                 parsed = target.read(row.fields["output"], language, row.fields["input"])
                 scored = score(question.answer, question.answer_type, question.scale, parsed.answer, parsed.scale)
@@ -68,10 +68,11 @@ def test_every_real_target_scores_full_marks(mirror: Path, language: str, style:
     assert len(lost) <= 0.005 * 3331, lost
 
 
-def test_the_evidence_of_arithmetic_answers_occurs_verbatim_in_the_context(mirror: Path) -> None:
+@pytest.mark.parametrize("table", ["pipe", "headings"])
+def test_the_evidence_of_arithmetic_answers_occurs_verbatim_in_the_context(mirror: Path, table: str) -> None:
     for context in schema.read(mirror / "tatqa_dataset_dev.json"):
         context = prompt.in_plain_characters(context, Counter())
-        for question, row in zip(context.questions, prompt.rows(context, Style("en", "pipe", "equation")), strict=True):
+        for question, row in zip(context.questions, prompt.rows(context, Style("en", table, "equation")), strict=True):
             line = next((line for line in row.fields["output"].splitlines() if line.startswith("evidence: ")), "")
             for item in (
                 line.removeprefix("evidence: ").split(" ; ") if line and question.answer_type == "arithmetic" else ()
