@@ -36,7 +36,7 @@ class Source:
 
 
 _OWN = {
-    "sample": Source("sample", ("train", "heldout"), "train", "heldout"),
+    "sample": Source("sample", ("train", "heldout", "hard"), "train", "heldout"),
     "tatqa": Source("tatqa", tuple(TATQA_BLOBS), "train", "dev"),
 }
 

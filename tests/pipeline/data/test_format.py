@@ -10,21 +10,23 @@ import pytest
 from pipeline.tatqa import sample
 from tests.steps import fetched_job, format_job, step
 
+TRAIN = sample.CONTEXTS["train"]
+
 
 def test_the_report_counts_what_was_written(workplace: Path) -> None:
-    fetched = fetched_job("data.target=equation")
+    fetched = fetched_job()
     splits, output = format_job(fetched)
     written = [json.loads(line) for line in fetched.train.rows.read_text().splitlines()]
     train = splits["train"]
-    assert (train["contexts"], train["questions"]) == (64, 384) == (64, len(written))
+    assert (train["contexts"], train["questions"]) == (TRAIN, 6 * TRAIN) == (TRAIN, len(written))
     assert (
         sum(train["answer_types"].values())
         == sum(train["scales"].values())
         == sum(train["answer_sources"].values())
-        == 384
+        == 6 * TRAIN
     )
     lengths = sorted(length for length, count in train["prompt_tokens_histogram"].items() for _ in range(count))
-    assert len(lengths) == 384
+    assert len(lengths) == 6 * TRAIN
     assert train["plain_answers"]["count"] == 0
     assert train["leaks"]["count"] == train["too_long"]["count"] == 0
     assert "tokens, prompt" in output and "report.json" in output
@@ -44,21 +46,21 @@ def test_the_report_counts_what_was_written(workplace: Path) -> None:
 def test_a_context_that_is_too_long_is_truncated_and_counted(workplace: Path) -> None:
     whole, _ = format_job(fetched_job())
     longest = whole["train"]["prompt_tokens"]["100"]
-    splits, output = format_job(fetched := fetched_job(f"training.max_length={longest - 60}"))
+    splits, output = format_job(fetched := fetched_job(f"training.max_length={longest - 20}"))
     truncated = splits["train"]["cut"]
     assert truncated["contexts"] and truncated["notes"] + truncated["rows"] >= truncated["contexts"]
     assert f"{truncated['contexts']} ({truncated['notes']} notes, {truncated['rows']} rows)" in output
     over = sum(
-        count for length, count in splits["train"]["prompt_tokens_histogram"].items() if int(length) > longest - 60
+        count for length, count in splits["train"]["prompt_tokens_histogram"].items() if int(length) > longest - 20
     )
-    assert over <= splits["train"]["too_long"]["count"] < 100  # contexts whose answers need most notes and rows
+    assert over <= splits["train"]["too_long"]["count"] < 3 * TRAIN  # contexts whose answers need most notes and rows
     written = [json.loads(line) for line in fetched.train.rows.read_text().splitlines()]
     for row in written:
         if row["answer_type"] in ("span", "multi-span"):
             for item in json.loads(row["answer"]):
                 assert " ".join(item.split()) in " ".join(row["input"].split())
-    short, output = format_job(fetched_job("training.max_length=200"))
-    assert short["train"]["too_long"]["count"] == 384
+    short, output = format_job(fetched_job("training.max_length=120"))
+    assert short["train"]["too_long"]["count"] == 6 * TRAIN
     assert "questions too long" in output
 
 
@@ -104,7 +106,7 @@ def test_targets_that_do_not_read_back_as_gold_are_listed(workplace: Path) -> No
     question = next(each for each in contexts[0]["questions"] if each["answer_type"] == "span")
     question.update(answer=["3 million"], scale="", answer_from="text")
     (workplace / "mine.json").write_text(json.dumps(contexts))
-    splits, output = format_job(fetched_job("data.source=mine.json"))
+    splits, output = format_job(fetched_job("data.source=mine.json", "data.target=answer"))
     assert [each["question"] for each in splits["train"]["lost"]["listed"]] == [question["uid"]]
     assert "targets not read as gold" in output
 

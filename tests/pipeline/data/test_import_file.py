@@ -122,6 +122,6 @@ def test_another_file_of_the_same_name_replaces_the_first(workplace: Path) -> No
 def test_a_duplicate_uid_is_reported_with_its_place_in_the_users_file(workplace: Path) -> None:
     contexts = sample.contexts("heldout")
     (workplace / "mine.json").write_text(json.dumps([*contexts, contexts[0]]))
-    with pytest.raises(Stop, match=r"mine\.json, contexts 0 and 12"):
+    with pytest.raises(Stop, match=r"mine\.json, contexts 0 and 40"):
         fetched_job("data.source=mine.json")
     assert not Path("data/mine/raw").exists()
