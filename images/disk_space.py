@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,12 @@ def free(path: Path) -> int:
     """Bytes free on the file system of `path`, which need not exist yet."""
     existing = next(each for each in (path, *path.parents) if each.exists())
     return shutil.disk_usage(existing).free
+
+
+def writable(folder: Path) -> bool:
+    """Whether a folder can be written, or made."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def need_space(size: int, available: int | None, where: str, todo: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from images import disk_space
+from images import disk_space, matrix
 from images.errors import Stop, line
 
 GPU_REMEDY = (
@@ -93,6 +93,13 @@ def buildx_version() -> str | None:
     done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True)
     words = done.stdout.split()
     return words[1] if done.returncode == 0 and len(words) > 1 else None
+
+
+def buildx_environment() -> dict[str, str]:
+    """The environment for buildx; its folder is in the checkout where HOME cannot be written."""
+    home = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    own = {} if disk_space.writable(home / "buildx") else {"BUILDX_CONFIG": str(matrix.ROOT / ".pintune" / "buildx")}
+    return {**own, **os.environ}
 
 
 def gpu_access() -> str:

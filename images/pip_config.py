@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from images import disk_space
 from images.errors import Stop
 from images.matrix import ROOT
 
@@ -172,11 +173,15 @@ def uv_environment(
     if text := uv_toml(settings, []):
         env["UV_CONFIG_FILE"] = str(private(scratch / "uv.toml", text))
     if folders:
-        env["UV_FIND_LINKS"] = ",".join(map(str, folders))
+        # as addresses, in which a comma of a path is quoted: uv would split there
+        env["UV_FIND_LINKS"] = ",".join(Path(folder).absolute().as_uri() for folder in folders)
     if torch_backend:
         env["UV_TORCH_BACKEND"] = torch_backend
     if settings.certificates:
         env["SSL_CERT_FILE"] = str(settings.certificates)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+    if not disk_space.writable(cache):  # such as in a HOME that cannot be written
+        env.setdefault("UV_CACHE_DIR", str(ROOT / ".pintune" / "uv"))
     return env
 
 

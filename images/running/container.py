@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
+import io
 import os
 import shutil
 import sys
@@ -94,10 +96,10 @@ def _cdi(gpus: tuple[str, ...]) -> list[str]:
 
 
 def _mount_words(mount: Mount) -> list[str]:
-    return [
-        "--mount",
-        f"type=bind,source={mount.source},target={mount.target}" + ("" if mount.writable else ",readonly"),
-    ]
+    fields = ["type=bind", f"source={mount.source}", f"target={mount.target}"]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields + ([] if mount.writable else ["readonly"]))
+    return ["--mount", line.getvalue()]  # docker reads CSV: a path may have a comma or a quote
 
 
 def _env_words(variable: tuple[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -81,15 +82,7 @@ def build(image: str, flavor: str, dry: bool) -> str:
         backend = pip_config.torch_backend(settings, taken, known.flavor(flavor).torch_backend)
         environment = pip_config.uv_environment(settings, Path(scratch), [wheels], backend)
         create, install = ([pip_config.uv(), *command[1:]] for command in commands)
-        made = subprocess.run(create, cwd=matrix.ROOT, env=environment, capture_output=True)
-        if made.returncode:
-            raise Stop(
-                f"Python {known.base.python}, installed or fetched by uv",
-                made.stderr.decode(errors="replace").strip()[-600:],
-                "uv venv",
-                f"install Python {known.base.python} (Debian 12: apt-get install python{known.base.python}),"
-                " or use Docker",
-            )
+        _create(create, environment, known.base.python)
         log, usually = f"venv-{image}-{flavor}", "" if known.flavor(flavor).cuda else _USUALLY
         if status := quiet.run(install, log, f"environment {image} {flavor}", usually, environment=environment):
             raise Stop(
@@ -100,3 +93,12 @@ def build(image: str, flavor: str, dry: bool) -> str:
             )
     (target / _SEAL).write_text(lock.sha256(matrix.lock_file(image, flavor)) + "\n", encoding="utf-8")
     return f"build  {target.relative_to(matrix.ROOT)}: {len(pins)} packages"
+
+
+def _create(command: list[str], environment: dict[str, str], python: str) -> None:
+    made = subprocess.run(command, cwd=matrix.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    if made.returncode:
+        reason, todo = made.stderr.strip()[-600:], "correct what uv names, then invoke build"
+        if re.search("No interpreter found|python-build-standalone", reason):
+            todo = f"install Python {python} (Debian 12: apt-get install python{python}), or use Docker"
+        raise Stop(f"Python {python}, installed or fetched by uv", reason, " ".join(command[1:3]), todo)

@@ -104,3 +104,12 @@ def test_buildx_is_found_by_its_version(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_command_is_quoted_for_a_shell() -> None:
     assert engine.shown(["docker", "run", "--env", "A=b c", "i"]) == "docker run --env 'A=b c' i"
+
+
+def test_buildx_has_a_folder_where_home_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_CONFIG", "BUILDX_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "BUILDX_CONFIG" not in engine.buildx_environment()
+    monkeypatch.setenv("HOME", "/dev/null/home")  # which not even root can make
+    assert engine.buildx_environment()["BUILDX_CONFIG"].endswith("/.pintune/buildx")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from images import pip_config
+from images import matrix, pip_config
 from images.errors import Stop
 from images.pip_config import Settings
 
@@ -175,3 +175,22 @@ def test_uv_uses_the_pytorch_index_of_the_flavor(tmp_path: Path) -> None:
     words = [pip_config.uv(), "pip", "compile", "-", "--offline", "--no-cache", "-v"]
     done = subprocess.run(words, input="torch==2.13.0+cpu", env=environment, capture_output=True, text=True)
     assert "whl/cpu" in done.stderr
+
+
+def test_uv_finds_wheels_in_a_folder_with_a_comma(tmp_path: Path) -> None:
+    folder = tmp_path / "a b,c"
+    folder.mkdir()
+    environment = pip_config.uv_environment(Settings(), tmp_path, [folder, tmp_path])
+    words = [pip_config.uv(), "pip", "compile", "-", "--no-index", "--quiet"]
+    done = subprocess.run(words, input="", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_uv_has_a_cache_where_home_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "UV_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "UV_CACHE_DIR" not in pip_config.uv_environment(Settings(), tmp_path, [])
+    monkeypatch.setenv("HOME", "/dev/null/home")  # which not even root can make
+    environment = pip_config.uv_environment(Settings(), tmp_path, [])
+    assert environment["UV_CACHE_DIR"] == str(matrix.ROOT / ".pintune" / "uv")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
     assert words[:2] == ["docker", "run"]
     given = parser.parse_args(words[2:])
     assert given.rm
-    mounts = [dict(part.partition("=")[::2] for part in each.split(",")) for each in given.mount]
+    mounts = [dict(part.partition("=")[::2] for part in next(csv.reader(io.StringIO(each)))) for each in given.mount]
     gpus = [each.strip('"').removeprefix("device=") for each in given.gpus.split('","') if each]
     return {
         "image": given.image,
@@ -166,6 +168,7 @@ def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
         {"gpu": "cdi"},
         {"gpu": "cdi", "gpus": ("0",)},
         {"environment": {"A": "b c", "HF_TOKEN": "secret"}},
+        {"mounts": (Mount(Path('/a,b "c" [d]*:e\nf/检'), "/pintune/data"),)},
         {"mounts": (), "environment": {}, "command": ("sh", "-c", "true --rm")},
     ],
     ids=str,

@@ -16,7 +16,7 @@ from images.running import (
     step_call,
 )
 from images.running.choices import Choices
-from images.running.container import Container
+from images.running.container import Container, Mount
 from images.running.limits import Limits
 
 pytestmark = pytest.mark.docker
@@ -147,3 +147,19 @@ def test_a_container_that_exceeds_its_memory_is_reported_with_the_setting(base: 
     with pytest.raises(container.OutOfMemory, match="killed at PINTUNE_MEMORY=64m") as stopped:
         _within("head -c 500000000 /dev/zero | tail; exit 1", base)
     assert "raise PINTUNE_MEMORY" in stopped.value.todo
+
+
+@pytest.mark.parametrize("name", ["a [b]* ?", 'o\'clock "x"', "a:b,c", "two\nlines", "检出"])
+def test_a_folder_of_any_name_is_mounted(image: str, checkout: Path, name: str) -> None:
+    """Also as a link to another disk."""
+    folder = checkout.parent / name
+    container.hand_over(folder)
+    link = checkout.parent / f"{name} link"
+    link.symlink_to(folder)
+    container.hand_over(link)
+    uid, gid = container.user()
+    for source in (folder, link):
+        spec = Container(image, ("touch", "/pintune/runs/here"), (Mount(source, "/pintune/runs", True),), {}, uid, gid)
+        assert container.run(spec)[0] == 0
+        assert subprocess.run(container.argv(spec)).returncode == 0  # as printed
+        (folder / "here").unlink()

@@ -110,3 +110,13 @@ def test_a_checkout_without_a_repository_has_no_revision(monkeypatch: pytest.Mon
     monkeypatch.setattr(git, "revision", lambda: ("", False))
     made = environment.variables(DRY, "venv")
     assert (made["PINTUNE_REVISION"], made["PINTUNE_DIRTY"]) == ("", "")  # not that of the caller's environment
+
+
+def test_a_link_to_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to("disk")
+    environment.need_folders()
+    (tmp_path / "runs").symlink_to("/gone/runs")
+    with pytest.raises(Stop, match="mkdir -p /gone/runs"):
+        environment.need_folders()

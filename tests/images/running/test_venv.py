@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from images import engine
+from images import engine, pip_config
 from images.errors import Stop
 from images.running import (
     venv,
@@ -50,3 +51,16 @@ def test_an_environment_is_ready_once_it_is_sealed(monkeypatch: pytest.MonkeyPat
     (target / "pintune-lock").touch()
     assert venv.ready("train", "cpu")
     assert not venv.ready("train", "cu99")
+
+
+@pytest.mark.parametrize(
+    ("python", "cache", "todo"), [("3.11", "/dev/null/x", "correct what uv names"), ("3.99", "", "install Python")]
+)
+def test_a_missing_python_is_told_from_other_faults_of_uv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str, cache: str, todo: str
+) -> None:
+    environment = {**os.environ, "UV_OFFLINE": "1", **({"UV_CACHE_DIR": cache} if cache else {})}
+    command = [pip_config.uv(), "venv", "--python", python, str(tmp_path / "venv")]
+    with pytest.raises(Stop) as stopped:
+        venv._create(command, environment, python)
+    assert todo in stopped.value.todo
