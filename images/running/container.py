@@ -98,8 +98,8 @@ def _cdi(gpus: tuple[str, ...]) -> list[str]:
 def _mount_words(mount: Mount) -> list[str]:
     fields = ["type=bind", f"source={mount.source}", f"target={mount.target}"]
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields + ([] if mount.writable else ["readonly"]))
-    return ["--mount", line.getvalue()]  # docker reads CSV: a path may have a comma or a quote
+    csv.writer(line, lineterminator="\n").writerow(fields + ([] if mount.writable else ["readonly"]))
+    return ["--mount", line.getvalue()[:-1]]  # docker reads CSV: a path may have a comma or a quote
 
 
 def _env_words(variable: tuple[str, str]) -> list[str]:

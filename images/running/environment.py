@@ -33,6 +33,13 @@ def variables(choices: Choices, runner: str) -> dict[str, str]:
     return made
 
 
+def provenance(image: str) -> dict[str, str]:
+    """The variables that say what only the engine knows: an image's ID, and its base with digest."""
+    name, digest = (engine.image_label(image, f"org.opencontainers.image.base.{key}") for key in ("name", "digest"))
+    base = f"{name}@{digest}" if name and digest else name
+    return {"PINTUNE_IMAGE_DIGEST": engine.image_id(image) or "", "PINTUNE_BASE": base or ""}
+
+
 def need_folders() -> None:
     """Raise Stop if data/, models/ or runs/ is a link to nothing: a step would report what it lacks in there."""
     for folder in (matrix.ROOT / name for name in user_files.FOLDERS):
@@ -64,7 +71,7 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
             container.hand_over(folder)
         mounts.append(Mount(folder, f"{user_files.WORKDIR}/{name}", writable))
     if not choices.dry:
-        environment["PINTUNE_IMAGE_DIGEST"] = engine.image_id(image) or ""
+        environment |= provenance(image)
     if step.network:
         mounts += _network(environment, scratch, choices.dry)
     mounts += user_files.mounts(call.user_files)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 
 from invoke.exceptions import Exit
 
 from images import matrix, pip_config
 from images.building import build
 from images.errors import reported
-from images.running import container, gpu, user_files
+from images.running import container, environment, gpu, user_files
 from images.running import flavor as flavors
 from images.running.choices import choose_flavor
 
@@ -29,25 +30,26 @@ def main() -> None:
     flavors.need(known, known.flavor(flavor), gpu.look())
     print(f"image dev, flavor {flavor} ({why})", flush=True)
     print(build.build("dev", flavor), flush=True)
-    pass_on(pip_config.read())
+    pass_on(pip_config.read(), environment.provenance(build.tag("dev", flavor)))
     for name in user_files.FOLDERS:
         container.hand_over(matrix.ROOT / name)
 
 
-def pass_on(settings: pip_config.Settings) -> None:
-    """Write pip's configuration, certificates, and an environment file that names them, for the container."""
+def pass_on(settings: pip_config.Settings, provenance: Mapping[str, str]) -> None:
+    """Write pip's configuration, certificates, and the container's environment file, which names them and the image."""
     folder = matrix.ROOT / ".pintune" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     inside = f"{WORKSPACE}/.pintune/{FOLDER}"
     pip_config.private(folder / "pip.conf", pip_config.pip_conf(settings, f"{inside}/certificates"))
-    environment = {
+    variables = {
+        **provenance,  # for manifests: the image does not know its own ID
         "PIP_CONFIG_FILE": f"{inside}/pip.conf",
         **{name: os.environ[name] for name in pip_config.PROXIES if os.environ.get(name)},
     }
     if settings.certificates:
         pip_config.private(folder / "certificates", settings.certificates.read_text(encoding="utf-8"))
-        environment["SSL_CERT_FILE"] = f"{inside}/certificates"
-    pip_config.private(folder / "environment", "".join(f"{name}={value}\n" for name, value in environment.items()))
+        variables["SSL_CERT_FILE"] = f"{inside}/certificates"
+    pip_config.private(folder / "environment", "".join(f"{name}={value}\n" for name, value in variables.items()))
     container.hand_over(folder)
 
 

@@ -33,9 +33,13 @@ def test_pips_settings_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
     (tmp_path / "ca.pem").write_text("certificates")
-    devcontainer.pass_on(pip_config.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"))
+    devcontainer.pass_on(
+        pip_config.Settings(index="https://pypi.example/simple", certificates=tmp_path / "ca.pem"),
+        {"PINTUNE_BASE": "debian@sha256:1"},
+    )
     folder = tmp_path / ".pintune" / "devcontainer"
     environment = dict(line.split("=", 1) for line in (folder / "environment").read_text().splitlines())
+    assert environment["PINTUNE_BASE"] == "debian@sha256:1"
     assert environment["HTTPS_PROXY"] == "http://proxy.invalid:3128"
     for name, file in (("PIP_CONFIG_FILE", "pip.conf"), ("SSL_CERT_FILE", "certificates")):
         assert environment[name] == f"/workspaces/pintune/.pintune/devcontainer/{file}"

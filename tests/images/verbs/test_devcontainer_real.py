@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_build_train_export_inside(opened: Path) -> None:
     made = json.loads((opened / "runs" / "quickstart" / "latest" / "manifest.json").read_text())["environment"]
     assert (made["runner"], made["image"], made["dirty"]) == ("here", "dev", False)
     assert made["revision"]
+    assert made["image_digest"] == engine.image_id("pintune/dev:cpu")
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", made["base_image"])
 
 
 def test_the_devcontainer_and_docker_train_the_same_adapter(opened: Path, image: str) -> None:

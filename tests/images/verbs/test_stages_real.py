@@ -45,6 +45,9 @@ def test_both_runners_train_the_same_adapter(image: str, invoke: Invoke, checkou
         if runner == "docker":
             assert made["environment"]["image_digest"] == engine.image_id(image)
             assert made["environment"]["image"] == "train"
+            assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", made["environment"]["base_image"])
+        else:
+            assert [made["environment"][key] for key in ("image", "image_digest", "base_image")] == [None] * 3
     assert hashes[0] == hashes[1]
     listed = invoke("runs").stdout
     assert listed.count("merged") == 2
