@@ -15,7 +15,7 @@ from images import disk_space, engine, matrix, table
 from images.building import build, lock
 from images.errors import StepFailed, Stop
 from images.running import flavor as flavors
-from images.running import gpu, runner, step_call, venv
+from images.running import gpu, runner, step_call, user_files, venv
 from images.running.choices import Choices, choose_runner
 from images.running.gpu import Seen
 
@@ -149,8 +149,10 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
 
 
 def _disk(cuda: bool) -> Finding:
-    free, needed = disk_space.free(matrix.ROOT) / disk_space.GIB, 30 if cuda else 10
-    shown = f"{free:.1f} GiB free at {matrix.ROOT}"
+    places = [matrix.ROOT, *(matrix.ROOT / name for name in user_files.FOLDERS)]  # which may be links to other disks
+    fullest = min(places, key=disk_space.free)
+    free, needed = disk_space.free(fullest) / disk_space.GIB, 30 if cuda else 10
+    shown = f"{free:.1f} GiB free at {fullest}"
     if free >= needed:
         return Finding("ok", "disk", shown)
     remedy = f"free {needed - free:.1f} GiB more: an image, a model and its runs take {needed}"

@@ -118,6 +118,16 @@ def test_doctor_reports_a_disk_that_is_too_small(
     assert (found.severity, f"free {more} GiB more" in found.remedy) == ("wrong" if more else "ok", more is not None)
 
 
+def test_doctor_measures_the_disk_that_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    free = {"disk": 2, "runs": 2}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free.get(Path(path).name, 99) * 2**30))
+    found = doctor._disk(cuda=False)
+    assert (found.severity, found.found) == ("wrong", f"2.0 GiB free at {tmp_path / 'runs'}")
+
+
 def test_doctor_reports_what_exists_and_what_is_missing(call: Invoke) -> None:
     done = call("doctor", **NO_ENGINE)
     assert re.search(r"^(ok|wrong) +disk ", done.stdout, re.MULTILINE), done.stdout
