@@ -44,7 +44,7 @@ def containers(single: Container, call: StepCall, name: str = "") -> list[Contai
 
 def network_argv(nodes: list[Container]) -> list[str]:
     """The command that makes the network of the containers."""
-    return ["docker", "network", "create", "--internal", nodes[0].network]
+    return ["docker", "network", "create", "--internal", "--label", container.LABEL, nodes[0].network]
 
 
 def run(nodes: list[Container]) -> int:
@@ -56,8 +56,10 @@ def run(nodes: list[Container]) -> int:
         Stop: the engine cannot make the network, or start a container.
     """
     name, paused = nodes[0].network, steps.exit_status().paused
+    networks = engine.client().networks
     try:
-        network = engine.client().networks.create(name, driver="bridge", internal=True)
+        networks.prune({"label": container.LABEL, "until": "1h"})  # of verbs that were killed, without containers
+        network = networks.create(name, driver="bridge", internal=True, labels={container.LABEL: ""})
     except docker.errors.APIError as error:
         raise Stop("a network for the nodes", line(error), name, "docker network prune, then again") from None
     try:

@@ -20,7 +20,15 @@ CALL = StepCall(steps.get("train"), nodes=2)
 
 def test_nodes_share_an_internal_network() -> None:
     first, second = cluster.containers(dataclasses.replace(SPEC, terminal=True), CALL, name="pintune-7")
-    assert cluster.network_argv([first, second]) == ["docker", "network", "create", "--internal", "pintune-7"]
+    assert cluster.network_argv([first, second]) == [
+        "docker",
+        "network",
+        "create",
+        "--internal",
+        "--label",
+        "dev.pintune.step",
+        "pintune-7",
+    ]
     for node, spec in enumerate((first, second)):
         line = engine.shown(container.argv(spec))
         assert f"--network pintune-7 {'--tty ' if node == 0 else ''}--name pintune-7-{node} --mount" in line
