@@ -84,7 +84,9 @@ def _command(*arguments: str) -> list[str]:
 def _git(*arguments: str) -> str:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # `git status` would rewrite the index
     try:
-        done = subprocess.run(_command(*arguments), cwd=matrix.ROOT, capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            _command(*arguments), cwd=matrix.ROOT, capture_output=True, text=True, errors="replace", env=environment
+        )
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

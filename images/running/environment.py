@@ -41,7 +41,9 @@ def provenance(image: str) -> dict[str, str]:
 
 
 def need_folders() -> None:
-    """Raise Stop if data/, models/ or runs/ is a link to nothing: a step would report what it lacks in there."""
+    """Raise Stop if the checkout's path is not UTF-8, or if data/, models/ or runs/ is a link to nothing."""
+    if (shown := str(matrix.ROOT).encode(errors="surrogateescape").decode(errors="replace")) != str(matrix.ROOT):
+        raise Stop("a path in UTF-8: neither Docker nor uv takes another", shown, "the checkout", "rename that folder")
     for folder in (matrix.ROOT / name for name in user_files.FOLDERS):
         if folder.is_symlink() and not folder.exists():
             wanted, found = f"the folder that {folder.name}/ is a link to", f"nothing at {folder.readlink()}"
@@ -55,6 +57,7 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
         Stop: PINTUNE_MIRROR is not a folder, a limit is no number, or the engine gives containers no GPU where the step
             needs one.
     """
+    need_folders()
     step, image = call.step, build.tag("train", choices.flavor)
     environment = {**variables(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
     limited = limits.of()
@@ -62,7 +65,6 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
     if threads := limits.threads(limited, call.processes):
         environment["OMP_NUM_THREADS"] = str(threads)
     mounts = []
-    need_folders()
     for name in user_files.FOLDERS:
         folder, writable = (matrix.ROOT / name).resolve(), name in step.writes
         if not choices.dry:

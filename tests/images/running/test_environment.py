@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -110,6 +111,15 @@ def test_a_checkout_without_a_repository_has_no_revision(monkeypatch: pytest.Mon
     monkeypatch.setattr(git, "revision", lambda: ("", False))
     made = environment.variables(DRY, "venv")
     assert (made["PINTUNE_REVISION"], made["PINTUNE_DIRTY"]) == ("", "")  # not that of the caller's environment
+
+
+def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    root.mkdir()
+    monkeypatch.setattr(matrix, "ROOT", root)
+    with pytest.raises(Stop, match="rename that folder"):
+        environment.need_folders()
+    assert git.revision() == ("", False)
 
 
 def test_a_link_to_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
