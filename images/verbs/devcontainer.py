@@ -18,6 +18,7 @@ from images.errors import reported
 from images.running import container, environment, gpu, user_files
 from images.running import flavor as flavors
 from images.running.choices import choose_flavor
+from images.verbs import workspace
 
 WORKSPACE = "/workspaces/pintune"  # where devcontainer.json mounts the checkout
 FOLDER = "devcontainer"  # under .pintune: the files that are passed on
@@ -31,6 +32,7 @@ def main() -> None:
     print(f"image dev, flavor {flavor} ({why})", flush=True)
     print(build.build("dev", flavor), flush=True)
     pass_on(pip_config.read(), environment.provenance(build.tag("dev", flavor)))
+    workspace.share(matrix.ROOT)
     for name in user_files.FOLDERS:
         container.hand_over(matrix.ROOT / name)
 
@@ -44,6 +46,7 @@ def pass_on(settings: pip_config.Settings, provenance: Mapping[str, str]) -> Non
     variables = {
         **provenance,  # for manifests: the image does not know its own ID
         "PIP_CONFIG_FILE": f"{inside}/pip.conf",
+        **workspace.git_settings(WORKSPACE),
         **{name: os.environ[name] for name in pip_config.PROXIES if os.environ.get(name)},
     }
     if settings.certificates:

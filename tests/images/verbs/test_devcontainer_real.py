@@ -87,6 +87,20 @@ def test_the_devcontainers_environment(opened: Path, words: tuple[str, ...], wan
     assert (done.returncode, done.stdout.startswith(wanted)) == (0, True), done.stdout + done.stderr
 
 
+def test_the_workspace_of_any_host_user_can_be_written_and_committed(opened: Path) -> None:
+    """The tests are often run by root, whose files the container's user does not own."""
+    identity = "-c user.name=tests -c user.email=tests@example.invalid"
+    script = (
+        "set -e; echo '# edited' >>README.md; mkdir -p docs/new; touch docs/new/a pipeline/b tests/images/c;"
+        f" git add --all; git {identity} commit --quiet --message edit; git status --porcelain; git reset --hard HEAD~1"
+    )
+    done = _cli("exec", "sh", "-c", script, folder=opened)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("HEAD is now at")
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=opened, capture_output=True, text=True)
+    assert (status.returncode, status.stdout) == (0, ""), status.stderr  # the host's git as well
+
+
 @pytest.mark.slow
 def test_the_whole_quickstart_inside(opened: Path) -> None:
     """Without overrides, the adapter is the one that the runners docker and venv train."""
