@@ -212,6 +212,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     results = evaluate.evaluate(*(found := _job_of_run(args)))
     _say(f"\n{evaluate.table(results)}\n")
     _say(f"evaluate  {found[1] / 'evaluation.json'}")
+    _say(f"evaluate  {found[1] / 'report.html'}: open it in a browser")
 
 
 def _export(args: argparse.Namespace) -> None:

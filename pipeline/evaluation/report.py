@@ -52,11 +52,13 @@ def write(job: Job, run: Path) -> Path:
         recipe=job.recipe,
         manifest=manifest,
         evaluation=evaluation,
+        made_by=_made_by(manifest),
         data_table=statistics.table(counted, job.recipe.data.target) if counted else "",
         loss=_curve([(each["step"], each["loss"]) for each in losses if each.get("loss") is not None]),
         heldout=_curve(
             [(each["step"], each["heldout_loss"]) for each in losses if each.get("heldout_loss") is not None]
         ),
+        heldout_em=_curve([(each["step"], 100 * each["heldout_em"]) for each in losses if "heldout_em" in each]),
         lengths={split: _histogram(each["prompt_tokens_histogram"]) for split, each in counted.items()},
         changes=changes,
         shown=SHOWN,
@@ -65,6 +67,20 @@ def write(job: Job, run: Path) -> Path:
     )
     write_text(run / "report.html", page)
     return run / "report.html"
+
+
+def _made_by(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """What made the adapter, by name."""
+    environment, training = manifest["environment"], manifest["training"]
+    unknown = "not recorded"
+    dirt = {True: ", with uncommitted changes", False: "", None: ""}[environment.get("dirty")]
+    no_image = f"none (runner {environment['runner']})" if environment.get("runner") in ("venv", "here") else unknown
+    return [
+        ("adapter", f"sha256 {training['adapter_sha256']}"),
+        ("image", environment.get("image_digest") or no_image),
+        ("revision", f"{environment.get('revision') or unknown}{dirt}"),
+        ("lock", f"sha256 {environment['lock_sha256']}" if environment.get("lock_sha256") else unknown),
+    ]
 
 
 def _lines(path: Path) -> list[Any]:

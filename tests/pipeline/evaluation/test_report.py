@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.evaluation import report
 from pipeline.tatqa import target
 from tests.conftest import ROOT, lacking
 
@@ -36,6 +37,9 @@ max_new_tokens = 4
 """
 
 
+MADE_BY = {"IMAGE_DIGEST": f"sha256:{'1a' * 32}", "REVISION": "2b" * 20, "DIRTY": "1", "LOCK": "3c" * 32}
+
+
 @pytest.fixture
 def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The report of a run whose tuned model has five of six answers right, and whose base model one of six."""
@@ -48,6 +52,8 @@ def page(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return {row["uid"]: row["output"] if (i % 6 != 1) == (name == "tuned") else wrong for i, row in enumerate(rows)}
 
     monkeypatch.setattr(evaluate, "_answer", answered)
+    for name, value in MADE_BY.items():
+        monkeypatch.setenv(f"PINTUNE_{name}", value)
     (workplace / "tiny.toml").write_text(RECIPE, encoding="utf-8")
     for step in ("fetch", "format", "train", "evaluate"):
         assert main([step, "--recipe", "tiny.toml"]) == 0
@@ -106,6 +112,27 @@ def test_the_page_is_complete_and_loads_nothing(page: Path) -> None:
     assert all(target.read(each["tuned"]["text"], "en", "").problem == each["tuned"]["problem"] for each in questions)
 
 
+def test_the_page_says_what_made_the_adapter_and_is_named_at_the_end(
+    capsys: pytest.CaptureFixture[str], page: Path
+) -> None:
+    text = page.read_text(encoding="utf-8")
+    adapter = json.loads((page.parent / "manifest.json").read_text())["training"]["adapter_sha256"]
+    for name, value in (
+        ("adapter", f"sha256 {adapter}"),
+        ("image", MADE_BY["IMAGE_DIGEST"]),
+        ("revision", f"{MADE_BY['REVISION']}, with uncommitted changes"),
+        ("lock", f"sha256 {MADE_BY['LOCK']}"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in text
+    assert f"{Path('runs/tiny') / page.parent.name / 'report.html'}" in capsys.readouterr().out
+
+
+def test_without_an_image_the_page_says_so() -> None:
+    environment = {"runner": "venv", "image_digest": None, "revision": None, "dirty": None}
+    made_by = dict(report._made_by({"environment": environment, "training": {"adapter_sha256": "ab"}}))
+    assert (made_by["image"], made_by["revision"]) == ("none (runner venv)", "not recorded")
+
+
 def _rows(file: Path) -> list[bytes]:
     """The pixel rows of a PNG, not yet unfiltered (RFC 2083)."""
     data, at, packed, height = file.read_bytes(), 8, b"", 0
@@ -121,13 +148,14 @@ def _rows(file: Path) -> list[bytes]:
     return [pixels[i * wide : (i + 1) * wide] for i in range(height)]
 
 
-def test_a_browser_renders_the_page(page: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not browser:
+@pytest.fixture
+def browser(tmp_path: Path) -> list[str]:
+    """Chromium without a window, as the beginning of a command line."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
         lacking("Chromium (Debian: apt-get install chromium)")
-    screenshots = ROOT / ".pintune" / "test-artefacts"
-    screenshots.mkdir(parents=True, exist_ok=True)
-    quiet = [
+    return [
+        str(found),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -140,18 +168,48 @@ def test_a_browser_renders_the_page(page: Path, tmp_path: Path) -> None:
         "--hide-scrollbars",
         f"--user-data-dir={tmp_path / 'profile'}",
     ]
+
+
+def test_a_browser_renders_the_page(page: Path, browser: list[str]) -> None:
+    screenshots = ROOT / ".pintune" / "test-artefacts"
+    screenshots.mkdir(parents=True, exist_ok=True)
     for name, size in (("report.png", "1100,3000"), ("report-narrow.png", "420,3000")):
         screenshot = screenshots / name
         screenshot.unlink(missing_ok=True)
         subprocess.run(
-            [str(browser), *quiet, f"--screenshot={screenshot}", f"--window-size={size}", page.as_uri()],
+            [*browser, f"--screenshot={screenshot}", f"--window-size={size}", page.as_uri()],
             check=True,
             capture_output=True,
             timeout=120,
         )
         drawn = [row for row in _rows(screenshot) if len(set(row[1:])) > 4]
         assert len(drawn) > 1000  # text, bars and lines on most of the page
-    shown = subprocess.run(
-        [str(browser), *quiet, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True, timeout=120
-    ).stdout
+    shown = _dom(browser, page)
     assert len(re.findall("<details", shown)) == 24
+
+
+def _dom(browser: list[str], page: Path, *flags: str) -> str:
+    """A page's elements after its scripts have run."""
+    command = [*browser, *flags, "--dump-dom", page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+MEASURE = """
+<iframe src="{page}" style="width: {width}px; height: 900px; border: 0"></iframe>
+<script>
+onload = () => {{
+  const inside = document.querySelector("iframe").contentDocument
+  inside.querySelectorAll("details").forEach(each => each.open = true)
+  document.title = inside.documentElement.scrollWidth
+}}
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [360, 420, 1100])
+def test_the_page_does_not_scroll_sideways(page: Path, browser: list[str], tmp_path: Path, width: int) -> None:
+    """With every question open; tables too wide for a phone scroll by themselves."""
+    frame = tmp_path / "frame.html"
+    frame.write_text(MEASURE.format(page=page.as_uri(), width=width))
+    found = re.search(r"<title>(\d+)</title>", _dom(browser, frame, "--allow-file-access-from-files"))
+    assert found and int(found.group(1)) == width
