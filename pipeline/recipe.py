@@ -123,12 +123,17 @@ class Training:
     """Tokens of one question with its context and answer; a longer context is truncated (pipeline/tatqa/truncate.py
     says how) and counted."""
     heldout_contexts: Count = 0
-    """Contexts from the end of the training split that become the validation split; the adapter with the lowest loss on
-    them is kept. 0: none."""
+    """Contexts from the end of the training split that become the validation split; the best adapter on them is kept.
+    0: none."""
     heldout_steps: AtLeastOne = 25
-    """Optimizer steps between two measurements of the validation loss."""
+    """Optimizer steps between two measurements on the validation split."""
+    heldout_questions: Count = 0
+    """Questions of the validation split, from its start, that each measurement also answers, as evaluate does; 0: none,
+    only the loss is measured."""
+    heldout_metric: Literal["loss", "em"] = "loss"
+    """What makes an adapter the best: the lowest "loss", or the highest "em" of heldout_questions, then the loss."""
     early_stopping: Count = 0
-    """Patience: measurements in a row without a lower validation loss after which training ends; 0: never."""
+    """Patience: measurements in a row without a better adapter after which training ends; 0: never."""
     checkpoint_steps: AtLeastOne = 25
     """Optimizer steps between checkpoints."""
     checkpoints_kept: AtLeastOne = 2
@@ -325,27 +330,25 @@ def _bounds(hint: Any) -> Iterator[str]:
 
 def _need_consistent(recipe: Recipe, where: str) -> None:
     """Raise Stop for settings that exclude each other."""
-    training = recipe.training
-    if 0 < training.row_tokens < training.max_length:
-        raise Stop(
-            f"training.row_tokens of 0, or at least training.max_length = {training.max_length}",
-            str(training.row_tokens),
-            where,
-            "raise training.row_tokens, or lower training.max_length",
-        )
-    if training.row_tokens and training.packing != "shared":
-        raise Stop(
-            'training.packing = "shared", whose rows training.row_tokens bounds',
-            f"training.packing = {training.packing}",
-            where,
-            "--set training.row_tokens=0",
-        )
-    if recipe.model.width and not recipe.model.random:
-        wanted = "model.random = true, since model.width is set"
-        raise Stop(wanted, f"model.width = {recipe.model.width}", where, "--set model.random=true")
-    if training.early_stopping and not training.heldout_contexts:
-        wanted = "training.heldout_contexts above 0, since early stopping watches their loss"
-        raise Stop(wanted, "0", where, "--set training.heldout_contexts=16")
+
+    def refuse(broken: object, wanted: str, found: object, todo: str) -> None:
+        if broken:
+            raise Stop(wanted, str(found), where, todo)
+
+    model, training = recipe.model, recipe.training
+    tokens, packing, questions = training.row_tokens, training.packing, training.heldout_questions
+    wanted = f"training.row_tokens of 0, or at least training.max_length = {training.max_length}"
+    todo = "raise training.row_tokens, or lower training.max_length"
+    refuse(0 < tokens < training.max_length, wanted, tokens, todo)
+    wanted = 'training.packing = "shared", whose rows training.row_tokens bounds'
+    refuse(tokens and packing != "shared", wanted, f"training.packing = {packing}", "--set training.row_tokens=0")
+    wanted = "model.random = true, since model.width is set"
+    refuse(model.width and not model.random, wanted, f"model.width = {model.width}", "--set model.random=true")
+    wanted = "training.heldout_contexts above 0, since early_stopping or heldout_questions needs a validation split"
+    needs = (training.early_stopping or questions) and not training.heldout_contexts
+    refuse(needs, wanted, 0, "--set training.heldout_contexts=16")
+    wanted = 'training.heldout_questions above 0, whose answers training.heldout_metric = "em" scores'
+    refuse(training.heldout_metric == "em" and not questions, wanted, 0, "--set training.heldout_questions=48")
 
 
 def _unknown(what: str, shown: str, name: str, known: list[str], where: str) -> Stop:

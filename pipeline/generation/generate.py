@@ -111,7 +111,7 @@ def _work(groups: list[Group], max_new_tokens: int) -> int:
     return len(groups) * longest + sum(len(group.rests) for group in groups) * max_new_tokens
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.no_grad()  # type: ignore[untyped-decorator]  # not inference mode: training goes on with this model
 def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]) -> dict[int, list[int]]:
     """Token ids of each question's answer, by its place, without the stop token.
 
@@ -162,7 +162,7 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
     return written
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def _generate_alone(
     model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[int, ...]
 ) -> dict[int, list[int]]:

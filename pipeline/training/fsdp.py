@@ -8,13 +8,14 @@ a single process do.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from pipeline import distributed
@@ -41,6 +42,24 @@ def shard(adapted: Any, base: Any, device: str) -> None:
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(adapted, mesh=mesh)
+
+
+def is_sharded(adapted: Any) -> bool:
+    """Whether `shard` was called on a model."""
+    return isinstance(adapted, FSDPModule)
+
+
+@contextlib.contextmanager
+def whole_outside_layers(adapted: Any) -> Iterator[None]:
+    """A model, sharded or not, whose embeddings and head can be called by themselves during the block."""
+    if not is_sharded(adapted):
+        yield
+        return
+    adapted.unshard()
+    try:
+        yield
+    finally:
+        adapted.reshard()
 
 
 def save_adapter(adapted: Any, folder: Path) -> None:

@@ -14,7 +14,7 @@ from transformers import PrinterCallback
 
 from pipeline import distributed
 from pipeline.data import packing
-from pipeline.data.formatted_rows import read_rows
+from pipeline.data.formatted_rows import answer_limit, read_rows
 from pipeline.data.packing import Encoded
 from pipeline.errors import Stop
 from pipeline.files import sha256
@@ -32,6 +32,7 @@ from pipeline.training.callbacks.publish import CheckpointCallback
 from pipeline.training.callbacks.validation import ValidationCallback
 from pipeline.training.collator import Collator
 from pipeline.training.loss import give_answer_loss
+from pipeline.training.questions import Questions, of_last_contexts
 from pipeline.training.trainer import AnswerTrainer
 
 
@@ -53,6 +54,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     _need_memory(job, precision)
     template, contexts, left_out = distributed.raise_together(lambda: encoded(job))
     contexts, held_out = validation.divide(contexts, settings.heldout_contexts)
+    to_answer = distributed.raise_together(lambda: _to_answer(job, template)) if settings.heldout_questions else None
     questions = sum(context.answers for context in contexts)
     counted = f"{len(contexts)} contexts, {questions} questions from {job.train.rows}"
     distributed.print_once(f"train  {counted}; {precision} on {load.device()}: {why}")
@@ -69,7 +71,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     ranks = (distributed.rank(), distributed.world_size())
     pad = template.tokenizer.pad_token_id or 0
     collator = Collator(settings.packing, pad, settings.row_tokens, *ranks, even=settings.fsdp)
-    measured = ValidationCallback(held_out, settings, collator, run, metrics) if held_out else None
+    measured = ValidationCallback(held_out, settings, collator, run, metrics, to_answer) if held_out else None
     publishing = CheckpointCallback(checkpoints.folder(run), settings.checkpoints_kept)
     trainer = AnswerTrainer(
         model=adapted,
@@ -102,9 +104,6 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
         with checkpoints.reporting_disk_errors(run, "the trained adapter"):
             fsdp.save_adapter_atomically(adapted, run / "adapter")
         distributed.barrier()
-    best = {}
-    if measured and measured.best:
-        best = {"heldout_contexts": len(held_out), "best_step": measured.best[1], "heldout_loss": measured.best[0]}
     return {
         "precision": precision,
         "device": load.device(),
@@ -114,7 +113,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
         "contexts": len(contexts),
         "questions": questions,
         "questions_left_out": left_out,
-        **best,
+        **(measured.record() if measured else {}),
         "steps": steps,
         "overflows": metrics.overflows,
         "tokens": metrics.tokens,
@@ -153,6 +152,15 @@ def encoded(job: Job) -> tuple[ChatTemplate, list[Encoded], int]:
     template = chat_template.load(job.base_model)
     rows = read_rows(job.train.rows, job.recipe.data.train_contexts)
     return template, *packing.encode(template, rows, job.recipe.training.max_length)
+
+
+def _to_answer(job: Job, template: ChatTemplate) -> Questions:
+    """The first training.heldout_questions questions of the validation split."""
+    recipe, settings = job.recipe, job.recipe.training
+    rows = read_rows(job.train.rows, recipe.data.train_contexts)
+    held_out = of_last_contexts(rows, template, settings.max_length, settings.heldout_contexts)
+    options = (recipe.data.language, answer_limit(job), recipe.evaluation.batch_questions)
+    return Questions(held_out[: settings.heldout_questions], template, *options)
 
 
 def need_context_length(base: Any, contexts: Sequence[Encoded]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,6 +20,16 @@ def give_answer_loss(base: Any) -> None:
     In its forward, because DistributedDataParallel and FSDP see only what goes through one.
     """
     base.forward = lambda **inputs: answer_loss(base, inputs)
+
+
+@contextlib.contextmanager
+def without_answer_loss(base: Any) -> Iterator[None]:
+    """A model with the forward of its class during the block, as Transformers' generate needs it."""
+    replaced = base.__dict__.pop("forward")
+    try:
+        yield
+    finally:
+        base.forward = replaced
 
 
 def answer_loss(base: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

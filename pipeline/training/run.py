@@ -132,9 +132,12 @@ def _checkpoint(run: Path, say: Say) -> Path | None:
 
 
 def _need_same_recipe(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    sections = ["model", "data", "lora", "training"]
+    if now["training"]["heldout_questions"]:
+        sections.append("evaluation")  # how the questions of the validation split are answered
     changed = [
         f"{section}.{key}: {then.get(section, {}).get(key)!r} then, {value!r} now"
-        for section in ("model", "data", "lora", "training")
+        for section in sections
         for key, value in now[section].items()
         if _as_list(then.get(section, {}).get(key)) != _as_list(value)
     ]

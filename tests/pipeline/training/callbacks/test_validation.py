@@ -13,12 +13,22 @@ import pytest
 from pipeline.data.packing import collate
 from pipeline.errors import Stop
 from pipeline.recipe import Training
+from pipeline.training.callbacks import tensorboard
 from pipeline.training.callbacks.metrics import MetricsCallback
 from pipeline.training.callbacks.validation import ValidationCallback, divide
 from pipeline.training.collator import Collator
 from pipeline.training.loss import give_answer_loss
 from tests.models import CONTEXTS, loss_and_gradients, random_model
-from tests.steps import latest, manifest, overrides, run_train, start_train, step, wait_until
+from tests.steps import (
+    latest,
+    manifest,
+    overrides,
+    run_train,
+    start_train,
+    step,
+    train_until_killed,
+    wait_until,
+)
 
 VALIDATED = overrides(
     "training.heldout_contexts=2",
@@ -76,12 +86,125 @@ def test_training_stops_early_and_keeps_the_best_adapter(place: Path) -> None:
     assert _validation_losses(latest()) == measured
 
 
+ANSWERED = overrides(
+    "data.source=said.jsonl",
+    "data.train_contexts=0",
+    "evaluation.batch_questions=5",
+    "lora.dropout=0.2",
+    "training.heldout_contexts=12",
+    "training.heldout_steps=2",
+    "training.heldout_questions=10",
+    'training.heldout_metric="em"',
+    "training.batch_contexts=4",
+    "training.epochs=3",
+    "training.scheduler=constant_with_warmup",
+    "training.learning_rate=0.02",
+    "training.early_stopping=4",
+    "training.checkpoint_steps=3",
+)
+
+
+@pytest.fixture
+def said(place: Path) -> Path:
+    """A file of rows whose answers a tiny model learns in part."""
+    lines = [{"instruction": "Say", "input": f"{'ab'[i % 2]} {i}", "output": "ab"[i % 2]} for i in range(60)]
+    Path("said.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert step("fetch", *ANSWERED) == step("format", *ANSWERED) == 0
+    return place
+
+
+def _measured(run: Path) -> list[tuple[int, float, float]]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [(line["step"], line["heldout_em"], line["heldout_loss"]) for line in lines if "heldout_em" in line]
+
+
+def _kill_and_resume(measurements: int, *words: str) -> str:
+    """Kill a run once it has measured so often, and resume it; returns what the resumed one printed."""
+    process = start_train(*words)
+    wait_until(
+        lambda: any(
+            path.read_text().count("heldout_em") >= measurements for path in Path("runs/tiny").glob("*/metrics.jsonl")
+        ),
+        process,
+    )
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    status, out = run_train("--resume", *words)
+    assert status == 0, out
+    return out
+
+
+def test_the_best_adapter_by_em_is_kept_and_a_killed_run_keeps_the_same(said: Path) -> None:
+    assert step("train", *ANSWERED) == 0
+    run, training = latest(), manifest()["training"]
+    measured = _measured(run)
+    assert len({em for _, em, _ in measured}) > 2
+    best = max(measured, key=lambda each: (each[1], -each[2]))
+    assert best[0] != min(measured, key=lambda each: each[2])[0]  # by loss it would be another one
+    assert (training["best_step"], training["heldout_em"], training["heldout_loss"]) == best
+    assert (training["best_metric"], training["heldout_questions"], training["heldout_contexts"]) == ("em", 10, 12)
+    assert measured.index(best) == len(measured) - 5 and training["steps"] == measured[-1][0] < 33  # stopped by EM
+    (best_adapter, last) = (run / name / "adapter_model.safetensors" for name in ("best", "adapter"))
+    assert best_adapter.read_bytes() == last.read_bytes()
+    events = next(tensorboard.folder(run).iterdir()).read_bytes()
+    assert b"train/heldout_em" in events
+    os.rename("runs", "runs-uninterrupted")
+    assert "resuming from" in _kill_and_resume(4, *ANSWERED)
+    assert manifest()["training"]["adapter_sha256"] == training["adapter_sha256"]
+    assert _measured(latest()) == measured
+    assert step("evaluate") == 0
+    page = (latest() / "report.html").read_text()
+    assert "Validation EM by step" in page
+
+
+def test_answering_changes_no_step_of_a_run(said: Path) -> None:
+    """With dropout, whose random numbers follow each other from step to step."""
+    adapters = []
+    for count in (0, 10):
+        words = overrides("training.heldout_metric=loss", f"training.heldout_questions={count}", "training.epochs=1")
+        assert step("train", *ANSWERED, *words) == 0
+        assert len(_measured(latest())) == (6 if count else 0)
+        assert manifest()["training"]["best_metric"] == "loss"
+        adapters.append(manifest()["training"]["adapter_sha256"])
+    assert adapters[0] == adapters[1]
+
+
+def test_a_resume_that_would_answer_otherwise_is_refused(
+    said: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_until_killed(3, monkeypatch, *ANSWERED)
+    assert step("train", "--resume", *ANSWERED, "--set", "evaluation.max_new_tokens=7") == 1
+    assert "evaluation.max_new_tokens: 4 then, 7 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fsdp", ["false", "true"])
+def test_two_ranks_find_the_best_adapter_of_one(said: Path, fsdp: str) -> None:
+    """DistributedDataParallel's ranks share the questions; a sharded model's answer them together."""
+    words = (*ANSWERED, *overrides("lora.dropout=0", "training.epochs=0.6"))
+    assert step("train", *words) == 0
+    single, measured = manifest()["training"], _measured(latest())
+    assert len({em for _, em, _ in measured}) > 1
+    os.rename("runs", "runs-single")
+    words = (*words, *overrides(f"training.fsdp={fsdp}"), "--processes", "2")
+    status, out = run_train(*words)
+    assert status == 0, out
+    both = manifest()["training"]
+    assert both["processes"] == 2
+    assert [(at, em) for at, em, _ in _measured(latest())] == [(at, em) for at, em, _ in measured]
+    assert (both["best_step"], both["heldout_em"]) == (single["best_step"], single["heldout_em"])
+    os.rename("runs", "runs-uninterrupted")
+    assert "resuming from" in _kill_and_resume(2, *words)
+    assert manifest()["training"]["adapter_sha256"] == both["adapter_sha256"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("training.heldout_contexts=6",), "more contexts than training.heldout_contexts = 6"),
         (("model.width=512",), "model.random = true"),
-        (("training.early_stopping=2",), "training.heldout_contexts above 0, since early stopping watches their loss"),
+        (("training.heldout_questions=8",), "training.heldout_contexts above 0"),
+        (("training.heldout_metric=em",), "training.heldout_questions above 0"),
+        (("training.early_stopping=2",), "training.heldout_contexts above 0, since early_stopping"),
     ],
 )
 def test_an_impossible_validation_split_is_refused(
