@@ -100,6 +100,9 @@ def _runs(root: Path) -> Iterator[Leftover]:
     for path in sorted(root.glob("runs/*/[0-9]*")):
         if path.is_dir() and not path.is_symlink() and not is_training(path):
             yield _leftover("run", path, "never")
+            curves = path.parent / "tensorboard" / path.name  # pipeline/training/callbacks/tensorboard.py
+            if curves.is_dir():
+                yield _leftover("curves of a run", curves, "never")
 
 
 def is_training(run: Path) -> bool:

@@ -142,13 +142,15 @@ def test_a_model_that_fetch_cannot_bring_again_stays(root: Path, change: Callabl
 def test_runs_may_go_only_where_they_are_asked_for_and_nothing_trains(root: Path) -> None:
     run = root / "runs" / "quickstart" / "20260101-000000-abcdef"
     _file(run / "manifest.json")
+    _file(run.parent / "tensorboard" / run.name / "events.out.tfevents.1")
     busy = _file(root / "runs" / "quickstart" / "20260102-000000-abcdef" / "unfinished.json")
     (root / "runs" / "quickstart" / "latest").symlink_to(run.name)
     with busy.open() as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
         assert _found(root) == []
-        assert _found(root, runs=True) == ["runs/quickstart/20260101-000000-abcdef"]
-    assert len(_found(root, runs=True)) == 2
+        name = "20260101-000000-abcdef"
+        assert _found(root, runs=True) == [f"runs/quickstart/{name}", f"runs/quickstart/tensorboard/{name}"]
+    assert len(_found(root, runs=True)) == 3
 
 
 def test_sizes_are_of_all_files(root: Path) -> None:

@@ -137,3 +137,26 @@ def test_each_context_is_read_once(
         packed.append(length + sum(len(ids) - length for ids in each))
     assert read == len(contexts) * max(packed)  # the shorter ones are padded
     assert read < sum(map(len, prompts)) / 2
+
+
+def test_the_time_left_weighs_the_tokens_of_each_batch(
+    template: chat_template.ChatTemplate, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest contexts are answered first; their batches are more of the work than of the questions."""
+    reached: list[tuple[int, int]] = []
+
+    class Recorded:
+        def __init__(self, name: str, total: int, work: int) -> None:
+            reached.append((total, work))
+
+        def reach(self, done: int, work: int) -> None:
+            reached.append((done, work))
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(generate, "Progress", Recorded)
+    uneven = [{**row, "input": row["input"] * (3 if row["context"] == rows[0]["context"] else 1)} for row in rows]
+    generate.answers(_model("llama", len(template.tokenizer)), template, uneven, 2, 6, name="base")
+    (total, work), (done, first), *_, last = reached
+    assert last == (total, work) and total == len(rows)
+    assert first / work > 1.3 * done / total
