@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import shlex
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import annotated_types
 import tomllib
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pipeline.errors import Stop
+from pipeline.recipe_errors import refused, unknown
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -210,7 +209,7 @@ def resolve(name: str, values: dict[str, Any], overrides: Sequence[str] = (), wh
     built = {section: _section(section, cls, settings) for section, cls in _SECTIONS.items()}
     for key, (_, origin) in settings.items():
         if key not in _KEYS:
-            raise _unknown("key", key, key, _KEYS, origin)
+            raise unknown("key", key, key, _KEYS, origin)
     resolved = Recipe(name=name, **built)
     _need_consistent(resolved, where)
     return resolved
@@ -246,7 +245,7 @@ def _flat(values: dict[str, Any], where: str) -> Settings:
     settings: Settings = {}
     for section, body in values.items():
         if section not in _SECTIONS:
-            raise _unknown("section", f"[{section}]", section, list(_SECTIONS), where)
+            raise unknown("section", f"[{section}]", section, list(_SECTIONS), where)
         if not isinstance(body, dict):
             todo = f"write [{section}] on a line of its own"
             raise Stop(f"a section [{section}]", f"the value {body!r}", where, todo)
@@ -286,46 +285,9 @@ def _section(name: str, cls: Any, settings: Settings) -> Any:
         first = error.errors()[0]
         key = str(first["loc"][0])
         value, where = given[key]
-        raise _refused(
+        raise refused(
             f"{name}.{key}", typing.get_type_hints(cls, include_extras=True)[key], value, where, first["type"]
         ) from None
-
-
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "string": "a string",
-    "bool": "true or false",
-    "dict": 'a table of names, such as {output = "answer"}',
-    "tuple": "a list of strings",
-    "too": "a list of strings",  # too short: empty
-}
-
-
-def _refused(key: str, hint: Any, value: Any, where: str, kind: str) -> Stop:
-    """The message for a value of the wrong type or out of bounds; `kind` is pydantic's name of the error."""
-    plain, *_ = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
-    if typing.get_origin(plain) is tuple:
-        kind = "tuple"
-    if kind == "literal_error":
-        return Stop(f"{key}: one of {', '.join(typing.get_args(plain))}", repr(value), where, f"change {key}")
-    if kind == "string_pattern_mismatch":
-        return Stop(f"{key}: the name of a folder under models/", repr(value), where, f"change {key}")
-    wanted = _TYPES.get(kind.partition("_")[0]) if not kind.startswith("too_") or kind == "too_short" else None
-    if wanted:
-        return Stop(f"{key} as {wanted}", repr(value), where, f"write {key} as {wanted}")
-    return Stop(f"{key}: {' and '.join(_bounds(hint))}", repr(value), where, f"change {key}")
-
-
-def _bounds(hint: Any) -> Iterator[str]:
-    for each in typing.get_args(hint)[1].metadata:
-        match each:
-            case annotated_types.Gt(gt=bound):
-                yield f"a number above {bound}"
-            case annotated_types.Ge(ge=bound):
-                yield f"at least {bound}"
-            case annotated_types.Lt(lt=bound):
-                yield f"below {bound}"
 
 
 def _need_consistent(recipe: Recipe, where: str) -> None:
@@ -349,11 +311,3 @@ def _need_consistent(recipe: Recipe, where: str) -> None:
     refuse(needs, wanted, 0, "--set training.heldout_contexts=16")
     wanted = 'training.heldout_questions above 0, whose answers training.heldout_metric = "em" scores'
     refuse(training.heldout_metric == "em" and not questions, wanted, 0, "--set training.heldout_questions=48")
-
-
-def _unknown(what: str, shown: str, name: str, known: list[str], where: str) -> Stop:
-    near = difflib.get_close_matches(name, known, n=1)
-    same_section = [key for key in known if key.partition(".")[0] == name.partition(".")[0]]
-    listed = same_section or sorted({key.partition(".")[0] for key in known})
-    todo = f"did you mean {near[0]}?" if near else f"remove {shown}"
-    return Stop(f"a known {what}: {', '.join(listed)}", shown, where, todo)
