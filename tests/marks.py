@@ -10,7 +10,7 @@ from images import pip_config
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
 
-QUICKSTART_ADAPTER = "0cac193eb5eee535a607e944ecb6c215b5bf091e9f961b1c0d031ad0ec4de065"
+QUICKSTART_ADAPTER = "c3016add9385a58faecc0431c3a505915a90860dd0f95cf3df7f96a8cc1b04a9"
 """SHA-256 of the adapter that the quickstart trains on a CPU, by every runner."""
 
 TOKEN, AUTHORITY = "pintune-token-mark.invalid", "pintune-authority-mark"

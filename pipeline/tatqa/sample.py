@@ -29,7 +29,7 @@ from pipeline.tatqa.sample_questions import Questions
 from pipeline.tatqa.sample_words import AUDITORS, COMPANIES, HARD_TOPICS, PLACES, REASONS, TOPICS, Topic
 
 SEED = 20211
-CONTEXTS = {"train": 96, "heldout": 40, "hard": 20}
+CONTEXTS = {"train": 72, "heldout": 40, "hard": 20}
 
 
 def contexts(split: str) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def test_the_callers_data_is_mounted(image: str, invoke: Invoke, checkout: Path,
         "data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}", "--set", "data.target=equation"
     )
     assert done.returncode == 0, done.stderr
-    assert "12 contexts of mine.json, 1 of them held out" in done.stdout
+    assert "40 contexts of mine.json, 4 of them held out" in done.stdout
     assert re.search(r"^questions +66 +6$", done.stdout, re.MULTILINE)
     (tmp_path / "mine.json").write_text("[{}]")
     done = invoke("data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}")
