@@ -54,7 +54,7 @@ def test_train_evaluate_export_and_ask_run_in_order(place: Path, capsys: pytest.
         (("train", "--set", "training.precision=fp16"), "training.precision=auto"),
         (("train", "--set", "training.max_length=20"), "invoke data"),
         (("train", "--set", "model.source=other"), "invoke fetch"),
-        (("ask", "--context", "99"), "a context from 0 to 11"),
+        (("ask", "--context", "99"), "a context from 0 to 39"),
         (("export",), "invoke train"),
         (("evaluate", "--set", "lora.rank=3"), "a known key"),
         (("train", "--set", "training.seed=99999999999"), "below 4294967296"),
