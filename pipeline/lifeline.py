@@ -8,19 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 
 
 def watch() -> None:
-    """Send this process SIGTERM once the pipe is closed; without one, do nothing."""
+    """Send this process SIGTERM once the pipe is closed, or at once if it is already; without one, do nothing."""
     if path := os.environ.pop("PINTUNE_LIFELINE", ""):  # for this process alone: a launcher ends its ranks itself
-        threading.Thread(target=_wait, args=(Path(path),), daemon=True).start()
+        try:
+            # a blocking open would wait for ever for a verb that has been killed already
+            pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return
+        os.set_blocking(pipe, True)
+        threading.Thread(target=_wait, args=(pipe,), daemon=True).start()
 
 
-def _wait(path: Path) -> None:
-    try:
-        with path.open("rb") as pipe:
-            pipe.read()  # nothing is ever written: returns when the last writer has closed it
-    except OSError:
-        return
+def _wait(pipe: int) -> None:
+    os.read(pipe, 1)  # nothing is ever written: returns when no process holds the other end
+    os.close(pipe)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -55,6 +55,13 @@ def test_a_step_gets_sigterm_when_the_process_that_holds_the_pipe_is_killed(tmp_
     assert step.returncode == 75
 
 
+def test_a_step_that_starts_after_the_verb_was_killed_ends(tmp_path: Path) -> None:
+    with lifeline.held(tmp_path) as pipe:
+        pass
+    environment = {**os.environ, lifeline.VARIABLE: str(pipe)}
+    assert subprocess.run([sys.executable, "-c", STEP], cwd=ROOT, env=environment, timeout=20).returncode == 75
+
+
 def test_without_a_pipe_nothing_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline import lifeline as inside
 
