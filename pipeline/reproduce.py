@@ -71,9 +71,10 @@ def reproduce(
 
 
 def _evaluate_and_export(later: Mapping[str, Job], run: Path, made: dict[str, Any]) -> dict[str, Any]:
-    from pipeline.evaluation.evaluate import evaluate
+    from pipeline.evaluation.evaluate import evaluate, forget_base
     from pipeline.export.merge import export
 
+    forget_base(run)  # nothing that an earlier run has made is taken over
     for section, step in (("evaluation", evaluate), ("export", export)):
         if section in later:
             step(later[section], run, made)

@@ -54,7 +54,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     """
     started = time.monotonic()
     rows = read_rows(job.evaluation.rows, job.recipe.data.evaluation_contexts)
-    texts = _texts(job, run, rows)
+    texts = _texts(job, run, trained, rows)
     fitting = [row for row in rows if row["uid"] in texts["tuned"]]
     if not fitting:
         where, todo = "the recipe, [training] max_length", "raise training.max_length"
@@ -76,8 +76,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     section = {key: results[key] for key in ("split", "questions", "questions_left_out")}
     seconds = round(time.monotonic() - started, 1)
     manifest.add(run, trained, "evaluation", {**section, "recipe": as_values(job.recipe), "seconds": seconds})
-    for who in answers:
-        _cache(run, who).unlink(missing_ok=True)
+    _cache(run, "tuned").unlink(missing_ok=True)
     return results
 
 
@@ -91,10 +90,16 @@ def _leakage(job: Job, trained: dict[str, Any], contexts: int) -> int:
 
 
 def _cache(run: Path, who: str) -> Path:
-    return run / f".answers-{who}.jsonl"
+    """Where answers are kept: the tuned model's in its run until it is scored, the base model's for all its runs."""
+    return (run if who == "tuned" else run.parent) / f".answers-{who}.jsonl"
 
 
-def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
+def forget_base(run: Path) -> None:
+    """Forget the base model's answers, so that the next evaluation of the recipe's runs makes them again."""
+    _cache(run, "base").unlink(missing_ok=True)
+
+
+def _texts(job: Job, run: Path, trained: dict[str, Any], rows: list[Row]) -> dict[str, dict[str, str]]:
     """The texts of base and tuned model by uid; questions that do not fit are not among them."""
     precision, _ = load.precision(job.recipe.training.precision)
     template = chat_template.load(job.base_model)
@@ -107,8 +112,11 @@ def _texts(job: Job, run: Path, rows: list[Row]) -> dict[str, dict[str, str]]:
     made_of = {
         "adapter": sha256(run / "adapter" / load.ADAPTER),
         "rows": sha256(job.evaluation.rows),
-        "precision": precision,
+        "model": trained["inputs"]["model"],
+        "precision": f"{precision} on {load.device()}",
         "max_new_tokens": limit,
+        "batch_questions": job.recipe.evaluation.batch_questions,
+        "lock": manifest.code()["lock_sha256"],
         "code": sha256(Path(generate.__file__)),
     }
 

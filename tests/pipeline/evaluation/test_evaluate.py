@@ -14,6 +14,7 @@ from tests.steps import Killed, latest, manifest, overrides, step
 def test_a_killed_evaluation_resumes_to_the_same_results(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from pipeline.evaluation import evaluate
     from pipeline.generation import generate
 
     assert step("train") == step("evaluate") == 0
@@ -22,6 +23,7 @@ def test_a_killed_evaluation_resumes_to_the_same_results(
     wanted = {name: (run / name).read_text() for name in names}
     for name in (*names, "report.html"):
         (run / name).unlink()
+    evaluate.forget_base(run)
     real, calls = generate._generate, []
 
     def die(*positional: Any) -> Any:
@@ -45,8 +47,24 @@ def test_a_killed_evaluation_resumes_to_the_same_results(
     assert not list(run.glob(".*"))
 
 
+def test_the_base_model_is_asked_once_for_all_runs_of_a_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = overrides("training.seed=7")
+    assert step("train") == step("evaluate") == step("train", *words) == 0
+    first = next(run for run in latest().parent.glob("2*") if run != latest())
+    capsys.readouterr()
+    assert step("evaluate") == 0
+    printed = capsys.readouterr().out
+    assert "base   12 questions were answered before" in printed and "tuned  12 questions" not in printed
+    assert (latest() / "predictions-base.json").read_text() == (first / "predictions-base.json").read_text()
+    assert step("evaluate", *overrides("evaluation.max_new_tokens=3")) == 0  # asked otherwise
+    assert "were answered before" not in capsys.readouterr().out
+
+
 def test_cached_answers_of_another_adapter_are_ignored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.evaluation import evaluate
+
     assert step("train") == 0
+    evaluate.forget_base(latest())
     (latest() / ".answers-tuned.jsonl").write_text('{"made_of": {"adapter": "another"}}\n{"uid": "x", "text": "y"}\n')
     assert step("evaluate") == 0
     assert "were answered before" not in capsys.readouterr().out
