@@ -164,3 +164,28 @@ def test_data_that_is_fetched_is_formatted_without_torch(place: Path) -> None:
         words = [sys.executable, "-c", code, name, "--recipe", "tiny.toml"]
         done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 0, done.stderr
+
+
+PRODUCT = """
+from pipeline import __main__
+__main__.use_the_same_kernels()
+import hashlib, torch
+made = torch.Generator().manual_seed(0)
+rows, weights = torch.randn(57, 576, generator=made), torch.randn(16, 576, generator=made)
+print(torch.get_num_threads(), hashlib.sha256((rows @ weights.T).numpy().tobytes()).hexdigest())
+"""
+
+
+def test_a_product_with_a_small_matrix_does_not_depend_on_the_number_of_threads() -> None:
+    kernels = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+    bare = {name: value for name, value in os.environ.items() if name not in kernels}
+    results = set()
+    for threads in ("1", "2"):
+        environment = {**bare, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", PRODUCT], env=environment, capture_output=True, text=True, check=True
+        )
+        used, result = done.stdout.split()
+        assert used == threads
+        results.add(result)
+    assert len(results) == 1
