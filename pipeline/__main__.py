@@ -224,7 +224,8 @@ def _export(args: argparse.Namespace) -> None:
     checked = export(of_run, run, made)
     difference = f"logits within {checked['largest_logit_difference']:.4f} of base + adapter"
     _say(f"export  {run / 'merged'}: {checked['dtype']}, {difference}")
-    _say(f"export  asked from disk: {checked['question']} -> {checked['answer']} (gold: {checked['gold']})")
+    asked, answer, gold = (" | ".join(str(checked[key]).splitlines()) for key in ("question", "answer", "gold"))
+    _say(f"export  asked from disk: {asked} -> {answer} (gold: {gold})")
 
 
 def _ask(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from images import pip_config
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
 
-QUICKSTART_ADAPTER = "c3016add9385a58faecc0431c3a505915a90860dd0f95cf3df7f96a8cc1b04a9"
+QUICKSTART_ADAPTER = "cdd6082ac9795e12dcfc472e8d4724944af75c60bbf63eaebf7e3448bf0efe73"
 """SHA-256 of the adapter that the quickstart trains on a CPU, by every runner."""
 
 TOKEN, AUTHORITY = "pintune-token-mark.invalid", "pintune-authority-mark"
