@@ -14,7 +14,6 @@ import pytest
 from images import matrix
 from images.running import venv
 from images.verbs import leftovers
-from pipeline.data import fetch
 from pipeline.models import record
 
 LONG_AGO = time.time() - 2 * 3600
@@ -103,14 +102,6 @@ def test_formatted_data_may_go_where_its_raw_data_is(root: Path) -> None:
     assert _found(root) == []
     _file(root / "data/sample/raw/train.json")
     assert _found(root) == ["data/sample/en-pipe-answer-abcdef"]
-
-
-@pytest.mark.parametrize("name", fetch.MODELS)
-def test_a_model_that_fetch_brings_may_go(root: Path, name: str) -> None:
-    known = fetch.MODELS[name]
-    source = known.requirement if isinstance(known, fetch.PackagedModel) else f"{known.repository}@{known.commit}"
-    _model(root, source)
-    assert _found(root) == ["models/a"]
 
 
 def _add(folder: Path) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from images import matrix
+from images.verbs import leftovers
 from pipeline import job, sources
 from pipeline.data import check, fetch
 from pipeline.errors import Stop
 from pipeline.job import Job
+from pipeline.models import record
 from pipeline.recipe import load
+from tests.conftest import ROOT
 
 
 def _job(*overrides: str) -> Job:
@@ -112,3 +116,18 @@ def test_a_missing_mirror_is_refused_without_a_network_fallback(
     monkeypatch.setenv("PINTUNE_MIRROR", "/no/such/folder")
     with pytest.raises(Stop, match="PINTUNE_MIRROR=/no/such/folder"):
         fetch.fetch(_job(), print)
+
+
+@pytest.mark.parametrize("name", fetch.MODELS)
+def test_clean_knows_each_model_that_can_be_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for side in ("images", "pipeline"):
+        (tmp_path / side).symlink_to(ROOT / side)
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    known, folder = fetch.MODELS[name], tmp_path / "models" / "a"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    source = known.requirement if isinstance(known, fetch.PackagedModel) else f"{known.repository}@{known.commit}"
+    record.write(folder, source=source)
+    assert [each.path for each in leftovers.found(tmp_path, False)] == [folder]
