@@ -88,6 +88,9 @@ def _agreed(runs: bool) -> bool:
 def _remove(found: Sequence[Leftover]) -> list[tuple[str, str, str]]:
     failed = []
     for each in found:
+        if each.kind == "run" and leftovers.is_training(each.path):  # since it was listed
+            failed.append((str(each.path), "a run that trains now", "wait for it, or leave out --runs"))
+            continue
         try:
             if each.path.is_dir() and not each.path.is_symlink():
                 shutil.rmtree(each.path)

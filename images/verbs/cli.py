@@ -165,7 +165,7 @@ def _say_next(chosen: Choices) -> None:
     """End the call with what to run next, if it has trained or evaluated."""
     given = [name for name, value in _flags.items() if value != _defaults[name]]
     flags = tuple(word for name in given for word in (f"--{name}", _flags[name]))
-    if lines := next_steps.after(_call, chosen.recipe, flags, matrix.ROOT):
+    if lines := next_steps.after(_call, chosen.recipe, flags, matrix.ROOT, tuple(_overrides)):
         print(lines, flush=True)
 
 

@@ -6,6 +6,7 @@ A model of one's own, raw data and release archives are never among them, and a 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import re
 import time
@@ -17,7 +18,8 @@ from images import matrix
 from images.running import user_files, venv
 
 _IDLE = 3600  # seconds without a change after which nothing writes to a folder any more
-_STAGING = re.compile(r"\.(?P<name>.+)\.(\d+|[0-9a-f]{12})(?P<old>\.old)?")  # pipeline/files.py, pipeline/models/hub.py
+_STAGING = re.compile(r"\.(?P<name>.+)\.staging-[0-9a-f]{8}")  # pipeline/files.py
+_DOWNLOAD = re.compile(r"\..+\.[0-9a-f]{12}")  # pipeline/models/hub.py
 _SCRATCH = re.compile(r"tmp[a-z0-9_]{8}")  # Python's tempfile
 
 
@@ -33,7 +35,7 @@ class Leftover:
 
 def found(root: Path, runs: bool) -> list[Leftover]:
     """Everything that may go, with `runs` the runs too."""
-    made = [*_environments(root), *_caches(root), *_staging(root), *_formatted(root), *_models(root)]
+    made = [*_environments(root), *_caches(root), *_answers(root), *_staging(root), *_formatted(root), *_models(root)]
     return made + (list(_runs(root)) if runs else [])
 
 
@@ -52,30 +54,55 @@ def _caches(root: Path) -> Iterator[Leftover]:
             yield _leftover("cache", path, back)
 
 
+def _answers(root: Path) -> Iterator[Leftover]:
+    for path in sorted(root.glob("runs/*/.answers-base-*.jsonl")):  # pipeline/evaluation/evaluate.py
+        if not path.parent.is_symlink():
+            yield _leftover("answers of the base model", path, "invoke evaluate")
+
+
 def _staging(root: Path) -> Iterator[Leftover]:
     for name in user_files.FOLDERS:
         for path in _staged(root / name):
-            if _idle(path):
-                yield _leftover("left by a killed step", path, "invoke fetch" if name == "models" else "-")
+            if _idle(path) and not _is_locked(path / ".lock"):
+                yield _leftover("left by a killed step", path, "-")
+    for path in sorted((root / "models").glob("*")):
+        scratch = _DOWNLOAD.fullmatch(path.name) or _SCRATCH.fullmatch(path.name)
+        if scratch and path.is_dir() and not (path / "config.json").exists() and _idle(path):
+            yield _leftover("left by a killed step", path, "invoke fetch")
 
 
 def _staged(folder: Path) -> Iterator[Path]:
-    """Staging files and folders of atomic writes, and scratch folders; nothing inside of these."""
+    """Staging folders of atomic writes; nothing inside of these, and nothing behind a link."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = _STAGING.fullmatch(path.name)
-        # what was moved away for its replacement is the only one until that is there
-        kept = bool(match and match["old"] and not (path.parent / match["name"]).exists())
-        if (match and not kept) or (_SCRATCH.fullmatch(path.name) and folder.name == "models"):
-            yield path
-        elif path.is_dir() and not path.is_symlink() and not match:
+        if path.is_symlink() or not path.is_dir():
+            continue
+        if match := _STAGING.fullmatch(path.name):
+            # what was moved away for its replacement is the only one until that is there
+            if not (path / ".old").exists() or (path.parent / match["name"]).exists():
+                yield path
+        else:
             yield from _staged(path)
 
 
 def _formatted(root: Path) -> Iterator[Leftover]:
+    """Formatted data of raw splits that are there as they were."""
     for report in sorted(root.glob("data/*/*/report.json")):
         path = report.parent
-        if path.name != "raw" and not path.name.startswith(".") and any((path.parent / "raw").glob("*.json*")):
+        if not any(each.is_symlink() for each in (path, path.parent)) and path.name != "raw" and _is_made_of(report):
             yield _leftover("formatted data", path, "invoke data")
+
+
+def _is_made_of(report: Path) -> bool:
+    try:
+        made_of = json.loads(report.read_text(encoding="utf-8"))["made_of"]
+        splits = {name.removeprefix("raw "): wanted for name, wanted in made_of.items() if name.startswith("raw ")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    raw = report.parent.parent / "raw"
+    return bool(splits) and all(
+        any(file.is_file() and _sha256(file) == wanted for file in (raw / f"{name}.json", raw / f"{name}.jsonl"))
+        for name, wanted in splits.items()
+    )
 
 
 def _models(root: Path) -> Iterator[Leftover]:
@@ -84,21 +111,23 @@ def _models(root: Path) -> Iterator[Leftover]:
     for record in sorted(root.glob("models/*/pintune.json")):
         try:
             made = json.loads(record.read_text(encoding="utf-8"))
-            source, files = str(made["source"]), set(made["files"])
+            source, files = str(made["source"]), dict(made["files"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        folder, written = record.parent, record.stat().st_mtime
+        folder = record.parent
         there = {str(path.relative_to(folder)): path for path in folder.rglob("*") if not path.is_dir()}
         there.pop(record.name)
-        unchanged = set(there) == files and all(path.stat().st_mtime <= written for path in there.values())
         named = all(part in code for part in source.removeprefix("random weights, ").split("@"))
-        if unchanged and named and not record.parent.name.startswith(".") and not folder.is_symlink():
+        if not named or folder.name.startswith(".") or folder.is_symlink() or there.keys() != files.keys():
+            continue
+        if all(_sha256(path) == files[name] for name, path in there.items()):
             yield _leftover("model", folder, "invoke fetch")
 
 
 def _runs(root: Path) -> Iterator[Leftover]:
     for path in sorted(root.glob("runs/*/[0-9]*")):
-        if path.is_dir() and not path.is_symlink() and not is_training(path):
+        linked = path.is_symlink() or path.parent.is_symlink()
+        if path.is_dir() and not linked and not is_training(path):
             yield _leftover("run", path, "never")
             curves = path.parent / "tensorboard" / path.name  # pipeline/training/callbacks/tensorboard.py
             if curves.is_dir():
@@ -107,14 +136,26 @@ def _runs(root: Path) -> Iterator[Leftover]:
 
 def is_training(run: Path) -> bool:
     """Whether a process trains in a run's folder (pipeline/runs/store.py, lock)."""
+    return _is_locked(run / "unfinished.json")
+
+
+def _is_locked(file: Path) -> bool:
     try:
-        with (run / "unfinished.json").open(encoding="utf-8") as mark:
+        with file.open(encoding="utf-8") as mark:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError:
         return True
     return False
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _leftover(kind: str, path: Path, back: str) -> Leftover:

@@ -12,12 +12,15 @@ from images.verbs import runs
 _WHY = {"evaluate": "score base and tuned model", "export": "merge", "ask": "ask the merged model"}
 
 
-def after(verbs: Collection[str], recipe: str, flags: tuple[str, ...], root: Path) -> str:
+def after(
+    verbs: Collection[str], recipe: str, flags: tuple[str, ...], root: Path, overrides: tuple[str, ...] = ()
+) -> str:
     """The lines that end a call of these verbs; "" if it neither trained nor evaluated.
 
     Args:
         recipe: its newest run is what the call worked on.
         flags: shared flags that the next commands need too.
+        overrides: recipe keys that another training needs too; the other verbs take the run's own.
     """
     if not {"train", "evaluate"} & set(verbs):
         return ""
@@ -27,7 +30,8 @@ def after(verbs: Collection[str], recipe: str, flags: tuple[str, ...], root: Pat
     rows = [(_command(todo[0], *flags, *todo[1:]), ", ".join(_WHY[verb] for verb in todo))] if todo else []
     if "ask" not in todo:
         rows.append((_command("ask", *flags, "--context", "3"), "ask about another context of the data"))
-    learn = ("train", *flags, "--set", "training.epochs=3", *(["evaluate"] if "evaluate" not in todo else []))
+    kept = [word for each in overrides if not each.startswith("training.epochs") for word in ("--set", each)]
+    learn = ("train", *flags, *kept, "--set", "training.epochs=3", *(["evaluate"] if "evaluate" not in todo else []))
     rows += [(_command(*learn), "learn longer"), (_command("runs"), "compare the runs")]
     return "next:\n" + aligned([("", command, why) for command, why in rows])
 

@@ -7,6 +7,7 @@ An evaluation that was killed continues where it was when it is called again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import table as tables
+from pipeline.data import packing
 from pipeline.data.formatted_rows import answer_limit, read_report, read_rows
 from pipeline.errors import Stop
 from pipeline.evaluation import report, scoring
@@ -32,6 +34,10 @@ from pipeline.runs import manifest
 from pipeline.tatqa.target import Said
 
 Row = dict[str, Any]
+
+_BASE = ".answers-base-"  # in the folder of the recipe's runs
+# what shapes an answer: generation, and what it stands on
+_CODE = (Path(generate.__file__).parent, Path(load.__file__).parent, Path(packing.__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     section = {key: results[key] for key in ("split", "questions", "questions_left_out")}
     seconds = round(time.monotonic() - started, 1)
     manifest.add(run, trained, "evaluation", {**section, "recipe": as_values(job.recipe), "seconds": seconds})
-    _cache(run, "tuned").unlink(missing_ok=True)
+    _cache(run).unlink(missing_ok=True)
     return results
 
 
@@ -89,14 +95,21 @@ def _leakage(job: Job, trained: dict[str, Any], contexts: int) -> int:
     return int(counted["leaks"]["count"])
 
 
-def _cache(run: Path, who: str) -> Path:
-    """Where answers are kept: the tuned model's in its run until it is scored, the base model's for all its runs."""
-    return (run if who == "tuned" else run.parent) / f".answers-{who}.jsonl"
+def _cache(run: Path) -> Path:
+    """Where the tuned model's answers are kept until it is scored."""
+    return run / ".answers-tuned.jsonl"
+
+
+def _base_cache(run: Path, made_of: dict[str, Any]) -> Path:
+    """Where the base model's answers are kept, for all runs of the recipe that ask it the same in the same way."""
+    mark = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+    return run.parent / f"{_BASE}{mark}.jsonl"
 
 
 def forget_base(run: Path) -> None:
     """Forget the base model's answers, so that the next evaluation of the recipe's runs makes them again."""
-    _cache(run, "base").unlink(missing_ok=True)
+    for file in run.parent.glob(f"{_BASE}*.jsonl"):
+        file.unlink()
 
 
 def _texts(job: Job, run: Path, trained: dict[str, Any], rows: list[Row]) -> dict[str, dict[str, str]]:
@@ -113,19 +126,20 @@ def _texts(job: Job, run: Path, trained: dict[str, Any], rows: list[Row]) -> dic
         "adapter": sha256(run / "adapter" / load.ADAPTER),
         "rows": sha256(job.evaluation.rows),
         "model": trained["inputs"]["model"],
-        "precision": f"{precision} on {load.device()}",
+        "precision": f"{precision} on {load.device_name()}",
         "max_new_tokens": limit,
         "batch_questions": job.recipe.evaluation.batch_questions,
         "lock": manifest.code()["lock_sha256"],
-        "code": sha256(Path(generate.__file__)),
+        "code": [sha256(file) for folder in _CODE for file in sorted(folder.glob("*.py"))],
     }
 
     def answered(who: str, cache: AnswerCache) -> dict[str, str]:
         return _answer(job, tuned, template, rows, who, cache, limit)
 
     with tuned.disable_adapter():
-        before = answered("base ", AnswerCache(_cache(run, "base"), {**made_of, "adapter": ""}))
-    return {"base": before, "tuned": answered("tuned", AnswerCache(_cache(run, "tuned"), made_of))}
+        of_base = {**made_of, "adapter": ""}
+        before = answered("base ", AnswerCache(_base_cache(run, of_base), of_base))
+    return {"base": before, "tuned": answered("tuned", AnswerCache(_cache(run), made_of))}
 
 
 def _answer(

@@ -29,6 +29,11 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def device_name() -> str:
+    """The device by the name of its kind: kernels differ between GPUs."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def memory() -> int:
     """Bytes that this rank can have for a model: free on its GPU, or its share of the machine's."""
     if torch.cuda.is_available():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pty
 import subprocess
@@ -20,6 +22,8 @@ def made(bare: Path) -> Path:
     for name in ("data/sample/raw/train.json", "data/sample/en/report.json", "runs/q/20260101-000000-a/manifest.json"):
         (bare / name).parent.mkdir(parents=True)
         (bare / name).write_text("{}" * 1000)
+    made_of = {"raw train": hashlib.sha256(b"{}" * 1000).hexdigest()}
+    (bare / "data/sample/en/report.json").write_text(json.dumps({"made_of": made_of}).ljust(2000))
     (bare / "runs/q/latest").symlink_to("20260101-000000-a")
     return bare
 

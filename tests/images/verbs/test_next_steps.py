@@ -62,3 +62,9 @@ def test_other_calls_say_nothing(tmp_path: Path) -> None:
 def test_a_dry_call_has_no_next_lines(call: Invoke) -> None:
     done = call("--dry", "train", "evaluate", PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
     assert (done.returncode, "next:" in done.stdout) == (0, False), done.stderr
+
+
+def test_learning_longer_keeps_the_settings_of_the_call(tmp_path: Path) -> None:
+    given = ("data.source=my.csv", "training.epochs=2")
+    lines = next_steps.after(("train",), "quickstart", (), tmp_path, given)
+    assert "invoke train --set data.source=my.csv --set training.epochs=3" in lines
