@@ -74,7 +74,7 @@ def _measured() -> dict[str, Any]:
     every_step = ("--set", "training.checkpoint_steps=1")
     process, started = _start("train", *every_step), time.monotonic()
     while len(moments) < KILLS:
-        # on average at most one step is saved between two kills, so that 48 steps last for fifty of them: most come
+        # on average at most one step is saved between two kills, so that 72 steps last for fifty of them: most come
         # while a checkpoint is read or written or a step is taken, some while Python still imports
         known, moment = _step(), chance.random()
         if moment < 0.35:
