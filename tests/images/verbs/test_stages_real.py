@@ -66,7 +66,7 @@ def test_the_callers_files_are_mounted(
     asked = ("ask", "--file", str(tmp_path / "context.json"), "--question", "Who audited the figures?")
     done = invoke("train", "--runner", "docker", *recipe, *SMALL, "export", *asked)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "Question: Who audited the figures?\nAnswer: " in done.stdout
+    assert "Question: Who audited the figures?\n" in done.stdout and "\nAnswer: " in done.stdout
     assert _manifest(checkout, "mine")["recipe_name"] == "mine"
 
 
@@ -103,12 +103,12 @@ def test_the_callers_data_is_mounted(image: str, invoke: Invoke, checkout: Path,
     )
     assert done.returncode == 0, done.stderr
     assert "40 contexts of mine.json, 4 of them held out" in done.stdout
-    assert re.search(r"^questions +66 +6$", done.stdout, re.MULTILINE)
+    assert re.search(r"^questions +216 +24$", done.stdout, re.MULTILINE)
     (tmp_path / "mine.json").write_text("[{}]")
     done = invoke("data", "--runner", "docker", "--set", f"data.source={tmp_path / 'mine.json'}")
     assert done.returncode == 1
-    assert f"{tmp_path / 'mine.json'}, context 0" in done.stderr
-    assert len(json.loads((checkout / "data" / "mine" / "raw" / "train.json").read_text())) == 11  # as it was
+    assert f"{tmp_path / 'mine.json'}, row 0" in done.stderr
+    assert len(json.loads((checkout / "data" / "mine" / "raw" / "train.json").read_text())) == 36  # as it was
 
 
 def _until(condition: Callable[[], object], seconds: float = 120) -> None:
