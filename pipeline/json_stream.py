@@ -68,6 +68,15 @@ def parse(text: str) -> Any:
     return value
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is one JSON value, as `parse` reads it."""
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
 class _Text:
     """The rest of a file as text; `buffer` holds what is read and not yet used, `line` and `column` say where it is."""
 

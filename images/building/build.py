@@ -187,8 +187,8 @@ def build(
             return f"{engine.shown(inputs.argv(image, flavor, offline, downloads))}\n{engine.shown(argv(made))}"
         inputs.write(folder, image, flavor, offline, downloads)
         log, usually = f"build-{image}-{flavor}", _USUALLY["cuda" if known.flavor(flavor).cuda else "cpu"]
-        shown, folder = f"{made.output.target or image} {flavor}", context or matrix.ROOT
-        if quiet.run(argv(made), log, shown, usually, folder, engine.buildx_environment()):
+        shown, checkout = f"{made.output.target or image} {flavor}", context or matrix.ROOT
+        if quiet.run(argv(made), log, shown, usually, checkout, engine.buildx_environment()):
             raise Stop(
                 f"the image {tag(image, flavor)}",
                 "a failed build; its last lines are above",

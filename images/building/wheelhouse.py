@@ -29,7 +29,7 @@ def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[st
     taken = []
     for pin in pins:
         for file in _candidates(pin, settings):
-            if _sha256(file) in pin.hashes:
+            if sha256(file) in pin.hashes:
                 _place(file, wheelhouse / file.name)
                 taken.append(file.name)
                 break
@@ -41,7 +41,7 @@ def gather(pins: Iterable[Pin], settings: Settings, wheelhouse: Path) -> list[st
 
 def need(pins: Iterable[Pin], folder: Path) -> None:
     """Raise Stop unless `folder` has a wheel of every pin, by hash."""
-    found = {_sha256(file) for file in folder.glob("*.whl")}
+    found = {sha256(file) for file in folder.glob("*.whl")}
     if missing := [f"{pin.name}=={pin.version}" for pin in pins if not pin.hashes & found]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise Stop(
@@ -101,7 +101,8 @@ def _place(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex; read in parts, since a wheel or a model may be larger than memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

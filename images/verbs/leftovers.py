@@ -6,7 +6,6 @@ A model of one's own, raw data and release archives are never among them, and a 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images import matrix
+from images.building import wheelhouse
 from images.running import user_files, venv
 
 _IDLE = 3600  # seconds without a change after which nothing writes to a folder any more
@@ -100,7 +100,10 @@ def _is_made_of(report: Path) -> bool:
         return False
     raw = report.parent.parent / "raw"
     return bool(splits) and all(
-        any(file.is_file() and _sha256(file) == wanted for file in (raw / f"{name}.json", raw / f"{name}.jsonl"))
+        any(
+            file.is_file() and wheelhouse.sha256(file) == wanted
+            for file in (raw / f"{name}.json", raw / f"{name}.jsonl")
+        )
         for name, wanted in splits.items()
     )
 
@@ -120,7 +123,7 @@ def _models(root: Path) -> Iterator[Leftover]:
         named = all(part in code for part in source.removeprefix("random weights, ").split("@"))
         if not named or folder.name.startswith(".") or folder.is_symlink() or there.keys() != files.keys():
             continue
-        if all(_sha256(path) == files[name] for name, path in there.items()):
+        if all(wheelhouse.sha256(path) == files[name] for name, path in there.items()):
             yield _leftover("model", folder, "invoke fetch")
 
 
@@ -148,14 +151,6 @@ def _is_locked(file: Path) -> bool:
     except OSError:
         return True
     return False
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _leftover(kind: str, path: Path, back: str) -> Leftover:

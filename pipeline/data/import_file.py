@@ -64,12 +64,11 @@ def import_splits(file: Path, columns: Mapping[str, str], raw: Path, say: Say) -
     if file.resolve().is_relative_to(raw.resolve()) or raw.resolve().is_relative_to(file.resolve()):
         raise Stop(f"a file outside {raw}, where its data is written to", str(file), "data.source", "move it elsewhere")
     need_space(raw, 3 * _size(file))
-    reading = Reading()
+    reading = Reading(file if file.is_dir() else file.parent)
     with atomic_folder(raw) as staging, ImportedItems(staging) as items:
-        contexts, kind, merged = _read(file, columns, items, reading)
-        groups, splits = _groups(items, staging, contexts, str(file))
+        contexts, kind, merged, own_splits = _read(file, columns, items, reading)
+        groups = _groups(items, staging, contexts, str(file))
         last = max(groups, default=-1)
-        own_splits = set(splits) == {0, 1}
         if contexts and last == 0 and len(groups) > 1 and not own_splits:
             say(
                 f"data   all {len(groups)} contexts of {file.name} have one table: those held out are no test of others"
@@ -90,20 +89,26 @@ def import_splits(file: Path, columns: Mapping[str, str], raw: Path, say: Say) -
     say(f"data   {raw}: {len(groups)} {what} of {file.name}, {written['heldout']} of them held out {held_out}")
 
 
-def _read(file: Path, columns: Mapping[str, str], items: ImportedItems, reading: Reading) -> tuple[bool, str, int]:
-    """Read all rows into `items`; whether they are contexts, what they are in words, and how many were merged."""
+def _read(
+    file: Path, columns: Mapping[str, str], items: ImportedItems, reading: Reading
+) -> tuple[bool, str, int, bool]:
+    """Read all rows into `items`.
+
+    Returns:
+        Whether they are contexts, what they are in words, how many were merged, and whether they have splits.
+    """
     if file.is_dir():
         splits = data_folder.splits(file, reading.add_fault)
     else:
         splits = {"": records.read(file, reading.add_fault)}
-    folder, form, merged, container = file if file.is_dir() else file.parent, None, 0, ""
+    form, merged, container = None, 0, ""
     for name, (kind, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
         found, rows = forms.recognise(forms.renamed(rows, columns), str(file))
         if form is not None and found != form:
             raise Stop(f"one form of rows in all splits: {form.name}", found.name, f"{file}, {name}", "pass one file")
         form, container = found, kind
-        for place, item in forms.read(form, rows, reading, folder):
+        for place, item in forms.read(form, rows, reading):
             if form.contexts:
                 merged += items.add_context(split, place, item)
             else:
@@ -111,13 +116,13 @@ def _read(file: Path, columns: Mapping[str, str], items: ImportedItems, reading:
     assert form is not None  # there is at least one split
     forms.need_answers(reading, items.count, str(file))
     reading.need_none(form.name, str(file))
-    return form.contexts, f"{container}, {form.name.partition(':')[0]}", merged
+    return form.contexts, f"{container}, {form.name.partition(':')[0]}", merged, len(splits) > 1
 
 
-def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> tuple[array[int], array[int]]:
-    """The group of duplicates of each item, numbered from 0 in order; and its split: 0 train, 1 heldout, -1 none."""
+def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> array[int]:
+    """The group of duplicates that each item belongs to, groups numbered from 0 in order."""
     # each item is added to the index under its own number; an item that is like others joins their groups
-    parents, splits = array("q"), array("b")
+    parents = array("q")
 
     def root(number: int) -> int:
         while parents[number] != number:
@@ -125,9 +130,8 @@ def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> t
         return number
 
     with LeakageIndex(folder) as index:
-        for number, (split, place, item) in enumerate(items):
+        for number, (_, place, item) in enumerate(items):
             parents.append(number)
-            splits.append({"": -1, "train": 0, "heldout": 1}[split])
             alike: list[str | None] = []
             if contexts:
                 context = schema.check(item, place)
@@ -142,7 +146,7 @@ def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> t
                     first, second = sorted((root(number), root(int(other))))
                     parents[second] = first
     roots = {first: group for group, first in enumerate(dict.fromkeys(map(root, parents)))}
-    return array("q", (roots[root(number)] for number in parents)), splits
+    return array("q", (roots[root(number)] for number in parents))
 
 
 def _write(

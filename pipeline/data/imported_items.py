@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from pipeline.data.scratch import ScratchDatabase
 
-class ImportedItems:
+
+class ImportedItems(ScratchDatabase):
     """Items in a database under `folder` that is removed when the block ends."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ".items"
-        self._path.unlink(missing_ok=True)
-        self._base = sqlite3.connect(self._path)
-        self._base.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000;"
+        super().__init__(
+            folder / ".items",
             "CREATE TABLE items (number INTEGER PRIMARY KEY, split TEXT, place TEXT, body TEXT);"
-            "CREATE TABLE tables (content BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE tables (content BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID;",
         )
         self.count = 0
-
-    def __enter__(self) -> ImportedItems:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-        self._path.unlink(missing_ok=True)
 
     def add(self, split: str, place: str, item: dict[str, Any]) -> None:
         """Add an item of a split; "" for one that is to be chosen."""

@@ -8,11 +8,10 @@ compared.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import struct
 from pathlib import Path
-from types import TracebackType
 
+from pipeline.data.scratch import ScratchDatabase
 from pipeline.tatqa.schema import Context, uid_twice
 
 # Jaccard index of the figures from which on two tables count as the same; TAT-QA's dev and test_gold share two such
@@ -29,29 +28,17 @@ _FACTORS = [
 ]
 
 
-class LeakageIndex:
+class LeakageIndex(ScratchDatabase):
     """What has been added so far, in a database under `folder` that is removed when the block ends."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ".seen"
-        self._path.unlink(missing_ok=True)
-        self._base = sqlite3.connect(self._path)
-        self._base.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000;"
+        super().__init__(
+            folder / ".seen",
             "CREATE TABLE uids (uid BLOB PRIMARY KEY, split TEXT, number INTEGER) WITHOUT ROWID;"
             "CREATE TABLE texts (text BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;"
             "CREATE TABLE tables (id INTEGER PRIMARY KEY, split TEXT, uid TEXT, figures BLOB);"
-            "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;"
+            "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;",
         )
-
-    def __enter__(self) -> LeakageIndex:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-        self._path.unlink(missing_ok=True)
 
     def add_uids(self, split: str, number: int, context: Context, where: str) -> str:
         """Add a context's uids; returns the split that has one of them already, "" if none does.

@@ -75,7 +75,7 @@ def read_predictions(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
         lines = [line for line in text.splitlines() if line.strip()]
-        of_lines = len(lines) > 1 and _is_json(lines[0])
+        of_lines = len(lines) > 1 and json_stream.is_json(lines[0])
         read = [json_stream.parse(line) for line in lines] if of_lines else json_stream.parse(text)
     except OSError as error:
         raise Stop(wanted, error.strerror or str(error), str(path), todo) from None
@@ -88,14 +88,6 @@ def read_predictions(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), todo)
     return read
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json_stream.parse(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _by_uid(items: list[Any], path: Path, wanted: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class ChatTemplate:
         """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
         texts = [str(row.get(name, "")) for name in ("instruction", "input", "system", "output", "reasoning")]
         texts += [str(each.get("content")) for each in row.get("messages", ())]
-        return self.control is not None and any(map(self.control.search, texts))
+        return any(map(self._has_control, texts))
 
     def messages(self, row: Row) -> list[dict[str, Any]]:
         """What is said before a row's answer; without a system role the rules begin the first user message."""
@@ -64,7 +64,7 @@ class ChatTemplate:
         answer = {"role": "assistant", "content": row["output"]}
         if calls := row.get("tool_calls"):
             texts = json.dumps(calls, ensure_ascii=False)
-            if self.control is not None and self.control.search(texts):
+            if self._has_control(texts):
                 raise Stop("tool calls without control tokens", texts[:80], f"row {row['uid']}", "fix that row")
             turn = self._turn(row, {**answer, "tool_calls": calls})
             if not all(str(call["function"]["name"]) in turn for call in calls):

@@ -57,10 +57,8 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
     model = load.load_base(merged, load.DTYPES[precision])
     text = answers(model, template, [row], answer_tokens, 1)[0] or ""
     gold, language = own.get(question), recipe.data.language
-    said, currency = (
-        target.read(reasoning.split(text)[1], language, row["input"]),
-        LANGUAGES[language].currency(row["input"]),
-    )
+    said = target.read(reasoning.split(text)[1], language, row["input"])
+    currency = LANGUAGES[language].currency(row["input"])
     answer = target.write_answer(said.answer, said.scale, language, currency)
     written = target.write_answer(gold.answer, gold.scale, language, currency) if gold else ""
     return Answered(row["input"], left_out, text, answer, said.problem, written)

@@ -54,9 +54,14 @@ def text(value: object, where: str, field: str, wanted: str = "a text") -> str:
     if not isinstance(value, str) or not value.strip():
         shown = "nothing" if value is None or value == "" else repr(value)[:60]
         raise Stop(wanted, shown, f"{where}, field {field!r}", "fix that row")
+    need_writable(value, where, field)
+    return value
+
+
+def need_writable(value: str, where: str, field: str) -> None:
+    """Raise Stop for a lone surrogate, which JSON can write and UTF-8 cannot."""
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
         raise Stop("text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "fix that row")
-    return value
 
 
 def optional(value: object, where: str, field: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.data.readers import conversation, finqa, instruction, messages, prompt_completion, sharegpt, tatdqa, tatqa
@@ -23,29 +22,18 @@ class Form:
     """A form of rows: how it is called, and its reader; `contexts` says that it makes contexts, else conversations."""
 
     name: str
-    read: Callable[[Record, str, Reading, Path], dict[str, Any]]
+    read: Callable[[Record, str, Reading], dict[str, Any]]
     contexts: bool = False
 
 
-def _of_rows(read: Callable[[Record, str, Reading], conversation.Conversation]) -> Any:
-    def checked(record: Record, where: str, reading: Reading, folder: Path) -> dict[str, Any]:
-        return conversation.checked(read(record, where, reading), where, reading)
-
-    return checked
-
-
-def _without_folder(read: Callable[[Record, str, Reading], dict[str, Any]]) -> Any:
-    return lambda record, where, reading, folder: read(record, where, reading)
-
-
-_TATQA = Form(tatqa.FORM, _without_folder(tatqa.read), contexts=True)
+_TATQA = Form(tatqa.FORM, tatqa.read, contexts=True)
 _TATDQA = Form(tatdqa.FORM, tatdqa.read, contexts=True)
-_FINQA = Form(finqa.FORM, _without_folder(finqa.read), contexts=True)
-_MESSAGES = Form(messages.FORM, _of_rows(messages.read))
-_SHAREGPT = Form(sharegpt.FORM, _of_rows(sharegpt.read))
-_ALPACA = Form(instruction.ALPACA, _of_rows(instruction.alpaca))
-_DOLLY = Form(instruction.DOLLY, _of_rows(instruction.dolly))
-_PROMPT = Form(prompt_completion.FORM, _of_rows(prompt_completion.read))
+_FINQA = Form(finqa.FORM, finqa.read, contexts=True)
+_MESSAGES = Form(messages.FORM, messages.read)
+_SHAREGPT = Form(sharegpt.FORM, sharegpt.read)
+_ALPACA = Form(instruction.ALPACA, instruction.alpaca)
+_DOLLY = Form(instruction.DOLLY, instruction.dolly)
+_PROMPT = Form(prompt_completion.FORM, prompt_completion.read)
 
 _REFUSED = {  # keys -> what they are of
     ("chosen", "rejected", "kto_tag"): "a preference set",
@@ -100,17 +88,14 @@ def _of_keys(keys: set[str]) -> Form | None:
     return None
 
 
-def read(form: Form, rows: Iterator[Placed], reading: Reading, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The contexts or conversations of rows with their places; a row that cannot be read is a fault of `reading`.
-
-    Args:
-        folder: of the file.
-    """
+def read(form: Form, rows: Iterator[Placed], reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The contexts or conversations of rows with their places; a row that cannot be read is a fault of `reading`."""
     for where, row in rows:
         try:
             if not isinstance(row, dict):
                 raise Stop("an object", f"{type(row).__name__}: {str(row)[:60]}", where, "fix that row")
-            yield where, form.read(row, where, reading, folder)
+            made = form.read(row, where, reading)
+            yield where, made if form.contexts else conversation.checked(made, where, reading)
         except Stop as stop:
             reading.add_fault(stop)
 

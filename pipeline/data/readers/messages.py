@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.data.readers import conversation
 from pipeline.data.readers.conversation import Conversation, Message
 from pipeline.data.readers.reading import Reading
 from pipeline.errors import Stop
@@ -85,9 +86,7 @@ def _parts(content: object, where: str, field: str) -> tuple[str, str, list[Any]
         if kind not in by_kind or not isinstance(said, str):
             shown = f"a part of type {kind!r}" if isinstance(part, dict) else repr(part)[:60]
             raise Stop("a text, or a list of text parts", shown, f"{where}, field {field!r}", "fix that row")
-        if not said.isascii() and any("\ud800" <= char <= "\udfff" for char in said):
-            found = "half a surrogate pair"
-            raise Stop("text that UTF-8 can write", found, f"{where}, field {field!r}", "fix that row")
+        conversation.need_writable(said, where, field)
         by_kind[kind].append(said)
     calls = [tool_call(said, where, field) for said in by_kind["tool_call"]]
     return "\n".join(by_kind["text"]), "\n".join(by_kind["reasoning"]), calls

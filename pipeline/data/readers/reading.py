@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop
@@ -16,6 +17,7 @@ LISTED = 10  # faults that a message names
 class Reading:
     """Counted while a file is read."""
 
+    folder: Path = Path()  # of the file, for a form whose rows name other files
     unknown: Counter[str] = field(default_factory=Counter)  # keys that are not read -> rows that have them
     notes: Counter[str] = field(default_factory=Counter)  # what was done, in words -> times
     faults: list[Stop] = field(default_factory=list)  # the first LISTED

@@ -40,7 +40,7 @@ def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
     if start[0] == "[":
         kind, rows = "JSON", _json_list(path, found)
     elif start[0] == "{":
-        lines = _is_json(start.partition("\n")[0])
+        lines = json_stream.is_json(start.partition("\n")[0])
         kind, rows = ("JSON lines", _json_lines(path, found, fault)) if lines else ("JSON", _json_objects(path, found))
     elif delimiter := _delimiter(start):
         kind, rows = "CSV", _csv(path, found, delimiter, fault)
@@ -53,14 +53,6 @@ def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
 def _starts_with(path: Path, magic: bytes) -> bool:
     with encoding.open_bytes(path, zipped=False) as file:
         return file.read(len(magic)) == magic
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json_stream.parse(line)
-    except ValueError:
-        return False
-    return True
 
 
 def _json_list(path: Path, found: Encoding) -> Iterator[Placed]:

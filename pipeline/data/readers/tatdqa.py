@@ -24,8 +24,8 @@ FORM = "TAT-DQA: doc and questions, with the documents as JSON beside the file"
 _OWN = ("block_mapping", "rel_blocks")  # keys of a question that point into the document's layout
 
 
-def read(record: Mapping[str, Any], where: str, reading: Reading, folder: Path) -> RawContext:
-    """A context in TAT-QA's schema; `folder` is the one of the question file.
+def read(record: Mapping[str, Any], where: str, reading: Reading) -> RawContext:
+    """A context in TAT-QA's schema; the documents are looked for below the folder of the question file.
 
     Raises:
         Stop: the document is missing or has no text, or as `tatqa.read`.
@@ -34,10 +34,10 @@ def read(record: Mapping[str, Any], where: str, reading: Reading, folder: Path) 
     uid = doc.get("uid") if isinstance(doc, dict) else None
     if not isinstance(uid, str) or not isinstance(questions, list):
         raise Stop("doc.uid and questions", repr(doc)[:60], where, "fix that row")
-    path = _documents(folder).get(uid)
+    path = _documents(reading.folder).get(uid)
     if path is None:
         wanted, todo = f"the document {uid}.json", "put the questions and the documents into one folder, and pass that"
-        raise Stop(wanted, f"no such file below {folder}", where, todo)
+        raise Stop(wanted, f"no such file below {reading.folder}", where, todo)
     bare = [
         {key: value for key, value in each.items() if key not in _OWN} if isinstance(each, dict) else each
         for each in questions

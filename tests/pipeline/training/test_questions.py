@@ -65,9 +65,9 @@ def test_a_model_in_training_is_scored_as_evaluate_scores_it(kind: str, place: P
     assert trained.training and trained.get_base_model().forward is forward
 
 
-def test_ranks_share_the_contexts_and_none_is_left_out() -> None:
+def test_ranks_share_the_contexts_and_none_is_left_out(tiny_model: Path) -> None:
     rows = [{"context": name, "question": number} for name in "abcde" for number in range(2)]
-    asked = Questions(rows, None, "en", 8, 5)  # type: ignore[arg-type]
+    asked = Questions(rows, chat_template.load(tiny_model), "en", 8, 5)
     shares = [asked._share(rank, 3) for rank in range(3)]
     assert [row["context"] for row in shares[1]] == ["b", "b", "e", "e"]
     assert sorted((row for share in shares for row in share), key=rows.index) == rows

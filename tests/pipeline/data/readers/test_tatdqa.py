@@ -35,8 +35,8 @@ def _folder(path: Path, document: Any) -> Path:
 def test_blocks_in_reading_order(tmp_path: Path) -> None:
     blocks = [{"uuid": "b2", "text": "112  100", "order": 2}, {"uuid": "b1", "text": "Sales\n2019 2018", "order": 1}]
     folder = _folder(tmp_path, {"pages": [{"bbox": [], "blocks": blocks}]})
-    reading = Reading()
-    made = tatdqa.read({"doc": {"uid": "d1", "page": 1}, "questions": [QUESTION]}, "f", reading, folder)
+    reading = Reading(folder)
+    made = tatdqa.read({"doc": {"uid": "d1", "page": 1}, "questions": [QUESTION]}, "f", reading)
     assert [each["text"] for each in made["paragraphs"]] == ["Sales 2019 2018", "112 100"]
     assert made["questions"][0]["derivation"] == "112 - 100"
     assert not reading.unknown
@@ -45,7 +45,7 @@ def test_blocks_in_reading_order(tmp_path: Path) -> None:
 def test_a_missing_or_empty_document_is_refused(tmp_path: Path) -> None:
     row = {"doc": {"uid": "d1"}, "questions": [QUESTION]}
     with pytest.raises(Stop, match=r"d1\.json"):
-        tatdqa.read(row, "f", Reading(), tmp_path / "none")
+        tatdqa.read(row, "f", Reading(tmp_path / "none"))
     for number, document in enumerate(({}, {"pages": [{"blocks": [{"text": " "}]}]}, {"pages": 3})):
         with pytest.raises(Stop, match="pages of blocks of text"):
-            tatdqa.read(row, "f", Reading(), _folder(tmp_path / str(number), document))
+            tatdqa.read(row, "f", Reading(_folder(tmp_path / str(number), document)))
