@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
+from typing import TypeGuard
 
 LENGTH = 400  # characters; the longest derivation of TAT-QA's dev and test_gold has 62
 DEPTH = 40  # parentheses and signs inside each other
@@ -172,14 +173,34 @@ def value(tree: Equation) -> Fraction:
 
 
 def written(tree: Equation) -> str:
-    """The equation with single spaces, as few parentheses as it needs, and percents as hundredths."""
+    """The equation with single spaces, as few parentheses as it needs, and percents as hundredths.
+
+    A negative number is in parentheses, as `read` takes it: a model copies it as the report prints it.
+    """
     if isinstance(tree, Number):
         return f"{tree.digits} / 100" if tree.percent else tree.digits
     if isinstance(tree, Negative):
-        return f"-{_inside(tree.of, 3)}"
+        return f"({tree.of.digits})" if _is_plain(tree.of) else f"-{_inside(tree.of, 3)}"
     level = _level(tree)
     right = _inside(tree.right, level + (tree.sign in "-/"))
     return f"{_inside(tree.left, level)} {tree.sign} {f'({right})' if right.startswith('-') else right}"
+
+
+def _is_plain(tree: Equation) -> TypeGuard[Number]:
+    return isinstance(tree, Number) and not tree.percent
+
+
+def read(text: str) -> Equation:
+    """The tree of an equation as a model writes it: a lone number in parentheses is negative, as reports print it.
+
+    Raises:
+        Unreadable: as `parse`.
+    """
+    return parse(_accounting(tidy(text)))
+
+
+def _accounting(text: str) -> str:
+    return re.sub(r"\(\s*(\d[\d.]*)\s*\)", r"(-\1)", text)
 
 
 def _inside(tree: Equation, least: int) -> str:
@@ -251,7 +272,7 @@ def readings(derivation: str) -> Iterator[Equation]:
     """
     text = tidy(derivation).replace("'", "")
     tried, why = [], "nothing is written"
-    for candidate in dict.fromkeys((text, re.sub(r"\(\s*(\d[\d.]*)\s*\)", r"(-\1)", text))):
+    for candidate in dict.fromkeys((text, _accounting(text))):
         try:
             tried.append(parse(candidate))
         except Unreadable as error:

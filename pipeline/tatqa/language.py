@@ -58,7 +58,7 @@ LANGUAGES = {
             "equation": "只写以下几行，不要解释：\n"
             "类型：单段、多段、计算或计数\n"
             "证据：照抄表格或文字中的原文，多个用“ ; ”隔开\n"
-            "算式：只用数字、+ - * / 和括号，求百分比要乘以 100（只有类型为计算时写这一行）\n"
+            "算式：只用数字、+ - * / 和括号，负数写作 (5)，求百分比要乘以 100（只有类型为计算时写这一行）\n"
             "单位：无、千{currency}、百万{currency}、十亿{currency}或 %",
         },
         table="表格：",
@@ -94,7 +94,7 @@ LANGUAGES = {
             "equation": "Write only these lines:\n"
             "type: span, multi-span, arithmetic or count\n"
             "evidence: what the answer needs, copied, ' ; ' between several\n"
-            "equation: for arithmetic only: numbers + - * / ( ), * 100 for a percentage\n"
+            "equation: for arithmetic only: numbers, a negative one as (5), + - * / ( ), * 100 for a percentage\n"
             "scale: none, thousand, million, billion or percent",
         },
         table="Table:",

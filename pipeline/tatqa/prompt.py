@@ -20,11 +20,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.tatqa import target
+from pipeline.tatqa import figures, target
 from pipeline.tatqa.language import LANGUAGES
 from pipeline.tatqa.normalize import plain
 from pipeline.tatqa.schema import Answer, Context, Question
-from pipeline.tatqa.table import RENDERINGS, named_cells
+from pipeline.tatqa.table import RENDERINGS
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def rows(context: Context, style: Style) -> list[Row]:
     """One row per question of a context in plain characters, in the order of the file."""
     words = LANGUAGES[style.language]
     shared = render_context(context, style)
-    figures = (
-        target.figures((cell for row in context.rows for cell in row), (text for _, text in context.notes))
-        if style.target == "equation"
-        else {}
-    )
-    cells = target.cells(named_cells(context.rows)) if style.table == "headings" and style.target == "equation" else {}
+    notes = [text for _, text in context.notes]
+    by_digits, cells, told = {}, {}, {}
+    if style.target == "equation":
+        by_digits = figures.by_digits((cell for row in context.rows for cell in row), notes)
+        if style.table == "headings":
+            cells, told = figures.names(context.rows), figures.names_in_notes(context.rows, notes)
     currency = words.currency(shared)
     made = []
     for question in context.questions:
@@ -77,10 +77,10 @@ def rows(context: Context, style: Style) -> list[Row]:
             question.answer_type,
             question.scale,
             question.derivation,
-            figures,
+            by_digits,
             currency,
             question.answer,
-            cells if question.answer_from != "text" else {},
+            told if question.answer_from == "text" else figures.both(cells, told),
             question.text,
         )
         output, because = target.write(task, style.language, style.target)

@@ -3,7 +3,8 @@
     python -m pipeline fetch        # writes data/sample/raw/{train,heldout}.json
 
 A seeded generator gives the same bytes on every machine. Companies, figures and notes are invented; the shape is
-TAT-QA's (Zhu et al., ACL 2021): a small table, two notes and six questions. One context looks like this:
+TAT-QA's (Zhu et al., ACL 2021): a small table, two notes and six questions, in "train" eight. One context looks like
+this:
 
     | | 2021 | 2020 |                 (1) Net sales of Harlow Industries by segment (in millions).
     | Packaging | $412.6 | $390.1 |   (2) In 2019, net sales for Coatings were 95.2. The company operates plants in
@@ -12,7 +13,8 @@ TAT-QA's (Zhu et al., ACL 2021): a small table, two notes and six questions. One
     What were net sales for Packaging in 2021?                                 ['412.6'] million       span
     What is the change in net sales for Coatings from 2019 to 2020?            -3.8 million            arithmetic
 
-"heldout" asks as "train" does. "hard" has topics, wordings and kinds of sums that training has not, and three years:
+"train" asks the kinds of "heldout" in other shares: more sums of each kind, figures in notes and comparisons of years,
+which take a small model longest. "hard" has topics, wordings and kinds of sums that training has not, and three years:
 
     invoke evaluate --set data.evaluation=hard
 """
@@ -29,7 +31,7 @@ from pipeline.tatqa.sample_questions import Questions
 from pipeline.tatqa.sample_words import AUDITORS, COMPANIES, HARD_TOPICS, PLACES, REASONS, TOPICS, Topic
 
 SEED = 20211
-CONTEXTS = {"train": 72, "heldout": 40, "hard": 20}
+CONTEXTS = {"train": 58, "heldout": 40, "hard": 20}
 
 
 def contexts(split: str) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def contexts(split: str) -> list[dict[str, Any]]:
 def _context(split: str, number: int) -> dict[str, Any]:
     # one generator per context: adding a context at the end changes none before it
     rng = random.Random(f"{SEED} {split} {number}")
-    hard = split == "hard"
+    hard, train = split == "hard", split == "train"
     topics = HARD_TOPICS if hard else TOPICS
     topic = topics[number % len(topics)]
     company = rng.choice(COMPANIES)
@@ -59,11 +61,11 @@ def _context(split: str, number: int) -> dict[str, Any]:
     context = Questions(rng, topic, rows, years, values)
     places = rng.sample(PLACES, rng.choice((2, 3)))
     context.lookup("How much did {row} report in {year}?" if hard else "What {was} for {row} in {year}?")
-    fact = _figure_in_note(context) if rng.random() < 0.5 else _fact(context, company)
-    _ask_to_compare(context, hard)
+    fact = _figure_in_note(context) if rng.random() < (0.7 if train else 0.5) else _fact(context, company)
+    _ask_to_compare(context, split)
     where = "Name the cities with plants." if hard else "In which locations does the company operate plants?"
     context.add(where, places, "multi-span", "text", ["2"])
-    for ask in _sums(context, hard):
+    for ask in _sums_for_training(context) if train else _sums(context, hard):
         ask()
     notes = [
         f"{topic.quantity[0].upper()}{topic.quantity[1:]} of {company} by {topic.item} ({topic.caption}).",
@@ -127,16 +129,17 @@ def _fact(context: Questions, company: str) -> str:
     return sentence
 
 
-def _ask_to_compare(context: Questions, hard: bool) -> None:
-    if hard:
-        context.rng.choice(
-            (
-                lambda: context.largest_year("When {was} for {row} at the highest?"),
-                lambda: context.count_above("In {year}, how many {items} exceeded {bar}?"),
-            )
-        )()
-    else:
-        context.rng.choice((context.count_rows, context.count_above, context.largest_year))()
+def _ask_to_compare(context: Questions, split: str) -> None:
+    rows, above, largest = context.count_rows, context.count_above, context.largest_year
+    kinds: dict[str, tuple[Callable[[], None], ...]] = {
+        "train": (rows, rows, above, largest, largest),
+        "heldout": (rows, above, largest),
+        "hard": (
+            lambda: largest("When {was} for {row} at the highest?"),
+            lambda: above("In {year}, how many {items} exceeded {bar}?"),
+        ),
+    }
+    context.rng.choice(kinds[split])()
 
 
 def _sums(context: Questions, hard: bool) -> list[Callable[[], None]]:
@@ -157,6 +160,23 @@ def _sums(context: Questions, hard: bool) -> list[Callable[[], None]]:
         if context.told
         else choice((context.ratio if quotients else context.average, context.average, share)),
     ]
+
+
+def _sums_for_training(context: Questions) -> list[Callable[[], None]]:
+    """Four sums of kinds that suit the topic, as `_sums`."""
+    topic = context.topic
+    quotients, adds = not topic.signed, topic.scale != "percent"
+    others = [context.average]
+    if context.told:
+        others.append(context.change)
+    if quotients:
+        others += [context.ratio, context.percentage]
+    if adds:
+        others.append(context.total)
+    if quotients and adds:
+        others.append(context.share)
+    others += [context.change] * (3 - len(others))
+    return [context.change_from_note if context.told else context.change, *context.rng.sample(others, 3)]
 
 
 def _uid(split: str, number: int, part: str) -> str:

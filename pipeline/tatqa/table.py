@@ -61,6 +61,12 @@ def named_cells(rows: Rows) -> Iterator[tuple[str, str]]:
         yield from _named(over, row)
 
 
+def row_labels(rows: Rows) -> list[str]:
+    """The labels of the rows below the headings, each once."""
+    _, below = _heading(_cells(rows))
+    return list(dict.fromkeys(row[0] for row in below if row[0]))
+
+
 def _named(over: list[str], row: list[str]) -> Iterator[tuple[str, str]]:
     label, *cells = row
     for heading, cell in zip(over[1:], cells, strict=True):

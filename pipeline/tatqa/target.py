@@ -7,18 +7,20 @@
     equation: 44.1 - 56.7
     scale: million
 
-Evidence is verbatim from table and notes. For a span it is the answer, for a count its items are counted.
+Evidence is verbatim from table and notes, with its name where the table is written with names (figures.py). For a span
+it is the answer, for a count its items are counted. A number in parentheses is negative, as reports print it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from pipeline.tatqa import equation
+from pipeline.tatqa import equation, figures
 from pipeline.tatqa.equation import Unreadable
+from pipeline.tatqa.figures import Names
 from pipeline.tatqa.language import LANGUAGES, SEPARATOR
 from pipeline.tatqa.metric import score
 from pipeline.tatqa.schema import Answer
@@ -37,7 +39,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Task:
-    """A question's gold side, and the figures of its context, as `figures` finds them."""
+    """A question's gold side, and the figures of its context, as `figures.by_digits` finds them."""
 
     answer: Answer
     answer_type: str
@@ -46,7 +48,7 @@ class Task:
     figures: Mapping[Decimal, str]
     currency: str = ""  # as language.Language.currency names it
     gold: Answer | None = None  # the answer in the file, where `answer` is normalized; it is the one that is scored
-    cells: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a table whose cells have names, as `cells`
+    names: Names = field(default_factory=dict)  # of cells and figures, where the table is written with names
     question: str = ""  # which of several equal cells is meant
 
 
@@ -55,11 +57,11 @@ def write(task: Task, language: str, target: str) -> tuple[str, str]:
     plain = write_answer(task.answer, task.scale, language, task.currency)
     if target == "answer":
         return plain, ""
-    context = "\n".join(written for each in task.cells.values() for written in each)
+    context = "\n".join(written for each in task.names.values() for written in each)
     try:
         text = _lines(task, language)
-        if task.cells and lost(text, task, language, context):
-            text = _lines(replace(task, cells={}), language)
+        if task.names and lost(text, task, language, context):
+            text = _lines(replace(task, names={}), language)
     except Unreadable as error:
         return plain, str(error)
     return (plain, because) if (because := lost(text, task, language, context)) else (text, "")
@@ -127,13 +129,13 @@ def _lines(task: Task, language: str) -> str:
     if task.answer_type == "arithmetic":
         sum_ = gold_equation(task.answer, task.scale, task.derivation)
         evidence = [
-            found for digits in equation.numbers(equation.parse(sum_)) if (found := task.figures.get(Decimal(digits)))
+            found for digits in equation.numbers(equation.read(sum_)) if (found := task.figures.get(Decimal(digits)))
         ]
     elif task.answer_type == "count":
         evidence = [item.strip() for item in task.derivation.split("##")]
     else:
         evidence = list(task.answer) if isinstance(task.answer, list) else [str(task.answer)]
-    named = [_named(item, task) for item in evidence]
+    named = [figures.with_name(item, task.names, task.question) for item in evidence]
     lines = {
         "type": words.types[task.answer_type],
         "evidence": SEPARATOR.join(dict.fromkeys(named) if sum_ else named),
@@ -145,49 +147,6 @@ def _lines(task: Task, language: str) -> str:
         for name, text in lines.items()
         if text or name != "equation"
     )
-
-
-def _named(item: str, task: Task) -> str:
-    """A cell with its names, of equal ones that with most words of the question; another text as it is."""
-    asked = set(_WORD.findall(task.question))
-    return max(task.cells.get(_key(item), [item]), key=lambda each: len(asked & set(_WORD.findall(each))))
-
-
-def _key(cell: str) -> str:
-    digits = number(cell)
-    return cell if digits is None else str(digits.normalize())
-
-
-def cells(named: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Cells as a table with names writes them, by their digits or else by their text."""
-    found: dict[str, list[str]] = {}
-    for cell, written in named:
-        found.setdefault(_key(cell), []).append(written)
-    return found
-
-
-def _bare(item: str, context: str) -> str:
-    """Evidence without the names of a cell, if the context has it as a whole cell."""
-    _, colon, cell = item.rpartition(": ")
-    return cell if colon and re.search(rf"(?:^|\| ){re.escape(item)}(?= \||$)", context, re.MULTILINE) else item
-
-
-def figures(cells: Iterable[str], notes: Iterable[str]) -> dict[Decimal, str]:
-    """The figures of a context by their digits, verbatim: a cell that is one, else a part of a note."""
-    found = [(number(cell), cell.strip()) for cell in cells]
-    found += [(number(part.group()), part.group().strip()) for note in notes for part in _FIGURE.finditer(note)]
-    return {digits: text for digits, text in reversed(found) if digits is not None}  # the first of equal ones
-
-
-_WORD = re.compile(r"\w+")
-_FIGURE = re.compile(r"[$£€¥￥]?[(（]?[$£€¥￥]?\s?\d[\d,]*(?:\.\d+)?[%％]?[)）]?")
-_AROUND = re.compile(r"[$£€¥￥%％(),（）\s\-]")
-
-
-def number(cell: str) -> Decimal | None:
-    """The digits of a text that is one figure, without sign, currency, separators and percent; else None."""
-    bare = _AROUND.sub("", cell)
-    return Decimal(bare) if re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", bare) and bare.isascii() else None
 
 
 def read(text: str, language: str, context: str) -> Said:
@@ -209,12 +168,15 @@ def read(text: str, language: str, context: str) -> Said:
     kinds = {word.lower(): name for name, word in words.types.items()}
     kind = kinds.get(lines.get("type", "").lower(), "arithmetic" if "equation" in lines else "multi-span")
     items = (item.strip() for item in lines.get("evidence", "").split(SEPARATOR))
-    evidence = [_bare(item, context) for item in items if item]
+    evidence = [figures.without_name(item, context) for item in items if item]
     if kind == "arithmetic":
         if not lines.get("equation"):
             return Said("", scale, "no equation")
         try:
-            return Said(equation.answer(equation.value(equation.parse(equation.tidy(lines["equation"])))), scale)
+            return Said(
+                equation.answer(equation.value(equation.read(lines["equation"]))),
+                scale,
+            )
         except Unreadable as error:
             return Said("", scale, f"the equation: {error}")
     if not evidence:

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.tatqa import equation
+from pipeline.tatqa import equation, figures
 from pipeline.tatqa.normalize import plain
 from pipeline.tatqa.schema import Context, Question
-from pipeline.tatqa.target import figures, gold_equation, number
+from pipeline.tatqa.target import gold_equation
 
 _WORD = re.compile(r"\w+")
 
@@ -75,9 +75,9 @@ def needed(question: Question) -> list[str]:
 
 def holds(text: str, wanted: Sequence[str]) -> bool:
     """Whether a cell or note contains one of the wanted texts or figures; a figure only as a whole number."""
-    folded, held = " ".join(text.split()).casefold(), figures([text], [text])
+    folded, held = " ".join(text.split()).casefold(), figures.by_digits([text], [text])
     return any(
-        figure in held if (figure := number(item)) is not None else " ".join(item.split()).casefold() in folded
+        figure in held if (figure := figures.number(item)) is not None else " ".join(item.split()).casefold() in folded
         for item in wanted
         if item.strip()
     )
