@@ -14,7 +14,8 @@ Every assistant turn is trained, and answered in evaluation with the true turns 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ ANSWER_TYPE = "text"  # an answer that is compared verbatim, without a scale
 Message = dict[str, Any]
 Conversation = dict[str, Any]
 
+_TRAINED = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}  # by a turn's weight
 _NEEDED_BEFORE = {"user": ("", "assistant"), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
 
 
@@ -64,6 +66,21 @@ def need_writable(value: str, where: str, field: str) -> None:
         raise Stop("text that UTF-8 can write", "half a surrogate pair", f"{where}, field {field!r}", "fix that row")
 
 
+def need_json(value: object, where: str, field: str) -> None:
+    """Raise Stop for a value that JSON in UTF-8 cannot write: with a lone surrogate, NaN, or such as a date."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            need_writable(each, where, field)
+        elif isinstance(each, Mapping):
+            left += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            left += each
+        elif not (each is None or isinstance(each, int) or (isinstance(each, float) and math.isfinite(each))):
+            raise Stop("values that JSON can write", repr(each)[:60], f"{where}, field {field!r}", "fix that row")
+
+
 def optional(value: object, where: str, field: str) -> str:
     """A text that may be empty or absent.
 
@@ -85,6 +102,18 @@ def answer(value: object, where: str, field: str, reading: Reading) -> str:
     return text(value, where, field, "some text")
 
 
+def is_trained(weights: Collection[object], where: str, field: str) -> bool:
+    """Whether a turn with these weights is trained: no weight is 0.
+
+    Raises:
+        Stop: a weight other than 0 and 1, as numbers or as text.
+    """
+    for weight in weights:
+        if weight not in (None, "") and str(weight).strip().lower() not in _TRAINED:
+            raise Stop("a weight of 0 or 1", repr(weight)[:60], f"{where}, field {field!r}", "fix that row")
+    return all(weight in (None, "") or _TRAINED[str(weight).strip().lower()] for weight in weights)
+
+
 def of_turns(asked: str, answered: str, system: str = "", earlier: list[Message] | None = None) -> Conversation:
     """A conversation that ends with a question and its answer."""
     start = [{"role": "system", "content": system}] if system.strip() else []
@@ -100,9 +129,11 @@ def checked(conversation: Conversation, where: str, reading: Reading) -> Convers
     """
     messages: list[Message] = []
     before = ""
+    need_json(conversation.get("tools"), where, "tools")
     for number, given in enumerate(conversation["messages"]):
         message, field = dict(given), f"messages[{number}]"
         role = message["role"]
+        need_json(message, where, field)
         if role == "system":
             if number:
                 raise Stop("a system message at the start only", "one later", f"{where}, {field}", "fix that row")
@@ -110,7 +141,7 @@ def checked(conversation: Conversation, where: str, reading: Reading) -> Convers
             wanted = f"{' or '.join(each or 'the start' for each in _NEEDED_BEFORE[role])} before {role}"
             raise Stop(wanted, before or "the start", f"{where}, {field}", "fix that row")
         if role == "assistant":
-            _split_reasoning(message)
+            _split_reasoning(message, where, field, reading)
             if not message.get("tool_calls"):
                 text(message["content"], where, f"{field}.content", "some text")
         elif role == "user":
@@ -125,14 +156,42 @@ def checked(conversation: Conversation, where: str, reading: Reading) -> Convers
     return {**conversation, "messages": messages}
 
 
-def _split_reasoning(message: Message) -> None:
-    """Move a <think> part from the content to `reasoning_content`; an empty one is none."""
-    if not message.get("reasoning_content"):
-        message.pop("reasoning_content", None)
-        if message["content"].lstrip().startswith("<think>"):
-            thought, message["content"] = reasoning.split(message["content"])
-            if thought:
-                message["reasoning_content"] = thought
+def _split_reasoning(message: Message, where: str, field: str, reading: Reading) -> None:
+    """Move a trace from the content to `reasoning_content`; an empty one is none.
+
+    Raises:
+        Stop: a trace without an end, or two that differ.
+    """
+    given = _without_tags(message.pop("reasoning_content", ""), where, f"{field}.reasoning_content")
+    content = message["content"]
+    begins = content.lstrip().startswith(reasoning.OPEN)
+    if begins and reasoning.CLOSE not in content:
+        wanted = f"{reasoning.CLOSE} after a reasoning trace"
+        raise Stop(wanted, f"{reasoning.OPEN} alone", f"{where}, field {f'{field}.content'!r}", "fix that row")
+    trace = ""
+    before, closing, _ = content.partition(reasoning.CLOSE)
+    if begins or (closing and reasoning.OPEN not in before):
+        trace, content = reasoning.split(content)
+        if not begins:  # as DeepSeek-R1 writes it, whose prompt has the opening tag
+            reading.notes[f"answers with {reasoning.CLOSE} alone, whose text before it is taken as reasoning"] += 1
+    if content.count(reasoning.OPEN) != content.count(reasoning.CLOSE):
+        reading.notes[f"answers with {reasoning.OPEN} or {reasoning.CLOSE} without the other, left as they are"] += 1
+    if given and trace and given != trace:
+        found = f"two that differ: reasoning_content, and {reasoning.OPEN} in the content"
+        raise Stop("one reasoning trace", found, f"{where}, field {field!r}", "fix that row")
+    message["content"] = content
+    if trace or given:
+        message["reasoning_content"] = trace or given
+
+
+def _without_tags(trace: str, where: str, field: str) -> str:
+    """A reasoning trace without the tags around it."""
+    bare = trace.strip().removeprefix(reasoning.OPEN).removesuffix(reasoning.CLOSE).strip()
+    if reasoning.CLOSE in bare:  # it would end the trace
+        raise Stop(
+            "a reasoning trace", f"one with {reasoning.CLOSE} in it", f"{where}, field {field!r}", "fix that row"
+        )
+    return bare
 
 
 def _is_trained(message: Message) -> bool:

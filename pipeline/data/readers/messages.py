@@ -8,11 +8,10 @@ which leaves it untrained.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline import json_stream
 from pipeline.data.readers import conversation
 from pipeline.data.readers.conversation import Conversation, Message
 from pipeline.data.readers.reading import Reading
@@ -21,8 +20,10 @@ from pipeline.errors import Stop
 FORM = "messages: a list of role and content; optionally tools"
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_KNOWN = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "thinking"}
+_TRACES = ("reasoning_content", "reasoning", "thinking")
+_KNOWN = {"role", "content", "name", "tool_calls", "tool_call_id", *_TRACES}
 _WEIGHTS = ("weight", "loss_weight")
+_OF_PART = ("text", "value", "thinking", "reasoning")  # where a part of a reasoning trace has its text
 
 
 def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversation:
@@ -55,20 +56,17 @@ def of_list(given: object, tools: object, where: str, field: str) -> Conversatio
 
 def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
     role = given.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         wanted = f"one of {', '.join(_ROLES)}"
         raise Stop(wanted, repr(role)[:60], f"{where}, field {f'{field}.role'!r}", "fix that row")
     content, thought, called = _parts(given.get("content"), where, f"{field}.content")
     made: Message = {"role": _ROLES[role], "content": content}
     if role == "assistant":
-        trace = thought or given.get("reasoning_content") or given.get("reasoning") or given.get("thinking")
-        if isinstance(trace, str) and trace.strip():
-            made["reasoning_content"] = trace.strip()
-        old = [{"function": given["function_call"]}] if given.get("function_call") else []
-        calls = given.get("tool_calls") or called or old
-        if calls:
-            made["tool_calls"] = [tool_call(each, where, f"{field}.tool_calls") for each in calls]
-        if any(given.get(name, 1) == 0 for name in _WEIGHTS):
+        if trace := _trace(given, thought, where, field):
+            made["reasoning_content"] = trace
+        if calls := [*called, *_calls(given, where, f"{field}.tool_calls")]:
+            made["tool_calls"] = calls
+        if not conversation.is_trained([given.get(name) for name in _WEIGHTS], where, f"{field}.weight"):
             made["train"] = False
     if role == "tool":
         made |= {name: given[name] for name in ("name", "tool_call_id") if given.get(name)}
@@ -92,6 +90,44 @@ def _parts(content: object, where: str, field: str) -> tuple[str, str, list[Any]
     return "\n".join(by_kind["text"]), "\n".join(by_kind["reasoning"]), calls
 
 
+def _trace(given: Mapping[str, Any], thought: str, where: str, field: str) -> str:
+    """The reasoning of a turn: that of its content's parts, or of one of its keys; "" for none.
+
+    Raises:
+        Stop: no text and no list of texts, or two that differ.
+    """
+    traces = [thought, *(_joined(given.get(name), where, f"{field}.{name}") for name in _TRACES)]
+    found = list(dict.fromkeys(trace.strip() for trace in traces if trace.strip()))
+    if len(found) > 1:
+        raise Stop("one reasoning trace", f"{len(found)} that differ", f"{where}, field {field!r}", "fix that row")
+    return found[0] if found else ""
+
+
+def _joined(value: object, where: str, field: str) -> str:
+    """A reasoning trace that is a text, a part with one, or a list of these."""
+    texts = []
+    for part in value if isinstance(value, list) else [] if value is None else [value]:
+        said = next((part[key] for key in _OF_PART if key in part), None) if isinstance(part, dict) else part
+        if not isinstance(said, str):
+            wanted = "a text, or a list of text parts"
+            raise Stop(wanted, repr(value)[:60], f"{where}, field {field!r}", "fix that row")
+        texts.append(said)
+    return "\n".join(texts)
+
+
+def _calls(given: Mapping[str, Any], where: str, field: str) -> list[dict[str, Any]]:
+    """The calls of tools of a turn; `function_call` is OpenAI's old form of a single one.
+
+    Raises:
+        Stop: no list, or as `tool_call`.
+    """
+    calls = given.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise Stop("a list of calls", repr(calls)[:60], f"{where}, field {field!r}", "fix that row")
+    old = [{"function": given["function_call"]}] if given.get("function_call") else []
+    return [tool_call(each, where, field) for each in (*calls, *old)]
+
+
 def tool_call(given: object, where: str, field: str) -> dict[str, Any]:
     """A tool call, an object or JSON of one, with its arguments as an object.
 
@@ -99,22 +135,31 @@ def tool_call(given: object, where: str, field: str) -> dict[str, Any]:
         Stop: no function name, or arguments that are no JSON object.
     """
     if isinstance(given, str):
-        with contextlib.suppress(ValueError):
-            given = json.loads(given)
+        given = of_json(given, "a tool call as JSON", where, field)
     function = given.get("function", given) if isinstance(given, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     arguments = function.get("arguments", {}) if isinstance(function, dict) else None
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
-            arguments = None
+        arguments = of_json(arguments or "{}", "a call's arguments as JSON", where, field)
     if not isinstance(name, str) or not name or not isinstance(arguments, dict):
         wanted = "a function's name and its arguments, a JSON object"
         raise Stop(wanted, repr(given)[:60], f"{where}, field {field!r}", "fix that row")
     call = {"type": "function", "function": {"name": name, "arguments": arguments}}
     identifier = given.get("id") if isinstance(given, dict) else None
     return {"id": identifier, **call} if identifier else call
+
+
+def of_json(given: str, wanted: str, where: str, field: str) -> Any:
+    """The value of a field that has JSON as its text.
+
+    Raises:
+        Stop: as `json_stream.parse`.
+    """
+    try:
+        return json_stream.parse(given)
+    except ValueError as error:
+        found = f"{str(error)[:80]}: {given[:60]!r}"
+        raise Stop(wanted, found, f"{where}, field {field!r}", "fix that row") from None
 
 
 def tool_list(tools: object, where: str) -> list[dict[str, Any]]:
@@ -124,16 +169,13 @@ def tool_list(tools: object, where: str) -> list[dict[str, Any]]:
         Stop: no list of functions, nor JSON of one.
     """
     if isinstance(tools, str) and tools.strip():
-        try:
-            tools = json.loads(tools)
-        except ValueError:
-            raise Stop("tools as JSON", str(tools)[:60], f"{where}, field 'tools'", "fix that row") from None
+        tools = of_json(tools, "tools as JSON", where, "tools")
     if not tools:
         return []
     made = []
     for each in tools if isinstance(tools, list) else [tools]:
         function = each.get("function", each) if isinstance(each, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
             raise Stop("a list of functions with a name", repr(each)[:60], f"{where}, field 'tools'", "fix that row")
         made.append({"type": "function", "function": {key: value for key, value in function.items() if key != "type"}})
     return made

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,19 +55,15 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
 
 def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
     said = given.get("from", given.get("role"))
-    if said not in _ROLES:
+    if not isinstance(said, str) or said not in _ROLES:
         wanted = f"one of {', '.join(_ROLES)}"
         raise Stop(wanted, repr(said)[:60], f"{where}, field {f'{field}.from'!r}", "fix that row")
     value = conversation.optional(given.get("value", given.get("content")), where, f"{field}.value")
     made: Message = {"role": _ROLES[said], "content": value}
     if said == "function_call":
-        try:
-            calls = json.loads(value)
-        except ValueError:
-            wanted = 'a call as JSON: {"name", "arguments"}'
-            raise Stop(wanted, value[:60], f"{where}, field {f'{field}.value'!r}", "fix that row") from None
+        calls = messages.of_json(value, 'a call as JSON: {"name", "arguments"}', where, f"{field}.value")
         listed = calls if isinstance(calls, list) else [calls]
         made |= {"content": "", "tool_calls": [messages.tool_call(each, where, f"{field}.value") for each in listed]}
-    if given.get("weight", 1) == 0:
+    if not conversation.is_trained([given.get("weight")], where, f"{field}.weight"):
         made["train"] = False
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,51 @@ def test_a_reasoning_trace_is_kept_apart_and_an_empty_one_is_none(content: str, 
     assert (row["output"], row.get("reasoning")) == (answer, trace)
 
 
+def _answered(reading: Reading, content: str, **more: Any) -> conversation.Message:
+    said = _said(("user", "a"), ("assistant", content))
+    said["messages"][1] |= more
+    message: conversation.Message = conversation.checked(said, "f, row 0", reading)["messages"][1]
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "given"),
+    [
+        ("<think>why</think>3", "why"),
+        ("<think></think>3", "why"),
+        ("3", "<think>\nwhy\n</think>"),
+        ("why</think>3", "why"),
+    ],
+)
+def test_a_trace_that_is_given_in_two_ways_is_kept_once(content: str, given: str) -> None:
+    made = _answered(Reading(), content, reasoning_content=given)
+    assert made == {"role": "assistant", "content": "3", "reasoning_content": "why"}
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "found"),
+    [
+        ("<think>why</think>3", "because", "two that differ: reasoning_content, and <think> in the content"),
+        ("<think>why 3", "", "<think> alone"),
+        ("3", "why</think>so", "one with </think> in it"),
+    ],
+)
+def test_traces_that_differ_or_do_not_end_are_refused(content: str, given: str, found: str) -> None:
+    with pytest.raises(Stop) as stopped:
+        _answered(Reading(), content, reasoning_content=given)
+    assert stopped.value.found == found and "f, row 0, field 'messages[1]" in stopped.value.where
+
+
+def test_think_tags_without_a_pair_are_counted() -> None:
+    reading = Reading()
+    assert _answered(reading, "why</think>\n\n3") == {"role": "assistant", "content": "3", "reasoning_content": "why"}
+    assert _answered(reading, "It opens with <think>.")["content"] == "It opens with <think>."
+    assert list(reading.lines()) == [
+        "1 answers with </think> alone, whose text before it is taken as reasoning",
+        "1 answers with <think> or </think> without the other, left as they are",
+    ]
+
+
 def test_turns_after_the_last_answer_are_left_out_and_counted() -> None:
     reading = Reading()
     said = conversation.checked(_said(("user", "a"), ("assistant", "b"), ("user", "c")), "f, row 0", reading)
@@ -85,6 +132,32 @@ def test_roles_out_of_order_are_refused_by_row_and_field(turns: list[tuple[str, 
     with pytest.raises(Stop) as stopped:
         conversation.checked(_said(*turns), "f, row 3", Reading())
     assert message in str(stopped.value) and "f, row 3" in stopped.value.where
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("tool_calls", "\ud83d"),
+        ("tool_calls", {"\ud83d": 1}),
+        ("reasoning_content", "\ud83d"),
+        ("name", "\ud83d"),
+        ("tools", "\ud83d"),
+        ("tool_calls", math.nan),
+        ("tool_calls", datetime.date(2026, 1, 1)),
+    ],
+)
+def test_what_a_raw_split_cannot_hold_is_refused(place: str, value: Any) -> None:
+    said = _said(("user", "a"), ("assistant", "b"))
+    function = {"name": "f", "arguments": {"a": value}}
+    if place == "tools":
+        said["tools"] = [{"type": "function", "function": {"name": "f", "description": value}}]
+    else:
+        said["messages"][1][place] = [{"type": "function", "function": function}] if place == "tool_calls" else value
+    with pytest.raises(Stop) as stopped:
+        conversation.checked(said, "f, row 3", Reading())
+    wanted = "text that UTF-8 can write" if "ud83d" in repr(value) else "values that JSON can write"
+    where = f"f, row 3, field {'tools' if place == 'tools' else 'messages[1]'!r}"
+    assert (stopped.value.wanted, stopped.value.where) == (wanted, where)
 
 
 def test_conversations_are_compared_by_all_but_their_last_answer() -> None:

@@ -34,6 +34,12 @@ def test_roles_system_and_tools() -> None:
         ({"conversations": [{"from": "narrator", "value": "a"}]}, "conversations[0].from"),
         ({"conversations": [{"from": "function_call", "value": "rate()"}]}, "a call as JSON"),
         ({"conversations": [{"from": "human", "value": 3}]}, "conversations[0].value"),
+        ({"conversations": [{"from": ["human"], "value": "a"}]}, "found: ['human']"),
+        (
+            {"conversations": [{"from": "function_call", "value": '{"name": "f", "arguments": {"a": 1, "a": 2}}'}]},
+            "'a' twice in one object",
+        ),
+        ({"conversations": [{"from": "gpt", "value": "a", "weight": 0.5}]}, "a weight of 0 or 1"),
     ],
 )
 def test_what_is_no_turn_is_refused_by_field(row: dict[str, Any], message: str) -> None:
