@@ -121,6 +121,21 @@ def of_turns(asked: str, answered: str, system: str = "", earlier: list[Message]
     return {"messages": [*start, *(earlier or []), *turns]}
 
 
+def with_system(messages: list[Message], system: object, where: str) -> list[Message]:
+    """Messages that begin with the system message of a row's own field; "" for none.
+
+    Raises:
+        Stop: they have another one, or it is no text.
+    """
+    said = optional(system, where, "system")
+    if not said or (messages and (messages[0]["role"], messages[0]["content"]) == ("system", said)):
+        return messages
+    if any(each["role"] == "system" for each in messages):
+        found = "the field 'system', and a system message that differs"
+        raise Stop("one system message", found, where, "fix that row")
+    return [{"role": "system", "content": said}, *messages]
+
+
 def checked(conversation: Conversation, where: str, reading: Reading) -> Conversation:
     """The conversation with its reasoning apart from its answers, and without turns after the last answer.
 

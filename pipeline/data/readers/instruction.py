@@ -37,7 +37,7 @@ def dolly(record: Mapping[str, Any], where: str, reading: Reading) -> Conversati
     Raises:
         Stop: as `alpaca`.
     """
-    reading.see_keys(record, {"instruction", "context", "response", "category"})
+    reading.see_keys(record, {"instruction", "context", "response", "category", "system", "history"})
     return _conversation(record, where, reading, "context", "response")
 
 

@@ -19,10 +19,21 @@ from pipeline.errors import Stop
 
 FORM = "messages: a list of role and content; optionally tools"
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",  # OpenAI's old name
+}
 _TRACES = ("reasoning_content", "reasoning", "thinking")
-_KNOWN = {"role", "content", "name", "tool_calls", "tool_call_id", *_TRACES}
 _WEIGHTS = ("weight", "loss_weight")
+_KEYS = frozenset(("role", "content", *_WEIGHTS))
+_KEYS_OF = {
+    "assistant": frozenset(("tool_calls", "function_call", *_TRACES)),
+    "tool": frozenset(("name", "tool_call_id")),
+}
 _OF_PART = ("text", "value", "thinking", "reasoning")  # where a part of a reasoning trace has its text
 
 
@@ -32,15 +43,13 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     Raises:
         Stop: no list of messages, an unknown role, or a content that is no text.
     """
-    reading.see_keys(record, {"messages", "tools", "parallel_tool_calls"})
-    made = of_list(record.get("messages"), record.get("tools"), where, "messages")
-    for each in record["messages"]:
-        reading.see_keys(each, {*_KNOWN, *_WEIGHTS, "function_call"})
-    return made
+    tools = "tools" if record.get("tools") else "functions"  # OpenAI's old name
+    reading.see_keys(record, {"messages", tools, "parallel_tool_calls"})
+    return of_list(record.get("messages"), record.get(tools), where, "messages", reading)
 
 
-def of_list(given: object, tools: object, where: str, field: str) -> Conversation:
-    """The conversation of a list of messages.
+def of_list(given: object, tools: object, where: str, field: str, reading: Reading) -> Conversation:
+    """The conversation of a list of messages; keys of theirs that are not read are counted.
 
     Raises:
         Stop: as `read`.
@@ -49,6 +58,8 @@ def of_list(given: object, tools: object, where: str, field: str) -> Conversatio
         shown = "nothing" if given is None else repr(given)[:60]
         raise Stop("a list of messages", shown, f"{where}, field {field!r}", "fix that row")
     made: Conversation = {"messages": [_message(each, where, f"{field}[{i}]") for i, each in enumerate(given)]}
+    for each, message in zip(given, made["messages"], strict=True):
+        reading.see_keys(each, _KEYS | _KEYS_OF.get(message["role"], frozenset()))
     if declared := tool_list(tools, where):
         made["tools"] = declared
     return made
@@ -68,7 +79,7 @@ def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
             made["tool_calls"] = calls
         if not conversation.is_trained([given.get(name) for name in _WEIGHTS], where, f"{field}.weight"):
             made["train"] = False
-    if role == "tool":
+    if made["role"] == "tool":
         made |= {name: given[name] for name in ("name", "tool_call_id") if given.get(name)}
     return made
 

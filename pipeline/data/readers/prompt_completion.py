@@ -29,18 +29,23 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     prompt, completion = _first(record, PROMPTS), _first(record, COMPLETIONS)
     reading.see_keys(record, {prompt, completion, "context", "system", "tools"})
     asked, answered = record.get(prompt), record.get(completion)
-    if isinstance(asked, list) and isinstance(answered, list):
-        return messages.of_list([*asked, *answered], record.get("tools"), where, prompt)
     if isinstance(asked, list):
-        said = {"role": "assistant", "content": conversation.answer(answered, where, completion, reading)}
-        return messages.of_list([*asked, said], record.get("tools"), where, prompt)
+        if conversation.optional(record.get("context"), where, "context"):
+            wanted, found = "the context in a message, since the prompt is a list of these", "a field of its own"
+            raise Stop(wanted, found, f"{where}, field 'context'", "fix that row")
+        if not isinstance(answered, list):
+            answered = [{"role": "assistant", "content": conversation.answer(answered, where, completion, reading)}]
+        made = messages.of_list([*asked, *answered], record.get("tools"), where, prompt, reading)
+        return {**made, "messages": conversation.with_system(made["messages"], record.get("system"), where)}
     text = conversation.text(asked, where, prompt)
     if added := conversation.optional(record.get("context"), where, "context"):
         text = f"{added}\n{text}"
     system = conversation.optional(record.get("system"), where, "system")
     if isinstance(answered, list):
         raise Stop("a text, since the prompt is one", "a list", f"{where}, field {completion!r}", "fix that row")
-    return conversation.of_turns(text, conversation.answer(answered, where, completion, reading), system)
+    made = conversation.of_turns(text, conversation.answer(answered, where, completion, reading), system)
+    tools = messages.tool_list(record.get("tools"), where)
+    return {**made, "tools": tools} if tools else made
 
 
 def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -42,12 +42,10 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     if not isinstance(turns, list) or not all(isinstance(each, dict) for each in turns):
         shown = "nothing" if turns is None else repr(turns)[:60]
         raise Stop("a list of from and value", shown, f"{where}, field {name!r}", "fix that row")
-    system = conversation.optional(record.get("system"), where, "system")
-    made: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
-    made += [_message(each, where, f"{name}[{i}]") for i, each in enumerate(turns)]
+    made = [_message(each, where, f"{name}[{i}]") for i, each in enumerate(turns)]
     for each in turns:
         reading.see_keys(each, {"from", "value", "role", "content", "weight"})
-    read_: Conversation = {"messages": made}
+    read_: Conversation = {"messages": conversation.with_system(made, record.get("system"), where)}
     if tools := messages.tool_list(record.get("tools"), where):
         read_["tools"] = tools
     return read_

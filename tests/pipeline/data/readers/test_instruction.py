@@ -38,6 +38,9 @@ def test_dolly() -> None:
     messages = instruction.dolly(row, "f, row 0", reading)["messages"]
     assert [each["content"] for each in messages] == ["Sales?\n1,200", "1,200"]
     assert list(reading.lines()) == ["keys that are not used, with the rows that have them: id (1)"]
+    again = instruction.dolly({**row, "system": "s", "history": [["b", "c"]]}, "f, row 0", reading)
+    assert [each["content"] for each in again["messages"]] == ["s", "b", "c", "Sales?\n1,200", "1,200"]
+    assert dict(reading.unknown) == {"id": 2}  # system and history are used
 
 
 def test_a_number_is_its_text_and_counted() -> None:

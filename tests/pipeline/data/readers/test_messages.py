@@ -35,7 +35,24 @@ def test_roles_parts_reasoning_and_weights() -> None:
             {"role": "assistant", "content": "e", "reasoning_content": "so"},
         ]
     }
-    assert dict(reading.unknown) == {"source": 1, "mood": 1}
+    assert dict(reading.unknown) == {"source": 1, "name": 1, "mood": 1}
+
+
+def test_openais_old_form_of_tools_is_read() -> None:
+    reading = Reading()
+    row = {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": None, "function_call": {"name": "rate", "arguments": '{"pair": "EUR"}'}},
+            {"role": "function", "name": "rate", "content": "1.1"},
+            {"role": "assistant", "content": "1.1"},
+        ],
+        "functions": [TOOL["function"]],
+    }
+    read = messages.read(row, "f, row 0", reading)
+    assert read["messages"][1]["tool_calls"][0]["function"] == {"name": "rate", "arguments": {"pair": "EUR"}}
+    assert read["messages"][2] == {"role": "tool", "name": "rate", "content": "1.1"}
+    assert (read["tools"], dict(reading.unknown)) == ([TOOL], {})
 
 
 @pytest.mark.parametrize(

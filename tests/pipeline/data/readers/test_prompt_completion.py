@@ -23,10 +23,25 @@ ASKED, SAID = {"role": "user", "content": "a"}, {"role": "assistant", "content":
         ({"prompt": "a", "completion": "b", "system": "s"}, [{"role": "system", "content": "s"}, ASKED, SAID]),
         ({"prompt": [ASKED], "completion": [SAID]}, [ASKED, SAID]),
         ({"prompt": [ASKED], "completion": "b"}, [ASKED, SAID]),
+        ({"prompt": [ASKED], "completion": "b", "system": "s"}, [{"role": "system", "content": "s"}, ASKED, SAID]),
+        ({"prompt": [ASKED], "completion": [SAID], "system": "s"}, [{"role": "system", "content": "s"}, ASKED, SAID]),
     ],
 )
 def test_forms_of_a_prompt(row: dict[str, Any], messages: list[dict[str, Any]]) -> None:
     assert prompt_completion.read(row, "f, row 0", Reading())["messages"] == messages
+
+
+def test_tools_of_a_text_prompt_are_kept() -> None:
+    tool = {"name": "rate", "parameters": {}}
+    read = prompt_completion.read({"prompt": "a", "completion": "b", "tools": [tool]}, "f, row 0", Reading())
+    assert read["tools"] == [{"type": "function", "function": tool}]
+
+
+def test_keys_of_messages_that_are_not_used_are_counted() -> None:
+    reading = Reading()
+    row = {"prompt": [{**ASKED, "mood": "good"}], "completion": [{**SAID, "score": 3}], "source": "x"}
+    prompt_completion.read(row, "f, row 0", reading)
+    assert dict(reading.unknown) == {"source": 1, "mood": 1, "score": 1}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +50,8 @@ def test_forms_of_a_prompt(row: dict[str, Any], messages: list[dict[str, Any]]) 
         ({"prompt": "a"}, "field 'completion'"),
         ({"completion": "a"}, "field 'prompt'"),
         ({"prompt": "a", "completion": [SAID]}, "a text, since the prompt is one"),
+        ({"prompt": [ASKED], "completion": [SAID], "context": "c"}, "field 'context'"),
+        ({"prompt": [{**ASKED, "role": "system"}, ASKED], "completion": "b", "system": "s"}, "one system message"),
     ],
 )
 def test_half_a_row_is_refused_by_field(row: dict[str, Any], message: str) -> None:

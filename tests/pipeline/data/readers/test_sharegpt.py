@@ -27,6 +27,17 @@ def test_roles_system_and_tools() -> None:
     assert dict(reading.unknown) == {"id": 1}
 
 
+def test_a_system_field_and_a_system_turn_are_one_message_or_refused() -> None:
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    for system in ("", "s"):
+        read = sharegpt.read({"conversations": turns, "system": system}, "f, row 0", Reading())
+        assert [each["content"] for each in read["messages"]] == ["s", "a", "b"]
+    with pytest.raises(Stop) as stopped:
+        sharegpt.read({"conversations": turns, "system": "other"}, "f, row 3", Reading())
+    assert stopped.value.found == "the field 'system', and a system message that differs"
+    assert stopped.value.where == "f, row 3"
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
