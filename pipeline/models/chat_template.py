@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from pipeline.models import reasoning, record
 Row = dict[str, Any]  # a formatted row
 
 _EMPTY_TRACE = re.compile(r"^\s*<think>\s*</think>\s*")  # Qwen3's template begins an answer without a trace with it
-_MARK = "\ue0f0"  # of Unicode's private use area: around the number of a message
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class ChatTemplate:
 
     def has_control_tokens(self, row: Row) -> bool:
         """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
-        texts = [str(row.get(name, "")) for name in ("instruction", "input", "system", "output", "reasoning")]
-        texts += [str(each.get("content")) for each in row.get("messages", ())]
-        return any(map(self._has_control, texts))
+        own = [row.get(name) for name in ("instruction", "input", "system", "reasoning", "messages", "tools")]
+        own.append(None if row.get("tool_calls") else row.get("output"))  # `answer_of` has written calls
+        return any(map(self._has_control, _texts(own)))
 
     def messages(self, row: Row) -> list[dict[str, Any]]:
         """What is said before a row's answer; without a system role the rules begin the first user message."""
@@ -102,15 +103,36 @@ class ChatTemplate:
         ]
 
     def _prompt_of_text(self, row: Row) -> list[int]:
-        """Token ids of a prompt: the template's parts with its control tokens, between them the messages as text."""
-        messages = self.messages(row)
-        marked = [{**each, "content": f"{_MARK}{number}{_MARK}"} for number, each in enumerate(messages)]
-        text = self._applied(row, marked, add_generation_prompt=True)
-        *parts, last = re.split(f"{_MARK}(\\d+){_MARK}", text)
-        ids: list[int] = []
-        for own, number in zip(parts[::2], parts[1::2], strict=True):
-            ids += [*self.ids([own])[0], *self.ids([messages[int(number)]["content"]], as_text=True)[0]]
-        return ids + self.ids([last])[0]
+        """Token ids of a prompt in which the template's control tokens are tokens and those in a row's text are text.
+
+        A tokenizer splits at control tokens first. So each text between two of the template's is tokenized alone, as
+        text if a row's own one is in it.
+        """
+        assert self.control is not None  # the row has control tokens
+        before = self.prompt(row)
+        mark = next(mark for number in itertools.count() if (mark := f"PINTUNE{number}MARK") not in before)
+        found: list[str] = []
+
+        def marked(control: re.Match[str]) -> str:
+            found.append(control.group())
+            return f"{mark}{len(found) - 1}{mark}"
+
+        messages, tools = _mapped([self.messages(row), row.get("tools")], partial(self.control.sub, marked))
+        text = self._applied({"tools": tools}, messages, add_generation_prompt=True)
+        runs: list[tuple[str, bool]] = []  # texts, and whether each is text alone
+        run, as_text = "", False
+        for number, part in enumerate(re.split(f"{mark}(\\d+){mark}", text)):
+            if number % 2:
+                run, as_text = run + found[int(part)], True
+                continue
+            start = 0
+            for own in _with_spaces(self.tokenizer).finditer(part):
+                runs += [(run + part[start : own.start()], as_text), (own.group(), False)]
+                run, as_text, start = "", False, own.end()
+            run += part[start:]
+        runs.append((run, as_text))
+        joined = [("".join(each for each, _ in group), key) for key, group in itertools.groupby(runs, lambda it: it[1])]
+        return [id for each, key in joined if each for id in self.ids([each], as_text=key)[0]]
 
     def prompt_lengths(self, groups: Sequence[Sequence[Row]]) -> list[list[int]]:
         """Tokens of each row's prompt, by group. The common prefix of a group, up to a line's end, is tokenized once.
@@ -222,9 +244,49 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
 
 def _control(tokenizer: Any) -> re.Pattern[str] | None:
     """A pattern of all control tokens, or None if the tokenizer has none."""
-    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    texts = sorted({*tokenizer.all_special_tokens, *added}, key=len, reverse=True)
+    texts = _control_texts(tokenizer)
     return re.compile("|".join(map(re.escape, texts))) if texts else None
+
+
+def _control_texts(tokenizer: Any) -> list[str]:
+    """The control tokens, longest first. The tags of a reasoning trace are none: they are written as any tokens are."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    texts = {*tokenizer.all_special_tokens, *added} - {reasoning.OPEN, reasoning.CLOSE}
+    return sorted(texts, key=len, reverse=True)
+
+
+def _with_spaces(tokenizer: Any) -> re.Pattern[str]:
+    """A pattern of all control tokens with the white space around them that the tokenizer takes with them."""
+    added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
+
+    def pattern(text: str) -> str:
+        token = added.get(text)
+        before, after = (r"\s*" if getattr(token, side, False) else "" for side in ("lstrip", "rstrip"))
+        return before + re.escape(text) + after
+
+    return re.compile("|".join(map(pattern, _control_texts(tokenizer))))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """A value of JSON with all its texts changed, keys too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(key): _mapped(each, change) for key, each in value.items()}
+    return [_mapped(each, change) for each in value] if isinstance(value, list) else value
 
 
 def _common_prefix(texts: Sequence[str]) -> int:
