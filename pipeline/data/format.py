@@ -20,7 +20,7 @@ from pipeline.data.readers import conversation
 from pipeline.data.statistics import Tally
 from pipeline.files import atomic_folder, sha256, write_json
 from pipeline.job import Job, Split
-from pipeline.models import chat_template
+from pipeline.models import chat_template, reasoning
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.progress import Progress
 from pipeline.recipe import Data
@@ -112,12 +112,15 @@ class _Writer:
     def _as_written(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row of a conversation with its output as the model's template writes it."""
         written = self._template.answer_of(row)
+        said = row["output"]
+        if row.get("tool_calls"):
+            said = reasoning.split(written)[1] if row.get("reasoning") else written
         masked = {}
         if row.get("reasoning"):
             self.tally.reasoning += 1
             if self._reasoning == "mask":
-                masked = {"masked": len(written) - len(row["output"])}
-        answer = {"answer": json.dumps([written], ensure_ascii=False)} if row.get("tool_calls") else {}
+                masked = {"masked": len(written) - len(said)}
+        answer = {"answer": json.dumps([said], ensure_ascii=False)} if row.get("tool_calls") else {}
         return {**row, "output": written, **masked, **answer}
 
     def _compare(self, number: int, context: schema.Context, path: Path) -> None:

@@ -10,13 +10,14 @@ from pipeline import json_stream
 from pipeline.errors import Stop
 from pipeline.files import sha256
 from pipeline.job import Job, Split
-from pipeline.models import chat_template, reasoning
+from pipeline.models import chat_template, control_tokens, reasoning
 from pipeline.tatqa import schema
 
 REPORT = "report.json"
 _CODE = (
     Path(__file__).with_name("format.py"),
     Path(chat_template.__file__),
+    Path(control_tokens.__file__),
     Path(reasoning.__file__),
     Path(json_stream.__file__),
     *sorted(Path(__file__).with_name("readers").glob("*.py")),

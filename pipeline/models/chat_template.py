@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
-from pipeline.models import reasoning, record
+from pipeline.models import control_tokens, reasoning, record
 
 Row = dict[str, Any]  # a formatted row
 
+_OPENED = re.compile(r"<think>\s*\Z")
 _EMPTY_TRACE = re.compile(r"^\s*<think>\s*</think>\s*")  # Qwen3's template begins an answer without a trace with it
 
 
@@ -28,12 +29,13 @@ class ChatTemplate:
     lead: str  # text before an answer's first character, such as Mistral's space
     ends: tuple[int, ...]  # stop tokens: each of these ids ends an answer; the first is the one that is trained
     control: re.Pattern[str] | None = None  # the texts that the tokenizer takes for control tokens
+    opens: str = ""  # a <think> that ends every prompt, as in DeepSeek-R1's template, with the line end after it
 
     def has_control_tokens(self, row: Row) -> bool:
         """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
         own = [row.get(name) for name in ("instruction", "input", "system", "reasoning", "messages", "tools")]
         own.append(None if row.get("tool_calls") else row.get("output"))  # `answer_of` has written calls
-        return any(map(self._has_control, _texts(own)))
+        return any(map(self._has_control, control_tokens.texts(own)))
 
     def messages(self, row: Row) -> list[dict[str, Any]]:
         """What is said before a row's answer; without a system role the rules begin the first user message."""
@@ -63,22 +65,31 @@ class ChatTemplate:
         if row.get("tools") and str(row["tools"][0]["function"]["name"]) not in self.prompt(row):
             raise self._no_tools(row)
         answer = {"role": "assistant", "content": row["output"]}
+        if trace := row.get("reasoning"):
+            answer["reasoning_content"] = trace
         if calls := row.get("tool_calls"):
-            texts = json.dumps(calls, ensure_ascii=False)
-            if self._has_control(texts):
-                raise Stop("tool calls without control tokens", texts[:80], f"row {row['uid']}", "fix that row")
+            for text in control_tokens.texts([calls, row["output"], trace]):
+                if self._has_control(text):
+                    raise Stop("tool calls without control tokens", text[:80], f"row {row['uid']}", "fix that row")
             turn = self._turn(row, {**answer, "tool_calls": calls})
             if not all(str(call["function"]["name"]) in turn for call in calls):
                 raise self._no_tools(row)
-            return turn
-        if trace := row.get("reasoning"):
-            turn = self._turn(row, {**answer, "reasoning_content": trace})
-            return turn if trace in turn and "</think>" in turn else reasoning.written(trace, row["output"])
-        return str(row["output"])
+            return self._with_trace(trace, turn, turn) if trace else turn
+        return self._with_trace(trace, self._turn(row, answer), row["output"]) if trace else str(row["output"])
+
+    def _with_trace(self, trace: str, turn: str, answer: str) -> str:
+        """A turn that the template has written with its trace; or the answer after it, if the template leaves it out.
+
+        Without the opening tag, if the prompt ends with it.
+        """
+        written = turn if trace in turn and reasoning.CLOSE in turn else reasoning.written(trace, answer)
+        if not self.opens or not written.lstrip().startswith(reasoning.OPEN):
+            return written
+        return written.lstrip().removeprefix(reasoning.OPEN).removeprefix(self.opens.removeprefix(reasoning.OPEN))
 
     def _turn(self, row: Row, answer: dict[str, Any]) -> str:
         """What the template writes for an answer, up to its end token; "" if it changes the turns before it."""
-        before, whole = self.prompt(row), self._applied(row, [*self.messages(row), answer])
+        before, whole = self.prompt(row).removesuffix(self.opens), self._applied(row, [*self.messages(row), answer])
         end = self.tokenizer.decode([self.ends[0]])
         written = whole[len(before) :] if whole.startswith(before) else ""
         return _EMPTY_TRACE.sub("", written.rpartition(end)[0] if end in written else written)
@@ -117,22 +128,14 @@ class ChatTemplate:
             found.append(control.group())
             return f"{mark}{len(found) - 1}{mark}"
 
-        messages, tools = _mapped([self.messages(row), row.get("tools")], partial(self.control.sub, marked))
+        messages, tools = control_tokens.mapped(
+            [self.messages(row), row.get("tools")], partial(self.control.sub, marked)
+        )
         text = self._applied({"tools": tools}, messages, add_generation_prompt=True)
-        runs: list[tuple[str, bool]] = []  # texts, and whether each is text alone
-        run, as_text = "", False
-        for number, part in enumerate(re.split(f"{mark}(\\d+){mark}", text)):
-            if number % 2:
-                run, as_text = run + found[int(part)], True
-                continue
-            start = 0
-            for own in _with_spaces(self.tokenizer).finditer(part):
-                runs += [(run + part[start : own.start()], as_text), (own.group(), False)]
-                run, as_text, start = "", False, own.end()
-            run += part[start:]
-        runs.append((run, as_text))
-        joined = [("".join(each for each, _ in group), key) for key, group in itertools.groupby(runs, lambda it: it[1])]
-        return [id for each, key in joined if each for id in self.ids([each], as_text=key)[0]]
+        parts = re.split(f"{mark}(\\d+){mark}", text)
+        parts[1::2] = [found[int(number)] for number in parts[1::2]]
+        runs = control_tokens.runs(self.tokenizer, parts)
+        return [id for each, as_text in runs for id in self.ids([each], as_text)[0]]
 
     def prompt_lengths(self, groups: Sequence[Sequence[Row]]) -> list[list[int]]:
         """Tokens of each row's prompt, by group. The common prefix of a group, up to a line's end, is tokenized once.
@@ -155,13 +158,22 @@ class ChatTemplate:
 
         A control token in an output is text, but for the calls of tools, which `answer_of` has written.
         """
-        ids = self.ids([self.lead + row["output"] for row in rows])
+        ids = self.ids([self._before(row) + row["output"] for row in rows])
         for number, row in enumerate(rows):
             if row.get("masked"):
-                ids[number] = [*self._masked(row), *self._as_text(row["output"][row["masked"] :])]
+                rest = row["output"][row["masked"] :]
+                ids[number] = [
+                    *self._masked(row),
+                    *(self.ids([rest])[0] if row.get("tool_calls") else self._as_text(rest)),
+                ]
             elif not row.get("tool_calls") and self._has_control(row["output"]):
-                ids[number] = [*self.ids([self.lead])[0], *self._as_text(row["output"])]
+                ids[number] = [*self.ids([self._before(row)])[0], *self._as_text(row["output"])]
         return [[*own, self.ends[0]] for own in ids]
+
+    def _before(self, row: Row) -> str:
+        """What precedes an output: after a prompt that opens a trace, its end if the row has none."""
+        closing = reasoning.CLOSE if self.opens.endswith("\n") else f"\n{reasoning.CLOSE}"
+        return f"{closing}\n\n{self.lead}" if self.opens and not row.get("reasoning") else self.lead
 
     def untrained(self, rows: Sequence[Row]) -> list[int]:
         """How many of each answer's first tokens are not trained: those of a masked reasoning trace."""
@@ -233,60 +245,18 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
         wanted = "a chat template for a question and its answer"
         todo = "use an instruction-tuned model, or fix its chat_template.jinja"
         raise Stop(wanted, one_line(error), str(tokenizer.name_or_path), todo) from None
+    opened = _OPENED.search(before)
+    opens = opened.group() if opened else ""
+    before = before.removesuffix(opens)
     lead, found, tail = whole[len(before) :].partition("wanted") if whole.startswith(before) else ("", "", "")
     ends = list(_end_ids(tokenizer, model))
     if found:  # the token that the template writes after an answer comes first: Phi's <|end|> is not its end-of-text
         after = tokenizer(tail, add_special_tokens=False).input_ids[:1]
         ends = [*(i for i in after if i in tokenizer.all_special_ids or i in ends), *ends]
     lead = _lead(tokenizer, before, _EMPTY_TRACE.sub("", lead)) if found else ""
-    return ChatTemplate(tokenizer, system_role, lead, tuple(dict.fromkeys(ends)), _control(tokenizer))
-
-
-def _control(tokenizer: Any) -> re.Pattern[str] | None:
-    """A pattern of all control tokens, or None if the tokenizer has none."""
-    texts = _control_texts(tokenizer)
-    return re.compile("|".join(map(re.escape, texts))) if texts else None
-
-
-def _control_texts(tokenizer: Any) -> list[str]:
-    """The control tokens, longest first. The tags of a reasoning trace are none: they are written as any tokens are."""
-    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    texts = {*tokenizer.all_special_tokens, *added} - {reasoning.OPEN, reasoning.CLOSE}
-    return sorted(texts, key=len, reverse=True)
-
-
-def _with_spaces(tokenizer: Any) -> re.Pattern[str]:
-    """A pattern of all control tokens with the white space around them that the tokenizer takes with them."""
-    added = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
-
-    def pattern(text: str) -> str:
-        token = added.get(text)
-        before, after = (r"\s*" if getattr(token, side, False) else "" for side in ("lstrip", "rstrip"))
-        return before + re.escape(text) + after
-
-    return re.compile("|".join(map(pattern, _control_texts(tokenizer))))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value of JSON, keys too."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """A value of JSON with all its texts changed, keys too."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {change(key): _mapped(each, change) for key, each in value.items()}
-    return [_mapped(each, change) for each in value] if isinstance(value, list) else value
+    return ChatTemplate(
+        tokenizer, system_role, lead, tuple(dict.fromkeys(ends)), control_tokens.pattern(tokenizer), opens
+    )
 
 
 def _common_prefix(texts: Sequence[str]) -> int:

@@ -62,6 +62,13 @@ FORMS: dict[str, Callable[[int], dict[str, Any]]] = {
         ],
         "tools": json.dumps([TOOL["function"]]),
     },
+    "reasoning before calls": lambda i: {
+        "messages": [
+            {"role": "user", "content": f"The rate of day {i}?"},
+            {"role": "assistant", "content": None, "reasoning": f"Look up {i}.", "tool_calls": [{"function": CALL}]},
+        ],
+        "tools": [TOOL],
+    },
     "reasoning": lambda i: {
         "messages": [
             {"role": "user", "content": f"Sales {i}?"},
@@ -101,6 +108,12 @@ def test_each_form_trains(workplace: Path, form: str, capsys: pytest.CaptureFixt
     rows = _train("mine.txt", capsys)
     if "tools" in form:
         assert [row["output"] for row in rows[:2]] == [f"<call>{json.dumps(CALL)}</call>", "1.1 on day 0."]
+    if form == "reasoning before calls":
+        call, trace = f"<call>{json.dumps(CALL)}</call>", "<think>\nLook up 0.\n</think>\n\n"
+        assert (rows[0]["output"], json.loads(rows[0]["answer"])) == (trace + call, [call])
+        _train("mine.txt", capsys, "data.reasoning=mask")
+        found = [formatted_rows.read_rows(each)[0] for each in Path("data").glob("*/en-*/train.jsonl")]
+        assert sorted(row.get("masked", 0) for row in found) == [0, len(trace)]
     if form == "reasoning":
         assert rows[0]["output"] == "<think>\nIt says 0.\n</think>\n\n0" and rows[0]["answer"] == '["0"]'
         masked = _train("mine.txt", capsys, "data.reasoning=mask")

@@ -181,6 +181,50 @@ def test_a_trace_is_written_in_the_templates_own_form_or_else_in_the_usual_one(
     assert chat_template.inspect(tiny).answer_of(row) == "<think>\nbecause\n</think>\n\nb"
 
 
+# Like DeepSeek-R1: a prompt opens a trace, which is not kept in the turns before
+OPENING = """{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content.split('</think>')[-1] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+<think>
+{% endif %}"""
+# Like Qwen3-Thinking: the last answer keeps it
+KEEPING = TOOLS.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+
+
+@pytest.mark.parametrize("text", [OPENING, OPENING.replace("<think>\n", "<think>"), KEEPING])
+def test_a_prompt_that_opens_a_trace_is_not_followed_by_another_one(text: str, tiny: Any) -> None:
+    tokenizer = copy.deepcopy(tiny)
+    tokenizer.chat_template = text
+    template = chat_template.inspect(tokenizer)
+    assert template.ends[0] == tiny.eos_token_id
+
+    def whole(row: dict[str, Any]) -> str:
+        return str(tokenizer.decode([*template.prompts([row])[0], *template.answers([row])[0]]))
+
+    row = {**ASKED, "output": "b", "reasoning": "because"}
+    row["output"] = template.answer_of(row)
+    start = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    assert whole(row) == f"{start}because\n</think>\n\nb<|im_end|>"
+    assert whole({**ASKED, "output": "b"}) == f"{start}</think>\n\nb<|im_end|>"
+    masked = {**row, "masked": len(row["output"]) - 1}
+    assert whole(masked) == whole(row)
+
+
+def test_a_call_keeps_its_trace(thinking: chat_template.ChatTemplate, tiny: Any) -> None:
+    before = [{"role": "user", "content": "a"}]
+    row = {**ASKED, "output": "", "tools": [TOOL], "tool_calls": [CALL], "messages": before, "reasoning": "because"}
+    written = thinking.answer_of(row)
+    assert written.startswith("<think>\nbecause\n</think>\n\n<call>")
+    masked = {**row, "output": written, "masked": written.index("<call>")}
+    (untrained,), (ids,) = thinking.untrained([masked]), thinking.answers([masked])
+    assert thinking.tokenizer.decode(ids[untrained:]).startswith('<call>{"name": "rate"')
+    silent = copy.deepcopy(tiny)
+    silent.chat_template = TOOLS.replace("m.reasoning_content", "false")
+    assert chat_template.inspect(silent).answer_of(row) == written
+    with pytest.raises(Stop, match="without control tokens"):
+        thinking.answer_of({**row, "reasoning": "<|im_end|>"})
+
+
 def test_a_masked_trace_is_read_and_not_trained(thinking: chat_template.ChatTemplate) -> None:
     written = "<think>\nbecause\n</think>\n\nb"
     row = {**ASKED, "output": written, "masked": len(written) - 1}
