@@ -74,7 +74,7 @@ def read_predictions(path: Path) -> dict[str, Any]:
     todo = "pass predictions in the authors' format, such as a run's predictions.json"
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]  # not `splitlines`: a text may have a U+2028
         of_lines = len(lines) > 1 and json_stream.is_json(lines[0])
         read = [json_stream.parse(line) for line in lines] if of_lines else json_stream.parse(text)
     except OSError as error:
@@ -100,7 +100,8 @@ def _by_uid(items: list[Any], path: Path, wanted: str) -> dict[str, Any]:
             raise Stop(wanted, str(item)[:80], place, "give each prediction a uid and a prediction")
         if uid in read:
             raise Stop("one prediction for each question", f"{uid} twice", place, "drop one of the two")
-        read[uid] = [answer, item.get("scale", "")]
+        scale = item.get("scale")
+        read[uid] = [answer, "" if scale is None else scale]
     return read
 
 

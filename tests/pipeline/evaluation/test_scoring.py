@@ -167,3 +167,14 @@ def test_a_list_and_lines_score_as_the_authors_form(tmp_path: Path) -> None:
     scored, note = scoring.score_file(file, gold)
     assert ([each.score.em for each in scored], note) == ([1.0, 1.0], "")
     assert "answered" not in scoring.summary(scored)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_at_line_feeds_alone_and_a_null_is_no_scale(tmp_path: Path, end: str) -> None:
+    said = ["a\u2028b", "c\x85d\u2029\x0b\x0c"]
+    lines = [{"uid": f"q{i}", "prediction": text, "scale": None} for i, text in enumerate(said)]
+    file = tmp_path / "lines"
+    file.write_bytes(end.join(json.dumps(line, ensure_ascii=False) for line in lines).encode())
+    assert scoring.read_predictions(file) == {"q0": [said[0], ""], "q1": [said[1], ""]}
+    file.write_text('[{"uid": "q0", "prediction": "1", "scale": 0}]')
+    assert scoring.read_predictions(file) == {"q0": ["1", 0]}  # which the score refuses
