@@ -60,7 +60,7 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
     said = target.read(reasoning.split(text)[1], language, row["input"])
     currency = LANGUAGES[language].currency(row["input"])
     answer = target.write_answer(said.answer, said.scale, language, currency)
-    written = target.write_answer(gold.answer, gold.scale, language, currency) if gold else ""
+    written = target.write_answer(gold.answer, gold.scale, language, currency) if gold and gold.answer != "" else ""
     return Answered(row["input"], left_out, text, answer, said.problem, written)
 
 
@@ -78,8 +78,7 @@ def _fitting(
 
     if fits(context):
         return row(context), ""
-    asked = schema.Question("", question, "", "span", "text", "", "", ())
-    cut = truncate.cut(replace(context, questions=(asked,)), fits, training=False)
+    cut = truncate.cut(replace(context, questions=(_open(question),)), fits, training=False)
     if cut is None or not fits(cut.context):
         wanted, todo = (
             f"a question of at most {limit} tokens, with the heading of its table",
@@ -110,7 +109,7 @@ def context_of_data(path: Path, number: int) -> schema.Context:
 def context_of_file(path: Path) -> schema.Context:
     """The context of a JSON file: one object with a table; paragraphs, questions and uids if it has any.
 
-    A list of rows, or a CSV file, is a table alone.
+    A question may have no answer: it is there to be asked. A list of rows, or a CSV file, is a table alone.
 
     Raises:
         Stop: no such file, or as `schema.check`.
@@ -131,4 +130,31 @@ def context_of_file(path: Path) -> schema.Context:
         raise faults[0]
     if not isinstance(raw, dict):
         raise Stop("a context with a table", str(raw)[:60], str(path), "pass an object with a table, or a CSV file")
-    return schema.check(tatqa.unanswered(raw, str(path)), str(path))
+    return _with_open_questions(raw, path)
+
+
+def _with_open_questions(raw: dict[str, Any], path: Path) -> schema.Context:
+    """The context of an object, with all its questions in their order; an answer of "" stands for none.
+
+    Raises:
+        Stop: a question without a text, or as `schema.check`.
+    """
+    if "question" in raw and "questions" not in raw:
+        raw = {**raw, "questions": [{key: raw[key] for key in raw.keys() - {"table", "paragraphs", "uid"}}]}
+    context = schema.check(tatqa.unanswered(raw, str(path)), str(path))
+    answered = iter(context.questions)
+    questions = []
+    for number, each in enumerate(raw.get("questions") or ()):
+        if isinstance(each, dict) and each.get("answer") not in (None, "", []):
+            questions.append(next(answered))
+            continue
+        text = each.get("question") if isinstance(each, dict) else each
+        if not isinstance(text, str) or not text.strip():
+            raise Stop("a question", repr(each)[:60], f"{path}, question {number}", "fix that question")
+        questions.append(_open(text))
+    return replace(context, questions=tuple(questions))
+
+
+def _open(text: str) -> schema.Question:
+    """A question without an answer."""
+    return schema.Question("", text, "", "span", "text", "", "", ())

@@ -78,13 +78,46 @@ def test_a_table_alone_is_a_context(tmp_path: Path) -> None:
         file.write_text(text)
         found = ask.context_of_file(file)
         assert (found.rows, found.notes, found.questions) == (rows, (), ())
-    file.write_text(json.dumps({"table": rows, "questions": [{"question": "Sales?"}]}))
-    assert ask.context_of_file(file).questions == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "questions"),
+    [
+        ({"questions": [{"question": "Sales?"}]}, [("Sales?", "")]),
+        ({"questions": ["Sales?"]}, [("Sales?", "")]),
+        ({"question": "Sales?"}, [("Sales?", "")]),
+        ({"question": "Sales?", "answer": ["1"]}, [("Sales?", ["1"])]),
+        (
+            {"questions": [{"question": "Sales?", "answer": ""}, {"question": "Other?", "answer": ["2"]}]},
+            [("Sales?", ""), ("Other?", ["2"])],
+        ),
+        ({}, []),
+    ],
+)
+def test_a_files_own_question_is_asked_with_or_without_an_answer(
+    tmp_path: Path, more: dict[str, Any], questions: list[tuple[str, Any]]
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"table": [["", "2019"], ["Sales", "1"], ["Other", "2"]], **more}))
+    found = ask.context_of_file(file).questions
+    assert [(each.text, list(each.answer) if each.answer else "") for each in found] == questions
+
+
+@pytest.mark.parametrize("question", [{"answer": ""}, " ", 3, {"question": ["Sales?"]}])
+def test_a_question_without_a_text_is_refused(tmp_path: Path, question: Any) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"table": [["", "2019"], ["Sales", "1"]], "questions": [question]}))
+    with pytest.raises(Stop, match=r"wanted: a question\n.*\n where: .*mine\.json, question 0"):
+        ask.context_of_file(file)
 
 
 def test_a_table_alone_is_answered(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert step("train") == step("export") == 0
     case = ROOT / "tests" / "data" / "cases" / "ask-table-alone.json"
+    Path("mine.json").write_text(json.dumps({"table": [["", "2019"], ["Sales", "1"]], "questions": ["Sales?"]}))
+    assert step("ask", "--file", "mine.json") == 0
+    printed = capsys.readouterr().out
+    assert "Sales?" in printed and "gold" not in printed
     assert step("ask", "--file", str(case), "--question", "What were sales in 2019?") == 0
     printed = capsys.readouterr().out
     assert "$(300)" in printed and "Answer: " in printed
