@@ -225,6 +225,17 @@ def run(container: Container, capture: bool = False) -> tuple[int, str]:
     return status, b"".join(captured).decode()
 
 
+def need_cpus(limits: Limits) -> None:
+    """Raise Stop unless the engine's machine has as many CPUs as a container may use: Docker refuses others."""
+    if limits.cpus and limits.cpus > (count := int(engine.client().info().get("NCPU") or limits.cpus)):
+        raise Stop(
+            f"at most {count}, the CPUs of the engine's machine",
+            f"{limits.cpus:g}",
+            "PINTUNE_CPUS",
+            f"lower PINTUNE_CPUS to {count}, or unset it",
+        )
+
+
 def _need_memory(ended: Any, limits: Limits) -> None:
     """Raise OutOfMemory if memory ran out in a container that has ended."""
     ended.reload()

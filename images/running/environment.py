@@ -54,13 +54,15 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
     """The container of a step; `scratch` holds the files with settings that are mounted into it.
 
     Raises:
-        Stop: PINTUNE_MIRROR is not a folder, a limit is no number, or the engine gives containers no GPU where the step
-            needs one.
+        Stop: PINTUNE_MIRROR is not a folder, a limit is none that the engine takes, or the engine gives containers no
+            GPU where the step needs one.
     """
     need_folders()
     step, image = call.step, build.tag("train", choices.flavor)
     environment = {**variables(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
     limited = limits.of()
+    if not choices.dry:
+        container.need_cpus(limited)
     environment |= {"PINTUNE_PIDS": str(limited.pids), "PINTUNE_TMP": limited.tmp}  # named where one is reached
     if threads := limits.threads(limited, call.processes):
         environment["OMP_NUM_THREADS"] = str(threads)
@@ -140,10 +142,15 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
 
 
 def for_process(choices: Choices, runner: str, call: StepCall) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment of a step outside a container."""
+    """The command and the environment of a step outside a container, which has no limits.
+
+    Raises:
+        Stop: a limit that no container could have.
+    """
     need_folders()
+    limits.of()  # a wrong value is said here too, not only once there is an engine
     python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
-    left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", *(limits.NAMES if runner == "venv" else ()))
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
     environment |= {**variables(choices, runner), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
     environment["PYTHONUNBUFFERED"] = "1"

@@ -13,7 +13,25 @@ from dataclasses import dataclass
 
 from images.errors import Stop
 
-_SIZE = r"[1-9]\d*[bkmg]?"  # as docker takes it
+NAMES = ("PINTUNE_PIDS", "PINTUNE_MEMORY", "PINTUNE_CPUS", "PINTUNE_TMP")
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a variable may hold, in words and as a pattern, and the bounds of its number or of its bytes."""
+
+    wanted: str
+    pattern: str
+    least: float
+    most: float
+
+
+# Bounds of the kernel and of Docker 26: with one process its init cannot start the step
+_PIDS = _Kind("a whole number from 2 to 4194304, such as 4096", r"\d{1,9}", 2, 2**22)
+_MEMORY = _Kind("a size of at least 6m, such as 12g or 900m", r"\d{1,15}[bkmg]?", 6 * 2**20, 2**60)
+_CPUS = _Kind("a number of at least 0.01, such as 1.5", r"\d{1,9}(\.\d+)?", 0.01, 2**30)
+_TMP = _Kind("a size of at least 1m, such as 2g or 900m", r"\d{1,15}[kmg]?", 2**20, 2**60)  # mount takes no "b"
 
 
 @dataclass(frozen=True)
@@ -30,14 +48,14 @@ def of(environment: Mapping[str, str] = os.environ) -> Limits:
     """The limits that PINTUNE_PIDS, PINTUNE_MEMORY, PINTUNE_CPUS and PINTUNE_TMP set.
 
     Raises:
-        Stop: a value that is no number or size.
+        Stop: a value that is no number or size, or one that no engine takes.
     """
     default = Limits()
     return Limits(
-        int(_value(environment, "PINTUNE_PIDS", r"[1-9]\d*", "a whole number such as 4096") or default.pids),
-        _value(environment, "PINTUNE_MEMORY", _SIZE, "a size such as 12g or 900m") or default.memory,
-        float(_value(environment, "PINTUNE_CPUS", r"(?=.*[1-9])\d+(\.\d+)?", "a number such as 1.5") or default.cpus),
-        _value(environment, "PINTUNE_TMP", _SIZE, "a size such as 2g or 900m") or default.tmp,
+        int(_value(environment, "PINTUNE_PIDS", _PIDS) or default.pids),
+        _value(environment, "PINTUNE_MEMORY", _MEMORY) or default.memory,
+        float(_value(environment, "PINTUNE_CPUS", _CPUS) or default.cpus),
+        _value(environment, "PINTUNE_TMP", _TMP) or default.tmp,
     )
 
 
@@ -46,8 +64,13 @@ def threads(limits: Limits, processes: int) -> int:
     return max(1, int(limits.cpus) // processes) if limits.cpus else 0
 
 
-def _value(environment: Mapping[str, str], name: str, pattern: str, wanted: str) -> str:
+def _value(environment: Mapping[str, str], name: str, kind: _Kind) -> str:
     value = environment.get(name, "").strip().lower()
-    if value and not re.fullmatch(pattern, value):
-        raise Stop(wanted, repr(value), name, f"unset {name}, or give it {wanted}")
+    if value and not (re.fullmatch(kind.pattern, value) and kind.least <= _amount(value) <= kind.most):
+        raise Stop(kind.wanted, repr(value[:60]), name, f"unset {name}, or give it {kind.wanted}")
     return value
+
+
+def _amount(value: str) -> float:
+    """A number, or a size in bytes."""
+    return float(value.rstrip("bkmg")) * _UNITS.get(value[-1], 1)

@@ -7,11 +7,13 @@ import csv
 import dataclasses
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from images import engine
+from images.errors import Stop
 from images.running import (
     container,
 )
@@ -34,6 +36,18 @@ def test_the_run_command() -> None:
         " --read-only --init --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096 --network none"
         " --mount type=bind,source=/d,target=/pintune/data,readonly --mount type=bind,source=/r,target=/pintune/runs"
         " --env PINTUNE_RUNNER=docker pintune/train:cpu python -m pipeline train"
+    )
+
+
+def test_more_cpus_than_the_engine_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "client", lambda: SimpleNamespace(info=lambda: {"NCPU": 2}))
+    container.need_cpus(Limits(cpus=2))
+    container.need_cpus(Limits())
+    with pytest.raises(Stop) as stopped:
+        container.need_cpus(Limits(cpus=999))
+    assert str(stopped.value) == (
+        "wanted: at most 2, the CPUs of the engine's machine\n found: 999\n where: PINTUNE_CPUS\n"
+        "  next: lower PINTUNE_CPUS to 2, or unset it"
     )
 
 

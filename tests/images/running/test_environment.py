@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from images import git, matrix, pip_config
+from images import engine, git, matrix, pip_config
 from images.building import lock
 from images.errors import Stop
 from images.running import environment, step_call, venv
@@ -63,6 +65,14 @@ def test_the_container_has_the_limits_of_the_environment(tmp_path: Path, monkeyp
     assert (made.environment["OMP_NUM_THREADS"], made.environment["PINTUNE_TMP"]) == ("3", "64m")
 
 
+def test_the_engines_cpus_are_asked_before_a_container_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINTUNE_CPUS", "3")
+    monkeypatch.setattr(engine, "client", lambda: SimpleNamespace(info=lambda: {"NCPU": 2}))
+    assert _of("train", tmp_path).limits.cpus == 3  # a dry call asks no engine
+    with pytest.raises(Stop, match="where: PINTUNE_CPUS"):
+        environment.for_container(dataclasses.replace(DRY, dry=False), step_call.make(DRY, "train"), tmp_path, True)
+
+
 def test_fetch_gets_the_hosts_network_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("PINTUNE_MIRROR", str(tmp_path / "mirror"))
@@ -105,6 +115,16 @@ def test_a_process_does_not_inherit_another_python(monkeypatch: pytest.MonkeyPat
     assert (made["PYTHONHASHSEED"], made["PYTHONNOUSERSITE"]) == ("0", "1")
     command, made = environment.for_process(DRY, "here", call)
     assert (command[0], made["PYTHONPATH"]) == (sys.executable, "/elsewhere")  # inside an image, its own
+
+
+def test_limits_are_checked_without_a_container_and_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices("quickstart", "cpu", "venv", dry=True)
+    monkeypatch.setenv("PINTUNE_PIDS", "99")
+    assert "PINTUNE_PIDS" not in environment.for_process(choices, "venv", step_call.make(choices, "format"))[1]
+    assert environment.for_process(choices, "here", step_call.make(choices, "format"))[1]["PINTUNE_PIDS"] == "99"
+    monkeypatch.setenv("PINTUNE_MEMORY", "1k")
+    with pytest.raises(Stop, match="found: '1k'\n where: PINTUNE_MEMORY"):
+        environment.for_process(choices, "venv", step_call.make(choices, "format"))
 
 
 def test_a_checkout_without_a_repository_has_no_revision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,16 @@ def test_variables_set_them() -> None:
     [
         ("PIDS", "0"),
         ("PIDS", "many"),
+        ("PIDS", "1"),
+        ("PIDS", "99999999999"),
+        ("PIDS", "1k"),
+        ("MEMORY", "1k"),
+        ("MEMORY", "6143k"),
+        ("MEMORY", "99999999999g"),
+        ("CPUS", "0.001"),
+        ("TMP", "0"),
+        ("TMP", "1k"),
+        ("TMP", "2000000b"),
         ("MEMORY", "12 GiB"),
         ("MEMORY", "0"),
         ("MEMORY", "50%"),
@@ -38,6 +48,17 @@ def test_variables_set_them() -> None:
 def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(Stop, match=f"where: PINTUNE_{name}"):
         limits.of({f"PINTUNE_{name}": value})
+
+
+def test_an_error_says_what_is_taken_and_the_smallest_values_are() -> None:
+    with pytest.raises(Stop) as stopped:
+        limits.of({"PINTUNE_MEMORY": "1K"})
+    assert str(stopped.value) == (
+        "wanted: a size of at least 6m, such as 12g or 900m\n found: '1k'\n where: PINTUNE_MEMORY\n"
+        "  next: unset PINTUNE_MEMORY, or give it a size of at least 6m, such as 12g or 900m"
+    )
+    given = {"PINTUNE_PIDS": "2", "PINTUNE_MEMORY": "6291456b", "PINTUNE_CPUS": "0.01", "PINTUNE_TMP": "1024k"}
+    assert limits.of(given) == Limits(2, "6291456b", 0.01, "1024k")
 
 
 @pytest.mark.parametrize(("cpus", "processes", "threads"), [(0, 1, 0), (4, 1, 4), (3.5, 2, 1), (0.5, 1, 1), (1, 4, 1)])
