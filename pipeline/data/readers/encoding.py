@@ -1,7 +1,7 @@
 """The text of a user's file, by its content: gzip or not; UTF-8, UTF-16 or GB18030.
 
-A file that is damaged UTF-8 is not taken for GB18030, whose decoder accepts almost anything: most of its characters
-beyond ASCII would have to be invalid UTF-8, and nearly all of them Chinese.
+GB18030's decoder accepts almost anything: damaged UTF-8, Korean, Japanese, and words such as `Größe` in an encoding of
+8 bits. A file is taken for it only if its characters are many and spread as those of Chinese text are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import codecs
 import contextlib
 import gzip
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,9 +20,20 @@ from pipeline.errors import Stop
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_MOST_CHINESE = 0.9  # of a GB18030 file's characters beyond ASCII: other 8-bit encodings decode to rare ones
-# lead bytes of GB2312's rows of punctuation and of its 6,763 Chinese characters
-_COMMON = (*range(0xA1, 0xAA), *range(0xB0, 0xF8))
+# GB2312 by lead byte: punctuation, kana, the 3,755 common characters by their sound in Chinese, the rare ones
+_KANA, _FREQUENT, _SAID_X_TO_Z, _RARE = (0xA4, 0xA5), range(0xB0, 0xD8), range(0xD0, 0xD8), range(0xD8, 0xF8)
+_COMMON = (*range(0xA1, 0xAA), *_FREQUENT, *_RARE)
+_LEAST_CHINESE = 10  # different characters: fewer are no evidence
+# what else a file may be, by the names of Python and iconv; the last ones decode nearly everything
+_OTHERS = {
+    "gb18030": "GB18030",
+    "cp949": "CP949",
+    "euc_jp": "EUC-JP",
+    "cp932": "CP932",
+    "big5": "BIG5",
+    "cp1252": "CP1252",
+    "cp1251": "CP1251",
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,13 @@ class Encoding:
 
     codec: str  # by Python's name
     gzip: bool = False
+    sample: str = field(default="", compare=False)  # a line of GB18030 as it is read: a person sees if it is another
 
     @property
     def shown(self) -> str:
         """In words, and empty for plain UTF-8."""
-        name = {"utf-8-sig": "", "gb18030": "GB18030", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}[self.codec]
+        guessed = f"GB18030 (it reads {self.sample!r})"
+        name = {"utf-8-sig": "", "gb18030": guessed, "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}[self.codec]
         return ", ".join(part for part in ("gzip" if self.gzip else "", name) if part)
 
 
@@ -42,7 +56,8 @@ def detect(path: Path) -> Encoding:
     """The encoding of a whole file.
 
     Raises:
-        Stop: none of these, or a gzip file that is cut off; names the line of the first byte that is not UTF-8.
+        Stop: none of these, or a gzip file that is cut off; names the line of the first byte that is not UTF-8, and
+        the encodings that decode the file.
     """
     with _reading(path), path.open("rb") as file:
         zipped = file.read(2) == _GZIP
@@ -57,10 +72,16 @@ def detect(path: Path) -> Encoding:
     broken = _first_not_of(codec, path, zipped)
     if broken is None:
         return Encoding("utf-8-sig" if codec == "utf-8" else codec, zipped)
-    if codec == "utf-8" and _is_gb18030(path, zipped):
-        return Encoding("gb18030", zipped)
-    line, byte = broken
     todo = "save the file as UTF-8"
+    if codec == "utf-8":
+        text = _Text(path, zipped)
+        if text.is_chinese:
+            return Encoding("gb18030", zipped, text.sample)
+        if text.decoded_by and not text.is_mostly_utf8:
+            todo += f": {'unzip it, then ' if zipped else ''}iconv -f {text.decoded_by[0]} -t UTF-8"
+            if text.decoded_by[1:]:
+                todo += f"; if that is another encoding: {', '.join(text.decoded_by[1:])}"
+    line, byte = broken
     raise Stop("text in UTF-8, UTF-16 or GB18030", f"the byte 0x{byte:02x}", f"{path}, line {line}", todo)
 
 
@@ -116,29 +137,70 @@ def _first_not_of(codec: str, path: Path, zipped: bool) -> tuple[int, int] | Non
                 return None
 
 
-def _is_gb18030(path: Path, zipped: bool) -> bool:
-    """Whether the file is GB18030: it decodes, it is mostly Chinese beyond ASCII, and far from UTF-8."""
-    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-    chinese = codecs.getincrementaldecoder("gb18030")()
-    valid = invalid = common = beyond = 0
-    with open_bytes(path, zipped) as file:
-        while True:
-            chunk = file.read(_CHUNK)
-            as_utf8 = utf8.decode(chunk, final=not chunk)
-            try:
-                text = chinese.decode(chunk, final=not chunk)
-            except UnicodeDecodeError:
-                return False
-            replaced = as_utf8.count("\ufffd")
-            invalid += replaced
-            valid += sum(1 for char in as_utf8 if char > "\x7f") - replaced
-            others = [char for char in text if char > "\x7f"]
-            beyond += len(others)
-            common += sum(1 for char in others if _is_common(char))
-            if not chunk:
-                return invalid > valid and common >= _MOST_CHINESE * beyond
+class _Text:
+    """What a file that is not UTF-8 decodes to, by each encoding that it may have."""
+
+    def __init__(self, path: Path, zipped: bool) -> None:
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        others = {codec: codecs.getincrementaldecoder(codec)() for codec in _OTHERS}
+        self._chinese: Counter[str] = Counter()  # characters beyond ASCII, read as GB18030
+        self._valid = self._invalid = 0  # characters beyond ASCII, read as UTF-8
+        self.sample = ""
+        with open_bytes(path, zipped) as file:
+            while True:
+                chunk = file.read(_CHUNK)
+                as_utf8 = utf8.decode(chunk, final=not chunk)
+                replaced = as_utf8.count("\ufffd")
+                self._invalid += replaced
+                self._valid += sum(1 for char in as_utf8 if char > "\x7f") - replaced
+                for codec, decoder in list(others.items()):
+                    try:
+                        text = decoder.decode(chunk, final=not chunk)
+                    except UnicodeDecodeError:
+                        del others[codec]
+                        continue
+                    if codec == "gb18030":
+                        self._chinese.update(char for char in text if char > "\x7f")
+                        self.sample = self.sample or _sample(text)
+                if not chunk:
+                    break
+        self.decoded_by = [_OTHERS[codec] for codec in others]
+        if self.decoded_by and "gb18030" not in others:
+            self._chinese.clear()
+
+    @property
+    def is_mostly_utf8(self) -> bool:
+        """Whether it is UTF-8 with a few damaged bytes."""
+        return self._valid >= self._invalid
+
+    @property
+    def is_chinese(self) -> bool:
+        """Whether it is Chinese text in GB18030."""
+        codes = {char: char.encode("gb18030") for char in self._chinese}
+        common = {char: code for char, code in codes.items() if len(code) == 2 and code[1] >= 0xA1}
+
+        def share(of: Iterable[int], least_trail: int = 0xA1) -> int:
+            return sum(
+                self._chinese[char] for char, (lead, trail) in common.items() if lead in of and trail >= least_trail
+            )
+
+        frequent, rare = share(_FREQUENT), share(_RARE)
+        return (
+            not self.is_mostly_utf8
+            and sum(1 for lead, _ in common.values() if lead in _FREQUENT) >= _LEAST_CHINESE
+            and share(_COMMON) >= 0.9 * self._chinese.total()
+            and rare <= 0.15 * frequent  # letters of 8 bits in pairs are rare characters
+            and share(_KANA) <= 0.02 * self._chinese.total()  # EUC-JP has its kana at the same place
+            # a third of Chinese text; EUC-KR has no Hangul there, and EUC-JP its rare characters
+            and share(_SAID_X_TO_Z) >= frequent / 30
+            and share(_FREQUENT, 0xC0) <= 0.9 * frequent  # letters of 8 bits are at 0xC0 and above
+        )
 
 
-def _is_common(char: str) -> bool:
-    encoded = char.encode("gb18030")
-    return len(encoded) == 2 and encoded[0] in _COMMON and encoded[1] >= 0xA1
+def _sample(text: str) -> str:
+    """The first line that is not ASCII, at most 40 characters of it around what is not; "" if all are ASCII."""
+    for line in text.splitlines():
+        if not line.isascii():
+            at = next(i for i, char in enumerate(line) if char > "\x7f")
+            return line[max(0, at - 10) : at + 30].strip()
+    return ""

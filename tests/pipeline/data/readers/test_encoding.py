@@ -66,6 +66,67 @@ def test_another_encoding_is_refused_with_its_line(tmp_path: Path, data: bytes, 
         encoding.detect(file)
 
 
+KOREAN = "항목,금액\n매출액은 전년 대비 증가하였다,1200\n영업이익과 당기순이익의 변동,300\n" * 20
+JAPANESE = "項目,金額\n売上高は前年度と比べて増加した,1200\n営業利益と当期純利益の変動について,300\n" * 20
+KANJI = "売上高,営業利益,当期純利益,前年度比,減価償却費,負債合計,資産合計,株主資本,投資有価証券,配当金\n" * 20
+GERMAN = "Größe;Maß\nMaßeinheit und Größen;Straße\nGrößte Füße;Süß, Fuß, Gruß; Äüßerung\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("text", "codec", "named"),
+    [
+        ("Größe", "cp1252", "CP1252"),
+        (GERMAN, "cp1252", "CP1252"),
+        ("Größe\n" * 1000, "cp1252", "CP1252"),
+        (KOREAN, "cp949", "CP949"),
+        (KOREAN, "euc-kr", "CP949"),
+        (JAPANESE, "euc-jp", "EUC-JP"),
+        (KANJI, "euc-jp", "EUC-JP"),
+        (JAPANESE, "cp932", "CP932"),
+        ("營業收入較上年度增加，淨利潤減少，資產總額為百萬元", "big5", "BIG5"),
+        ("НА УРОВНЕ ПРИБЫЛЬ РАСХОД ДОХОДЫ", "cp1251", "CP1251"),
+        ("净利润", "gb18030", "GB18030"),  # too little to tell
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_only_decodes_as_gb18030_is_refused_with_the_encodings_that_it_may_have(
+    tmp_path: Path, text: str, codec: str, named: str, zipped: bool
+) -> None:
+    file = tmp_path / "mine"
+    data = text.encode(codec)
+    file.write_bytes(gzip.compress(data) if zipped else data)
+    with pytest.raises(Stop) as stopped:
+        encoding.detect(file)
+    assert "iconv -f " in stopped.value.todo and "-t UTF-8" in stopped.value.todo
+    assert named in stopped.value.todo
+    assert ("unzip" in stopped.value.todo) == zipped
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "单位：百万元,2019年,2018年\n营业收入,1200,1100\n净利润,（300）,200\n资产总额,5600,5500\n",
+        '{"instruction": "较上年下降多少？", "output": "经营活动产生的现金流量净额减少"}\n',
+        "本公司及其子公司的主要会计政策如下，请阅读附注中的说明。",
+    ],
+)
+def test_short_chinese_files_are_read_and_a_line_of_them_is_shown(tmp_path: Path, text: str) -> None:
+    for codec in ("gb18030", "gbk", "gb2312"):
+        file = tmp_path / "mine"
+        file.write_bytes(text.encode(codec))
+        found = encoding.detect(file)
+        assert found.codec == "gb18030"
+        assert found.sample in text and found.sample in found.shown and not found.sample.isascii()
+
+
+def test_damaged_utf8_is_not_sent_to_iconv(tmp_path: Path) -> None:
+    file = tmp_path / "mine"
+    file.write_bytes(TEXT.encode() + b"\xff\n")
+    with pytest.raises(Stop) as stopped:
+        encoding.detect(file)
+    assert "iconv" not in stopped.value.todo
+
+
 def test_a_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.gz"
     file.write_bytes(gzip.compress(TEXT.encode())[:-12])
