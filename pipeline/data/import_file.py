@@ -97,10 +97,7 @@ def _read(
     Returns:
         Whether they are contexts, what they are in words, how many were merged, and whether they have splits.
     """
-    if file.is_dir():
-        splits = data_folder.splits(file, reading.add_fault)
-    else:
-        splits = {"": records.read(file, reading.add_fault)}
+    splits = data_folder.splits(file, reading) if file.is_dir() else {"": records.read(file, reading.add_fault)}
     form, merged, container = None, 0, ""
     for name, (kind, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
