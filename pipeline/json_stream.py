@@ -44,8 +44,22 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+class WrittenFloat(float):
+    """A number with a point or an exponent, and its digits as the file has them: "44.10", "1e5"."""
+
+    __slots__ = ("digits",)
+    digits: str
+
+    def __new__(cls, digits: str) -> WrittenFloat:
+        """The number of these digits."""
+        made = super().__new__(cls, digits)
+        made.digits = digits
+        return made
+
+
 def _finite(digits: str) -> float:
-    if math.isinf(number := float(digits)):
+    number = WrittenFloat(digits)
+    if math.isinf(number):
         raise _NotANumber(f"{digits[:40]}, more than a float can hold")
     return number
 

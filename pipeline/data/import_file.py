@@ -24,7 +24,7 @@ from pipeline.sources import HELD_OUT
 from pipeline.tatqa import schema
 
 _RECORD = "file.json"  # in the raw folder: the hash of the file that was imported
-_FORM = 3  # of the import; another form is imported again
+_FORM = 4  # of the import; another form is imported again
 _UNZIPPED = 12  # times the size of a gzip file, at most for text like this
 
 Say = Callable[[str], None]
@@ -83,7 +83,9 @@ def import_splits(file: Path, columns: Mapping[str, str], raw: Path, say: Say) -
         write_json(staging / _RECORD, record)
     what = "contexts" if contexts else "rows"
     say(f"data   {file.name}: {kind}")
-    for line in (*reading.lines(), *([f"{merged} contexts merged with others of the same table"] if merged else [])):
+    more = [f"{merged} contexts merged with others of the same table"] if merged else []
+    more += [f"{items.copies} questions without a uid that are copies of others, left out"] if items.copies else []
+    for line in (*reading.lines(), *more):
         say(f"data   {file.name}: {line}")
     held_out = "as in the data set" if own_splits else "to evaluate on"
     say(f"data   {raw}: {len(groups)} {what} of {file.name}, {written['heldout']} of them held out {held_out}")
@@ -101,9 +103,10 @@ def _read(
     form, merged, container = None, 0, ""
     for name, (kind, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
-        found, rows = forms.recognise(forms.renamed(rows, columns), str(file))
+        where = f"{file}, split {name}" if split else str(file)
+        found, rows = forms.recognise(forms.renamed(rows, columns, where), where)
         if form is not None and found != form:
-            raise Stop(f"one form of rows in all splits: {form.name}", found.name, f"{file}, {name}", "pass one file")
+            raise Stop(f"one form of rows in all splits: {form.name}", found.name, where, "pass one file")
         form, container = found, kind
         for place, item in forms.read(form, rows, reading):
             if form.contexts:
@@ -127,13 +130,14 @@ def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> a
         return number
 
     with LeakageIndex(folder) as index:
-        for number, (_, place, item) in enumerate(items):
+        for number, (split, place, item) in enumerate(items):
             parents.append(number)
             alike: list[str | None] = []
             if contexts:
                 context = schema.check(item, place)
-                index.add_uids("", number, context, where)
-                alike.append(index.add_text(str(number), json.dumps([context.rows, context.notes])))
+                index.add_uids(split, number, context, where)
+                notes = [text for _, text in context.notes]
+                alike.append(index.add_text(str(number), json.dumps([context.rows, notes])))
                 near = index.add_table(str(number), context)
                 alike.append(near[0] if near else None)
             else:

@@ -34,7 +34,7 @@ class LeakageIndex(ScratchDatabase):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             folder / ".seen",
-            "CREATE TABLE uids (uid BLOB PRIMARY KEY, split TEXT, number INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE uids (uid BLOB, split TEXT, number INTEGER, PRIMARY KEY (uid, split)) WITHOUT ROWID;"
             "CREATE TABLE texts (text BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;"
             "CREATE TABLE tables (id INTEGER PRIMARY KEY, split TEXT, uid TEXT, figures BLOB);"
             "CREATE TABLE bands (band INTEGER, least INTEGER, id INTEGER, PRIMARY KEY (band, least)) WITHOUT ROWID;",
@@ -50,10 +50,10 @@ class LeakageIndex(ScratchDatabase):
         for uid in (context.uid, *(question.uid for question in context.questions)):
             key = hashlib.sha256(uid.encode()).digest()[:16]
             if not self._base.execute("INSERT OR IGNORE INTO uids VALUES (?, ?, ?)", (key, split, number)).rowcount:
-                other, first = self._base.execute("SELECT split, number FROM uids WHERE uid = ?", (key,)).fetchone()
-                if other == split:
-                    raise uid_twice(uid, where, first, number)
-                found = str(other)
+                had = self._base.execute("SELECT number FROM uids WHERE uid = ? AND split = ?", (key, split))
+                raise uid_twice(uid, where, had.fetchone()[0], number)
+            others = self._base.execute("SELECT split FROM uids WHERE uid = ? AND split != ?", (key, split)).fetchone()
+            found = str(others[0]) if others else found
         return found
 
     def add_text(self, split: str, text: str) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.readers import conversation, finqa, instruction, messages, prompt_completion, sharegpt, tatdqa, tatqa
-from pipeline.data.readers.reading import NoAnswer, Reading
+from pipeline.data.readers.reading import Reading
 from pipeline.errors import Stop
 from pipeline.json_stream import Placed
 
@@ -100,23 +100,41 @@ def read(form: Form, rows: Iterator[Placed], reading: Reading) -> Iterator[tuple
             reading.add_fault(stop)
 
 
-def renamed(rows: Iterator[Placed], columns: Mapping[str, str]) -> Iterator[Placed]:
-    """Rows whose columns have the names that their form reads; `columns` has these names -> names in the file."""
+def renamed(rows: Iterator[Placed], columns: Mapping[str, str], where: str) -> Iterator[Placed]:
+    """Rows whose columns have the names that their form reads; `columns` has these names -> names in the file.
+
+    Raises:
+        Stop: a column that no row has; `where` names the file, and its split.
+    """
+    first = list(itertools.islice(rows, _LOOKED_AT))
+    found = {key for _, row in first if isinstance(row, dict) for key in row}
+    if found and not found & set(columns.values()):
+        _need_columns(set(columns.values()), found, where)
+    return _renamed(itertools.chain(first, rows), columns, where)
+
+
+def _renamed(rows: Iterator[Placed], columns: Mapping[str, str], where: str) -> Iterator[Placed]:
     ours = {theirs: name for name, theirs in columns.items()}
-    never = set(ours)
-    for where, row in rows:
+    never, found = set(ours), set[str]()
+    for place, row in rows:
         if isinstance(row, dict):
             never -= row.keys()
+            found |= row.keys() if never else set()
             # a column that has the name of another one's is not read
             row = {ours.get(key, key): value for key, value in row.items() if key in ours or key not in columns}
-        yield where, row
+        yield place, row
+    _need_columns(never, found, where)
+
+
+def _need_columns(never: set[str], found: set[str], where: str) -> None:
     if never:
-        where, todo = "the recipe, [data] columns", "name columns that the file has"
-        raise Stop("columns of the file", f"no row has {', '.join(sorted(never))}", where, todo)
+        wanted = f"the columns of data.columns in every split: {', '.join(sorted(never))}"
+        todo = "name columns that the file has, the same in all splits"
+        raise Stop(wanted, f"the columns {', '.join(sorted(found))[:200]}", where, todo)
 
 
 def need_answers(reading: Reading, read_: int, file: str) -> None:
     """Raise one Stop for a file in which no question has an answer."""
-    if reading.fault_count and not read_ and all(isinstance(each, NoAnswer) for each in reading.faults):
+    if reading.fault_count and not read_ and reading.unanswered == reading.fault_count:
         todo = "take a split with answers: of TAT-QA train, dev or test_gold"
         raise Stop("questions with gold answers", "no question has one", file, todo)

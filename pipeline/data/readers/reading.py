@@ -13,6 +13,10 @@ from pipeline.errors import Stop
 LISTED = 10  # faults that a message names
 
 
+class NoAnswer(Stop):
+    """A row in which no question has a gold answer, as in a test split."""
+
+
 @dataclass
 class Reading:
     """Counted while a file is read."""
@@ -22,10 +26,12 @@ class Reading:
     notes: Counter[str] = field(default_factory=Counter)  # what was done, in words -> times
     faults: list[Stop] = field(default_factory=list)  # the first LISTED
     fault_count: int = 0
+    unanswered: int = 0  # of the faults: rows in which no question has an answer
 
     def add_fault(self, fault: Stop) -> None:
         """Count a row that cannot be read."""
         self.fault_count += 1
+        self.unanswered += isinstance(fault, NoAnswer)
         if len(self.faults) < LISTED:
             self.faults.append(fault)
 
@@ -54,7 +60,3 @@ class Reading:
             yield f"keys that are not used, with the rows that have them: {counted}{more}"
         for note, count in self.notes.items():
             yield f"{count} {note}"
-
-
-class NoAnswer(Stop):
-    """A question without a gold answer, as in a test split."""

@@ -2,20 +2,24 @@
 
     {"table": [["", "2019"], ["Sales", "1,200"]], "question": "What were sales?", "answer": ["1,200"]}
 
-Absent: `uid`s are made up from the content; `answer_type` is told from the answer; `answer_from`, `derivation` and
-`scale` are "". A context may have one question outside a list. TAT-HQA's answer type `counterfactual` is the type that
-its answer has (Li et al., ACL 2022, "Learning to Imagine").
+Absent: `uid`s are made up from the content, so that copies have the same; `answer_type` is told from the answer;
+`answer_from`, `derivation` and `scale` are "". A context may have one question outside a list. TAT-HQA's answer type
+`counterfactual` is the type that its answer has (Li et al., ACL 2022, "Learning to Imagine").
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 
 from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
+from pipeline.json_stream import WrittenFloat
 from pipeline.tatqa import schema
 
 FORM = "TAT-QA: table, paragraphs, questions with question and answer"
@@ -39,29 +43,36 @@ _QUESTION = {
 
 RawContext = dict[str, Any]
 
+COPIES = "questions without a uid that are copies of others of their context, left out"
+MADE_UP = "content-"  # what the uid of a question begins with if the file has none
+
 
 def read(record: Mapping[str, Any], where: str, reading: Reading) -> RawContext:
-    """A context of the strict schema.
+    """A context of the strict schema. The uid of a row with one question outside a list is the question's.
 
     Raises:
         Stop: it has no table or no question, or as `schema.check`.
-        NoAnswer: a question has no answer.
+        NoAnswer: none of its questions has an answer.
     """
     single = "question" in record and "questions" not in record
     reading.see_keys(record, {"table", "paragraphs", "questions", "uid", *(_QUESTION if single else ())})
-    made = _table_and_notes(record, where)
-    uid = made["table"]["uid"]
+    made = _table_and_notes({key: value for key, value in record.items() if key != "uid"} if single else record, where)
     if single:
-        questions: Any = [{key: record[key] for key in _QUESTION & record.keys() - {"uid"}}]
+        questions: Any = [{key: record[key] for key in _QUESTION & record.keys()}]
     else:
         questions = record.get("questions")
     if not isinstance(questions, list):
         raise Stop("a list of questions", repr(questions)[:60], f"{where}, field 'questions'", "fix that row")
-    made["questions"] = [
-        _question(each, number, f"{where}, question {number}", reading) for number, each in enumerate(questions)
-    ]
-    for number, each in enumerate(made["questions"]):
-        each.setdefault("uid", hashlib.sha256(f"{where} {uid} {number}".encode()).hexdigest()[:32])
+    _need_answers(questions, where)
+    made["questions"] = []
+    for number, each in enumerate(questions):
+        question = _question(each, number, f"{where}, question {number}", reading)
+        if "uid" not in question:
+            question["uid"] = _question_uid(question, made["table"]["uid"])
+            if any(question["uid"] == other["uid"] for other in made["questions"]):
+                reading.notes[COPIES] += 1
+                continue
+        made["questions"].append(question)
     schema.check(made, where)
     return made
 
@@ -76,7 +87,7 @@ def unanswered(record: Mapping[str, Any], where: str) -> RawContext:
     questions = record.get("questions") or []
     if not isinstance(questions, list):
         raise Stop("a list of questions", repr(questions)[:60], f"{where}, field 'questions'", "fix that row")
-    answered = [each for each in questions if isinstance(each, dict) and each.get("answer") not in (None, "", [])]
+    answered = [each for each in questions if has_answer(each)]
     return read({**record, **made, "questions": answered}, where, Reading())
 
 
@@ -88,11 +99,19 @@ def _table_and_notes(record: Mapping[str, Any], where: str) -> RawContext:
         raise Stop("a table: a list of rows", repr(given)[:60], f"{where}, field 'table'", "fix that row")
     rows = [[cell_text(cell) for cell in row] if isinstance(row, list) else row for row in listed]
     notes = paragraphs(record.get("paragraphs"))
-    return {"table": {"uid": table.get("uid") or content_uid(rows, notes), "table": rows}, "paragraphs": notes}
+    uid = next((each["uid"] for each in (table, record) if each.get("uid") not in (None, "")), None)
+    return {"table": {"uid": content_uid(rows, notes) if uid is None else uid, "table": rows}, "paragraphs": notes}
+
+
+def _question_uid(question: Mapping[str, Any], context: object) -> str:
+    content = {key: value for key, value in question.items() if key != "order"}
+    return MADE_UP + hashlib.sha256(json.dumps([context, content], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def content_uid(rows: object, notes: object) -> str:
-    """A uid of a table and its notes: equal for equal ones."""
+    """A uid of a table and its notes: equal for equal ones, by whatever orders the notes have."""
+    with contextlib.suppress(KeyError, TypeError):  # broken notes, which the schema's check refuses
+        notes = [note["text"] for note in sorted(cast("list[Any]", notes), key=lambda note: note["order"])]
     return hashlib.sha256(json.dumps([rows, notes], sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -110,19 +129,44 @@ def paragraphs(given: object) -> Any:
 
 
 def cell_text(cell: object) -> Any:
-    """A cell as text: a number as JSON writes it, nothing as ""."""
-    if cell is None:
+    """A cell as text: a number in the digits that the file has, or plain ones if it is not text; nothing as ""."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):  # Parquet's empty cell among numbers
         return ""
-    return json.dumps(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else cell
+    if isinstance(cell, WrittenFloat):
+        return cell.digits
+    if isinstance(cell, float):
+        return format(Decimal(repr(cell)), "f")
+    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+
+
+def has_answer(question: object) -> bool:
+    """Whether a raw question has something as its answer."""
+    answer = question.get("answer") if isinstance(question, dict) else None
+    listed = answer if isinstance(answer, list) else [answer]
+    return any(each is not None and not (isinstance(each, str) and not each.strip()) for each in listed)
+
+
+def _need_answers(questions: list[Any], where: str) -> None:
+    """Raise NoAnswer if no question has an answer, and Stop if only some have one."""
+    lacking = [number for number, each in enumerate(questions) if isinstance(each, dict) and not has_answer(each)]
+    if not lacking:
+        return
+    place = f"{where}, question {lacking[0]}, field 'answer'"
+    if len(lacking) == len(questions):
+        raise NoAnswer("a gold answer", "none", place, "take a split with answers")
+    found = f"{len(lacking)} of {len(questions)} without one"
+    raise Stop("a gold answer of every question", found, place, "drop the questions without an answer")
 
 
 def _question(given: object, number: int, where: str, reading: Reading) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Stop("an object", repr(given)[:60], f"{where}, field 'question'", "fix the file")
     reading.see_keys(given, _QUESTION)
-    if given.get("answer") in (None, "", []):
-        raise NoAnswer("a gold answer", "none", f"{where}, field 'answer'", "take a split with answers")
     made = {key: value for key, value in given.items() if key in _QUESTION and value is not None}
+    if made.get("uid") == "":
+        del made["uid"]
+    if isinstance(asked := made.get("question"), str) and not asked.strip():
+        raise Stop("a question", repr(asked)[:60], f"{where}, field 'question'", "fix that row")
     answer, said = made["answer"], made.get("answer_type")
     kind = said if said in schema.ANSWER_TYPES else _kind(answer)
     if said is not None and said not in schema.ANSWER_TYPES:
@@ -138,6 +182,8 @@ def _question(given: object, number: int, where: str, reading: Reading) -> dict[
         answer = [answer]
     elif kind == "count" and isinstance(answer, int) and not isinstance(answer, bool):
         answer = str(answer)
+    if isinstance(answer, list) and any(isinstance(each, str) and not each.strip() for each in answer):
+        reading.notes["answers with an empty part, kept as they are"] += 1  # TAT-QA's dev has one
     if "answer_from" not in made:
         reading.notes["questions that do not say where their answer is from"] += 1
     if "order" not in made:

@@ -125,3 +125,40 @@ def test_a_duplicate_uid_is_reported_with_its_place_in_the_users_file(workplace:
     with pytest.raises(Stop, match=r"mine\.json, contexts 0 and 40"):
         fetched_job("data.source=mine.json")
     assert not Path("data/mine/raw").exists()
+
+
+@pytest.mark.parametrize("uids", [True, False])
+def test_a_context_in_both_splits_of_a_folder_is_shown_as_leakage(workplace: Path, uids: bool) -> None:
+    contexts = sample.contexts("heldout")[:3]
+    if not uids:
+        for context in contexts:
+            for each in (context["table"], *context["questions"]):
+                del each["uid"]
+    (workplace / "mine").mkdir()
+    for split, chosen in (("train", contexts), ("dev", contexts[:1])):
+        (workplace / "mine" / f"{split}.json").write_text(json.dumps(chosen))
+    report, printed = format_job(fetched_job("data.source=./mine"))
+    assert (report["train"]["contexts"], report["heldout"]["contexts"]) == (3, 1)
+    assert report["heldout"]["leaks"]["count"] == 1 and "leak" in printed
+
+
+def test_the_same_row_twice_without_uids_is_one_question(workplace: Path) -> None:
+    rows = [
+        {"table": [["", "2019"], [f"Row {i}", str(i)]], "question": "How much?", "answer": [str(i)]} for i in range(4)
+    ]
+    (workplace / "mine.json").write_text(json.dumps([*rows, rows[0], rows[0]]))
+    lines: list[str] = []
+    fetch.fetch(resolved := tiny_job("data.source=mine.json"), lines.append)
+    assert any("2 questions without a uid that are copies of others, left out" in line for line in lines)
+    report, _ = format_job(resolved)
+    assert report["train"]["questions"] + report["heldout"]["questions"] == 4
+    assert report["train"]["same_questions"]["count"] == 0
+
+
+def test_columns_that_a_split_lacks_are_named_with_the_split(workplace: Path) -> None:
+    (workplace / "mine").mkdir()
+    (workplace / "mine" / "train.csv").write_text("frage,antwort\na,b\nc,d\n")
+    (workplace / "mine" / "dev.csv").write_text("q,a\na,b\n")
+    with pytest.raises(Stop, match="antwort, frage") as stopped:
+        fetched_job("data.source=./mine", 'data.columns={instruction="frage", output="antwort"}')
+    assert stopped.value.where.endswith("mine, split dev") and stopped.value.found == "the columns a, q"

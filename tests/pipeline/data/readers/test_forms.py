@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.data.readers import forms
+from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
 
 
@@ -58,7 +59,20 @@ def test_other_sets_are_refused(row: dict[str, Any], message: str) -> None:
 
 
 def test_columns_are_renamed_and_must_be_there() -> None:
-    rows = forms.renamed(_placed({"q": "a", "output": "x", "best": "b"}), {"instruction": "q", "output": "best"})
+    rows = forms.renamed(_placed({"q": "a", "output": "x", "best": "b"}), {"instruction": "q", "output": "best"}, "f")
     assert list(rows) == [("f, row 0", {"instruction": "a", "output": "b"})]
-    with pytest.raises(Stop, match="no row has r"):
-        list(forms.renamed(_placed({"q": "a"}), {"instruction": "q", "output": "r"}))
+    for columns in ({"instruction": "q", "output": "r"}, {"output": "r"}):
+        with pytest.raises(Stop, match=r"in every split: r\n") as stopped:
+            list(forms.renamed(_placed({"q": "a"}), columns, "f, split dev"))
+        assert (stopped.value.where, stopped.value.found) == ("f, split dev", "the columns q")
+
+
+def test_no_answer_is_said_only_if_there_is_none_at_all() -> None:
+    reading = Reading()
+    for number in range(12):
+        reading.add_fault(NoAnswer("a gold answer", "none", f"f, row {number}", ""))
+    with pytest.raises(Stop, match="no question has one"):
+        forms.need_answers(reading, 0, "f")
+    reading.add_fault(Stop("a gold answer of every question", "1 of 2 without one", "f, row 12", ""))
+    forms.need_answers(reading, 0, "f")
+    assert reading.unanswered == 12

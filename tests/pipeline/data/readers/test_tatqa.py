@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.data.readers import tatqa
+from pipeline.data.readers import records, tatqa
 from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
 from pipeline.tatqa import schema
@@ -36,6 +38,18 @@ def test_absent_parts_are_made_up_and_said() -> None:
     assert "do not say where" in next(reading.lines())
     again = tatqa.read(_context(answer=["x"]), "f, row 1", reading)
     assert again["table"]["uid"] == made.uid and again["questions"][0]["uid"] != question.uid
+    copy = tatqa.read(_context(answer=["1,200"]), "f, row 2", reading)
+    assert copy["questions"][0]["uid"] == question.uid
+    empty = tatqa.read(_context(answer=["1,200"], uid=""), "f, row 3", reading)
+    assert empty["questions"][0]["uid"] == question.uid
+
+
+def test_a_copied_question_without_a_uid_is_left_out_and_counted() -> None:
+    given = _context(answer=["1,200"])
+    given["questions"] += [*given["questions"], {"question": "Sales?", "answer": ["1"]}]
+    reading = Reading()
+    assert [each["answer"] for each in tatqa.read(given, "f", reading)["questions"]] == [["1,200"], ["1"]]
+    assert reading.notes[tatqa.COPIES] == 1
 
 
 @pytest.mark.parametrize(
@@ -61,9 +75,31 @@ def test_a_count_may_be_a_number_and_a_table_may_have_numbers() -> None:
     assert made["table"]["table"] == [["", "2019"], ["Sales", "1.5"]]
 
 
+def test_numbers_in_a_table_keep_the_digits_of_the_file(tmp_path: Path) -> None:
+    cells = "44.10, 1e5, 12345678901234567890123, 10000000000000000.0, 0.00001, -5"
+    row = f'{{"table": [["a", "b", "c", "d", "e", "f"], [{cells}]], "question": "Sales?", "answer": 44.10}}'
+    for text in (f"[{row}]", row, f"{row}\n{row}\n"):
+        (tmp_path / "x").write_text(text)
+        _, rows = records.read(tmp_path / "x", lambda stop: pytest.fail(str(stop)))
+        made = tatqa.read(next(rows)[1], "f", Reading())
+        assert made["table"]["table"][1] == cells.split(", ")
+        assert json.dumps(made["questions"][0]["answer"]) == "44.1"
+    # Parquet has no digits of its own
+    assert [tatqa.cell_text(each) for each in (1e16, 1e-5, 2.5, float("nan"))] == [
+        "10000000000000000",
+        "0.00001",
+        "2.5",
+        "",
+    ]
+
+
 def test_one_question_outside_a_list() -> None:
     made = tatqa.read({"table": TABLE, "question": "Sales?", "answer": ["1,200"], "scale": "million"}, "f", Reading())
     assert (made["questions"][0]["question"], made["questions"][0]["scale"]) == ("Sales?", "million")
+    own = tatqa.read({"uid": "q7", "table": TABLE, "question": "Sales?", "answer": ["1,200"]}, "f", Reading())
+    assert (own["questions"][0]["uid"], own["table"]["uid"]) == ("q7", made["table"]["uid"])
+    many = tatqa.read({"uid": "c7", **_context(answer=["1"]), "table": TABLE}, "f", Reading())
+    assert many["table"]["uid"] == "c7"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +111,8 @@ def test_one_question_outside_a_list() -> None:
         (_context(answer={}, answer_type="span"), "field 'answer'"),
         ({"table": [["a"], ["b", "c"]], "questions": []}, "table.table[1]"),
         ({"table": TABLE, "questions": ["a"]}, "question 0"),
+        ({"table": TABLE, "question": " ", "answer": ["a"]}, "question 0, field 'question'"),
+        ({"table": TABLE, "questions": [{"question": "a", "answer": 1}, {"question": "b"}]}, "1 of 2 without one"),
     ],
 )
 def test_other_parts_are_refused_by_field(given: dict[str, Any], message: str) -> None:
@@ -83,6 +121,14 @@ def test_other_parts_are_refused_by_field(given: dict[str, Any], message: str) -
     assert message in str(stopped.value)
 
 
-def test_a_question_without_an_answer_is_told_apart() -> None:
+@pytest.mark.parametrize("answer", [None, "", " ", [], [""], [" ", None]])
+def test_a_question_without_an_answer_is_told_apart(answer: Any) -> None:
     with pytest.raises(NoAnswer):
-        tatqa.read(_context(), "f", Reading())
+        tatqa.read(_context(answer=answer), "f", Reading())
+
+
+def test_an_empty_part_of_an_answer_is_kept_and_counted() -> None:
+    reading = Reading()
+    made = tatqa.read(_context(answer=["a", "b", ""], answer_type="multi-span"), "f", reading)
+    assert made["questions"][0]["answer"] == ["a", "b", ""]
+    assert "1 answers with an empty part, kept as they are" in list(reading.lines())
