@@ -35,7 +35,7 @@ def is_current(file: Path, columns: Mapping[str, str], raw: Path) -> bool:
     record = _record(raw)
     if (record.get("file"), record.get("form"), record.get("columns")) != (str(file), _FORM, dict(columns)):
         return False
-    return not file.exists() or record.get("sha256") == _sha256(file)
+    return not file.exists() or record.get("sha256") == _sha256(file, record.get("documents", []))
 
 
 def need_imported(file: Path, raw: Path) -> None:
@@ -79,8 +79,12 @@ def import_splits(file: Path, columns: Mapping[str, str], raw: Path, say: Say) -
             found = str(len(groups)) if last < 0 or len(groups) == 1 else f"{len(groups)} copies of one"
             raise Stop(wanted, found, str(file), "add some")
         written = _write(items, staging, contexts, groups, last, own_splits)
-        record = {"form": _FORM, "file": str(file), "sha256": _sha256(file), "columns": dict(columns), **written}
-        write_json(staging / _RECORD, record)
+        # a folder's own hash has its documents
+        documents = (
+            [] if file.is_dir() else sorted(str(path.relative_to(file.parent)) for path in reading.read_documents)
+        )
+        record = {"form": _FORM, "file": str(file), "sha256": _sha256(file, documents), "columns": dict(columns)}
+        write_json(staging / _RECORD, {**record, **written, "documents": documents})
     what = "contexts" if contexts else "rows"
     say(f"data   {file.name}: {kind}")
     more = [f"{merged} contexts merged with others of the same table"] if merged else []
@@ -178,11 +182,16 @@ def _record(raw: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _sha256(file: Path) -> str:
-    """The hash of a file, or of a folder's names and files."""
-    if not file.is_dir():
+def _sha256(file: Path, documents: Sequence[str]) -> str:
+    """The hash of a file, with that of the documents beside it that were read, or of a folder's names and files."""
+    folder = file if file.is_dir() else file.parent
+    if file.is_dir():
+        paths = data_folder.fingerprint(file)
+    elif documents:
+        paths = [file, *(folder / name for name in documents)]
+    else:
         return sha256(file)
-    lines = (f"{path.relative_to(file)} {sha256(path)}\n" for path in data_folder.fingerprint(file))
+    lines = (f"{path.relative_to(folder)} {sha256(path) if path.is_file() else 'missing'}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

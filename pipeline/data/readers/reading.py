@@ -22,6 +22,8 @@ class Reading:
     """Counted while a file is read."""
 
     folder: Path = Path()  # of the file, for a form whose rows name other files
+    documents: dict[str, list[Path]] | None = None  # below the folder by their uid, once one was looked for
+    read_documents: set[Path] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)  # keys that are not read -> rows that have them
     notes: Counter[str] = field(default_factory=Counter)  # what was done, in words -> times
     faults: list[Stop] = field(default_factory=list)  # the first LISTED

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.readers import tatqa
+from pipeline.data.readers.data_folder import is_hidden
 from pipeline.data.readers.reading import Reading
 from pipeline.data.readers.tatqa import RawContext
 from pipeline.errors import Stop
@@ -28,27 +28,38 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> RawContext:
     """A context in TAT-QA's schema; the documents are looked for below the folder of the question file.
 
     Raises:
-        Stop: the document is missing or has no text, or as `tatqa.read`.
+        Stop: the document is missing or has no text, two differ, or as `tatqa.read`.
     """
     doc, questions = record.get("doc"), record.get("questions")
     uid = doc.get("uid") if isinstance(doc, dict) else None
     if not isinstance(uid, str) or not isinstance(questions, list):
         raise Stop("doc.uid and questions", repr(doc)[:60], where, "fix that row")
-    path = _documents(reading.folder).get(uid)
-    if path is None:
+    if reading.documents is None:
+        reading.documents = _documents(reading.folder)
+    paths = reading.documents.get(uid)
+    if not paths:
         wanted, todo = f"the document {uid}.json", "put the questions and the documents into one folder, and pass that"
         raise Stop(wanted, f"no such file below {reading.folder}", where, todo)
     bare = [
         {key: value for key, value in each.items() if key not in _OWN} if isinstance(each, dict) else each
         for each in questions
     ]
-    context = {"table": {"uid": uid, "table": [[""]]}, "paragraphs": _blocks(path), "questions": bare}
+    reading.read_documents.update(paths)
+    blocks = _blocks(paths[0])
+    for other in paths[1:]:
+        if _blocks(other) != blocks:
+            raise Stop(f"one document {uid}", f"{paths[0]} and {other}, which differ", where, "remove one of the two")
+    context = {"table": {"uid": uid, "table": [[""]]}, "paragraphs": blocks, "questions": bare}
     return tatqa.read(context, where, reading)
 
 
-@lru_cache(maxsize=4)
-def _documents(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.rglob("*.json"))}
+def _documents(folder: Path) -> dict[str, list[Path]]:
+    """The files that a document's uid may name."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        if not is_hidden(path, folder):
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _blocks(path: Path) -> list[dict[str, Any]]:

@@ -162,3 +162,26 @@ def test_columns_that_a_split_lacks_are_named_with_the_split(workplace: Path) ->
     with pytest.raises(Stop, match="antwort, frage") as stopped:
         fetched_job("data.source=./mine", 'data.columns={instruction="frage", output="antwort"}')
     assert stopped.value.where.endswith("mine, split dev") and stopped.value.found == "the columns a, q"
+
+
+@pytest.mark.parametrize("source", ["dqa/questions.json", "./dqa"])
+def test_a_changed_document_is_imported_again(workplace: Path, source: str) -> None:
+    (workplace / "dqa" / "docs").mkdir(parents=True)
+    rows = []
+    for number in range(3):
+        question = {"question": "Sales?", "answer": [f"1{number}"]}
+        rows.append({"doc": {"uid": f"d{number}"}, "questions": [question]})
+        pages = {"pages": [{"blocks": [{"text": f"Sales were 1{number}"}]}]}
+        (workplace / "dqa" / "docs" / f"d{number}.json").write_text(json.dumps(pages))
+    name = "train.json" if source == "./dqa" else "questions.json"
+    (workplace / "dqa" / name).write_text(json.dumps(rows))
+    fetched = fetched_job(f"data.source={source}")
+    assert check.missing(fetched) == []
+    document = workplace / "dqa" / "docs" / "d1.json"
+    document.write_text(document.read_text().replace("Sales", "Turnover"))
+    assert check.missing(fetched) == [f"{source.removeprefix('./')} as it is now"]
+    fetch.fetch(fetched, print)
+    assert check.missing(fetched) == [] and "Turnover were 11" in fetched.train.raw.read_text()
+    document.unlink()
+    with pytest.raises(Stop, match=r"d1\.json"):
+        fetch.fetch(fetched, print)

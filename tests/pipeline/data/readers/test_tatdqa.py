@@ -49,3 +49,17 @@ def test_a_missing_or_empty_document_is_refused(tmp_path: Path) -> None:
     for number, document in enumerate(({}, {"pages": [{"blocks": [{"text": " "}]}]}, {"pages": 3})):
         with pytest.raises(Stop, match="pages of blocks of text"):
             tatdqa.read(row, "f", Reading(_folder(tmp_path / str(number), document)))
+
+
+def test_two_documents_of_one_uid_must_be_equal(tmp_path: Path) -> None:
+    document = {"pages": [{"blocks": [{"text": "Sales were 112"}]}]}
+    folder = _folder(tmp_path, document)
+    row = {"doc": {"uid": "d1"}, "questions": [QUESTION]}
+    for name, other in (("copy", document), (".hidden", {"pages": []})):
+        (folder / name).mkdir()
+        (folder / name / "d1.json").write_text(json.dumps(other, indent=1))
+        assert tatdqa.read(row, "f", Reading(folder))["paragraphs"][0]["text"] == "Sales were 112"
+    (folder / "copy" / "d1.json").write_text(json.dumps({"pages": [{"blocks": [{"text": "Sales were 113"}]}]}))
+    with pytest.raises(Stop, match="one document d1") as stopped:
+        tatdqa.read(row, "f, row 7", Reading(folder))
+    assert "copy/d1.json" in stopped.value.found and "docs/d1.json" in stopped.value.found
