@@ -9,7 +9,7 @@ import pytest
 from pipeline.data.readers import finqa
 from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
-from pipeline.tatqa import schema
+from pipeline.tatqa import schema, target
 
 PAGE = {
     "id": "X/2009/page_33.pdf-1",
@@ -34,6 +34,7 @@ def test_a_fraction_written_in_percent_is_a_percentage() -> None:
     assert (question.uid, question.answer_from) == ("X/2009/page_33.pdf-1", "table-text")
     assert made.notes == ((1, "sales are in millions ."), (2, "( 1 ) unaudited"))
     assert made.rows[2] == ("total", "", "")
+    assert reading.notes["table rows with fewer cells than others, filled up with empty ones"] == 1
     assert not reading.unknown
     plain = finqa.read(_qa(answer="0.02", gold_inds={}), "f", reading)["questions"][0]
     assert (plain["answer"], plain["scale"], plain["answer_from"]) == (0.01639, "", schema.UNKNOWN_SOURCE)
@@ -64,8 +65,73 @@ def test_the_turns_of_a_dialogue_are_asked_with_those_before() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "result", "answer", "scale", "note"),
+    [
+        ("12.5%", 0.125, 12.5, "percent", ""),
+        ("12.5 percent", 0.125, 12.5, "percent", ""),
+        ("12.5 per cent", 0.125, 12.5, "percent", ""),
+        ("12.5％", 0.125, 12.5, "percent", ""),
+        ("( 12.5 ) %", -0.125, -12.5, "percent", ""),
+        ("(12.5%)", -0.125, -12.5, "percent", ""),
+        ("-12.5%", -0.125, -12.5, "percent", ""),
+        ("12.5%", -0.125, -12.5, "percent", "written sign"),
+        ("-12.5%", 0.125, 12.5, "percent", "written sign"),
+        ("1,250%", 12.5, 1250.0, "percent", ""),
+        ("12.5%", 12.5, 12.5, "percent", ""),  # in percent already
+        ("0.001%", 0.00001, 0.001, "percent", ""),
+        ("0%", 0.0, 0.0, "percent", ""),
+        ("53%", 0.53448, 53.45, "percent", ""),
+        ("6.5%", 93.5, 93.5, "", "that the program does not give"),
+        ("from 3% to 5%", 0.02, 0.02, "", "among other text"),
+        ("0.125", 0.125, 0.125, "", ""),
+    ],
+)
+def test_percentages_as_they_are_written(written: str, result: float, answer: float, scale: str, note: str) -> None:
+    reading = Reading()
+    row = _qa(answer=written, exe_ans=result, program=f"{result:.5f}")
+    (question,) = finqa.read(row, "f", reading)["questions"]
+    assert (question["answer"], question["scale"]) == (answer, scale)
+    if scale:  # the equation gives the answer
+        assert target.write(_task(question), "en", "equation")[1] == ""
+    assert [note in each for each in reading.notes if "percent" in each] == [True] * bool(note)
+
+
+def _task(question: dict[str, Any]) -> target.Task:
+    return target.Task(question["answer"], "arithmetic", question["scale"], question["derivation"], {})
+
+
+def test_a_number_in_a_string_is_a_number() -> None:
+    (question,) = finqa.read(_qa(exe_ans="0.01639"), "f", Reading())["questions"]
+    assert (question["answer"], question["answer_type"]) == (1.64, "arithmetic")
+
+
+def test_questions_of_one_page_without_an_id_differ() -> None:
+    rows = [{**_qa(question=asked), "id": ""} for asked in ("a ?", "b ?", "a ?")]
+    uids = [finqa.read(row, "f", Reading())["questions"][0]["uid"] for row in rows]
+    assert uids[0] == uids[2] != uids[1]
+
+
+@pytest.mark.parametrize(
     ("row", "message"),
     [
+        (_qa(exe_ans=True), "field 'exe_ans'"),
+        (_qa(exe_ans=[1]), "field 'exe_ans'"),
+        ({**PAGE, "annotation": {"cur_dial": "sales?", "cur_program": "1", "exe_ans": 1}}, "annotation.cur_dial"),
+        (
+            {**PAGE, "annotation": {"dialogue_break": "ab", "turn_program": ["1", "2"], "exe_ans_list": [1, 2]}},
+            "annotation.dialogue_break",
+        ),
+        (
+            {**PAGE, "annotation": {"dialogue_break": ["a", "b"], "turn_program": "12", "exe_ans_list": [1, 2]}},
+            "are lists",
+        ),
+        (
+            {
+                **PAGE,
+                "annotation": {"dialogue_break": ["a", "b"], "turn_program": ["1", "2"], "exe_ans_list": [1, None]},
+            },
+            "1 of 2 without one",
+        ),
         (PAGE, "qa, or annotation"),
         ({**PAGE, "qa": {"exe_ans": 3}}, "KeyError: 'question'"),
         ({**PAGE, "annotation": {"dialogue_break": ["a"]}}, "KeyError"),
@@ -79,6 +145,7 @@ def test_other_rows_are_refused(row: dict[str, Any], message: str) -> None:
     assert message in str(stopped.value)
 
 
-def test_a_question_without_an_answer_is_told_apart() -> None:
+@pytest.mark.parametrize("result", [{}, {"exe_ans": None}, {"exe_ans": ""}, {"exe_ans": " "}])
+def test_a_question_without_an_answer_is_told_apart(result: dict[str, Any]) -> None:
     with pytest.raises(NoAnswer):
-        finqa.read({**PAGE, "qa": {"question": "a"}}, "f", Reading())
+        finqa.read({**PAGE, "qa": {"question": "a", **result}}, "f", Reading())
