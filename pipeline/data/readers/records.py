@@ -93,42 +93,54 @@ def _delimiter(start: str) -> str:
 
 
 def _csv(path: Path, found: Encoding, delimiter: str, fault: Fault) -> Iterator[Placed]:
+    rows = _csv_rows(path, found, delimiter)
+    first, cells = next(rows, (1, [""]))
+    heading = [name.strip() for name in cells]
+    if len(set(heading)) < len(heading) or not all(heading):
+        todo = "name every column, each once"
+        raise Stop("a line of column names", ", ".join(map(repr, heading))[:200], f"{path}, line {first}", todo)
+    for line, row in rows:
+        if len(row) != len(heading):
+            fault(_ragged(path, line, row, first, heading))
+        else:
+            yield f"{path}, line {line}", {name: cell for name, cell in zip(heading, row, strict=True) if cell}
+
+
+def _csv_rows(path: Path, found: Encoding, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that hold something, each with the number of its last line."""
     csv.field_size_limit(LARGEST)
     with encoding.open_text(path, found) as file:
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         try:
-            heading = [name.strip() for name in next(rows)]
-            if len(set(heading)) < len(heading) or not all(heading):
-                todo = "name every column, each once"
-                raise Stop("a line of column names", ", ".join(map(repr, heading))[:200], f"{path}, line 1", todo)
             for row in rows:
-                where = f"{path}, line {rows.line_num}"
-                if not any(row):
-                    continue
-                if len(row) != len(heading):
-                    fault(Stop(f"{len(heading)} cells, as in line 1", f"{len(row)}", where, "quote cells with commas"))
-                    continue
-                yield where, {name: cell for name, cell in zip(heading, row, strict=True) if cell}
+                if any(cell.strip() for cell in row):
+                    yield rows.line_num, row
         except csv.Error as error:
             raise Stop("CSV", str(error), f"{path}, line {rows.line_num}", "fix that line") from None
 
 
+def _ragged(path: Path, line: int, row: list[str], first: int, heading: list[str]) -> Stop:
+    wanted, todo = f"{len(heading)} cells, as in line {first}", "quote cells with commas"
+    return Stop(wanted, f"{len(row)}", f"{path}, line {line}", todo)
+
+
 def csv_table(path: Path) -> list[list[str]]:
-    """A CSV file as a table: all its rows, of one width.
+    """A CSV file as a table: all its rows but the empty ones.
 
     Raises:
-        Stop: as `read`.
+        Stop: as `read`, or a row has more or fewer cells than the first.
     """
     found = encoding.detect(path)
     with encoding.open_text(path, found) as file:
         delimiter = _delimiter(file.read(1 << 16).lstrip()) or ","
-    with encoding.open_text(path, found) as file:
-        try:
-            rows = [row for row in csv.reader(file, delimiter=delimiter, strict=True) if any(row)]
-        except csv.Error as error:
-            raise Stop("CSV", str(error), str(path), "fix that file") from None
-    width = max(map(len, rows), default=0)
-    return [row + [""] * (width - len(row)) for row in rows]
+    table: list[list[str]] = []
+    first = 0
+    for line, row in _csv_rows(path, found, delimiter):
+        first = first or line
+        if table and len(row) != len(table[0]):
+            raise _ragged(path, line, row, first, table[0])
+        table.append(row)
+    return table
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

@@ -79,6 +79,30 @@ def test_each_broken_line_is_a_fault_and_the_others_are_read(tmp_path: Path) -> 
     assert [each.where for each in faults] == [f"{file}, line 3", f"{file}, line 4"]
 
 
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n", ",\n"])
+def test_blank_lines_before_the_column_names_are_skipped(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "x"
+    file.write_bytes((before + "a,b\n1,2\n3\n").encode())
+    kind, rows, faults = _read(file)
+    assert (kind, [row for _, row in rows]) == ("CSV", [{"a": "1", "b": "2"}])
+    heading = before.count("\n") + 1
+    assert (faults[0].wanted, faults[0].where) == (f"2 cells, as in line {heading}", f"{file}, line {heading + 2}")
+    file.write_bytes((before + "a,b\n").encode())
+    assert _read(file)[1] == []
+
+
+def test_a_csv_table_has_rows_of_one_width(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text('\n,2019,2018\n"Sales, net","1,200",\n,,\n\nOther,44.10,56.7\n')
+    assert records.csv_table(file) == [["", "2019", "2018"], ["Sales, net", "1,200", ""], ["Other", "44.10", "56.7"]]
+    for row in ("Sales,1,200,1,100", "Sales,1200"):
+        file.write_text(f",2019,2018\nOther,44.10,56.7\n{row}\n")
+        with pytest.raises(Stop) as stopped:
+            records.csv_table(file)
+        assert (stopped.value.wanted, stopped.value.where) == ("3 cells, as in line 1", f"{file}, line 3")
+        assert stopped.value.found == str(row.count(",") + 1)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -89,6 +113,7 @@ def test_each_broken_line_is_a_fault_and_the_others_are_read(tmp_path: Path) -> 
         (b"hello", "begins with"),
         (b"a,a\n1,2", "column names"),
         (b"a,\n1,2", "column names"),
+        (b",,\n , \n", "column names"),
         (b'a,b\n1,"2', "CSV"),
         (b'[{"a": 1},]', "nothing after the comma at line 1, column 10"),
         (b'[{"a": 1}\n {"a": 2}]', "line 2, column 2"),
