@@ -104,14 +104,14 @@ def _read(
         Whether they are contexts, what they are in words, how many were merged, and whether they have splits.
     """
     splits = data_folder.splits(file, reading) if file.is_dir() else {"": records.read(file, reading.add_fault)}
-    form, merged, container = None, 0, ""
-    for name, (kind, rows) in splits.items():
+    form, merged = None, 0
+    for name, (_, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
         where = f"{file}, split {name}" if split else str(file)
         found, rows = forms.recognise(forms.renamed(rows, columns, where), where)
         if form is not None and found != form:
             raise Stop(f"one form of rows in all splits: {form.name}", found.name, where, "pass one file")
-        form, container = found, kind
+        form = found
         for place, item in forms.read(form, rows, reading):
             if form.contexts:
                 merged += items.add_context(split, place, item)
@@ -120,7 +120,8 @@ def _read(
     assert form is not None  # there is at least one split
     forms.need_answers(reading, items.count, str(file))
     reading.need_none(form.name, str(file))
-    return form.contexts, f"{container}, {form.name.partition(':')[0]}", merged, len(splits) > 1
+    kinds = dict.fromkeys(kind for kind, _ in splits.values())
+    return form.contexts, ", ".join([*kinds, form.name.partition(":")[0]]), merged, len(splits) > 1
 
 
 def _groups(items: ImportedItems, folder: Path, contexts: bool, where: str) -> array[int]:

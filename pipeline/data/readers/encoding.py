@@ -165,7 +165,7 @@ class _Text:
                 if not chunk:
                     break
         self.decoded_by = [_OTHERS[codec] for codec in others]
-        if self.decoded_by and "gb18030" not in others:
+        if "gb18030" not in others:  # a later part of the file is no GB18030
             self._chinese.clear()
 
     @property

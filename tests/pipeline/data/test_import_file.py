@@ -155,6 +155,19 @@ def test_the_same_row_twice_without_uids_is_one_question(workplace: Path) -> Non
     assert report["train"]["same_questions"]["count"] == 0
 
 
+def test_what_each_split_is_and_what_is_not_read_is_said(workplace: Path) -> None:
+    (workplace / "mine").mkdir()
+    rows = "instruction,output\n营业收入是多少,一千二百万元\n较上年下降多少,百分之十二\n"
+    (workplace / "mine" / "train.csv").write_bytes(rows.encode("gb18030"))
+    for name in ("dev.jsonl", "dev.jsonl.bak", "test.jsonl"):
+        (workplace / "mine" / name).write_text(json.dumps({"instruction": "a", "output": "b"}))
+    lines: list[str] = []
+    fetch.fetch(tiny_job("data.source=./mine"), lines.append)
+    printed = "\n".join(lines)
+    assert "CSV, GB18030 (it reads '营业收入是多少,一千二百万元'), JSON lines, alpaca" in printed
+    assert "dev.jsonl.bak" in printed and "1 splits that are not used: test" in printed
+
+
 def test_columns_that_a_split_lacks_are_named_with_the_split(workplace: Path) -> None:
     (workplace / "mine").mkdir()
     (workplace / "mine" / "train.csv").write_text("frage,antwort\na,b\nc,d\n")

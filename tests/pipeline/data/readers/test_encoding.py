@@ -47,6 +47,11 @@ def test_an_encoding_is_found_over_the_borders_of_what_is_read_at_once(
         assert encoding.detect(file).codec == "gb18030"
         file.write_bytes(TEXT.encode())
         assert encoding.detect(file).codec == "utf-8-sig"
+    for chunk in (16, 1 << 20):  # what is no GB18030 is found in a later part, too
+        monkeypatch.setattr(encoding, "_CHUNK", chunk)
+        file.write_bytes(TEXT.encode("gb18030") + b"\x81\x20\xff")
+        with pytest.raises(Stop):
+            encoding.detect(file)
 
 
 @pytest.mark.parametrize(
