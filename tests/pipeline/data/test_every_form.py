@@ -126,7 +126,7 @@ def test_each_form_trains(workplace: Path, form: str, capsys: pytest.CaptureFixt
 def test_each_container_trains(workplace: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     import datasets
 
-    rows = [{"instruction": f"报告 {i}，销售额？", "output": f"{i}，合计"} for i in range(12)]
+    rows = [{"instruction": f"报告 {i}，营业收入是多少？", "output": f"{i}，全年合计"} for i in range(12)]
     whole, source, settings = datasets.Dataset.from_list(rows), "./mine.x", []
     if kind == "csv.gz" or kind.startswith("tsv"):
         with Path("mine.x").open("w", encoding="gb18030" if "GB" in kind else "utf-8", newline="") as file:
@@ -148,7 +148,7 @@ def test_each_container_trains(workplace: Path, kind: str, capsys: pytest.Captur
         Path("mine.x").write_text("\n".join(map(json.dumps, named)))
         settings = ['data.columns={instruction="frage", output="antwort"}']
     read = _train(source, capsys, *settings)
-    assert read[0]["instruction"] == "报告 0，销售额？" and read[0]["output"] == "0，合计"
+    assert read[0]["instruction"] == "报告 0，营业收入是多少？" and read[0]["output"] == "0，全年合计"
     held_out = len(fetched_job(f"data.source={source}", *settings).evaluation.raw.read_text().splitlines())
     assert (len(read), held_out) == ((12, 2) if kind in ("data set", "folder") else (11, 1))
 
