@@ -35,10 +35,9 @@ _ALPACA = Form(instruction.ALPACA, instruction.alpaca)
 _DOLLY = Form(instruction.DOLLY, instruction.dolly)
 _PROMPT = Form(prompt_completion.FORM, prompt_completion.read)
 
-_REFUSED = {  # keys -> what they are of
-    ("chosen", "rejected", "kto_tag"): "a preference set",
-    ("image", "images", "videos", "audios"): "questions about images, videos or sound",
-}
+_PREFERENCE = {"chosen", "rejected", "kto_tag"}
+_MEDIA = {"image", "images", "videos", "audios"}
+_EMPTY = (None, "", [], {})  # of a column that a tool writes although no row has any
 
 
 def recognise(rows: Iterator[Placed], where: str) -> tuple[Form, Iterator[Placed]]:
@@ -54,9 +53,13 @@ def recognise(rows: Iterator[Placed], where: str) -> tuple[Form, Iterator[Placed
     if not keys:
         place, row = first[0]
         raise Stop("an object with keys", f"{type(row).__name__}: {str(row)[:60]}", place, "fix that row")
-    kind = next((kind for of, kind in _REFUSED.items() if keys & set(of)), "")
-    if any(isinstance(row, dict) and isinstance(row.get("label"), bool) for _, row in first):
-        kind = "a preference set"  # as of KTO: an answer whose label is false is a bad one
+    filled = {key for _, row in first if isinstance(row, dict) for key, value in row.items() if value not in _EMPTY}
+    liked = any(isinstance(row, dict) and isinstance(row.get("label"), bool) for _, row in first)  # as of KTO
+    kind = ""
+    if keys & _PREFERENCE or liked:
+        kind = "a preference set"
+    elif filled & _MEDIA:
+        kind = "questions about images, videos or sound"
     named = f"with the keys {', '.join(sorted(keys))[:200]}"
     if kind:
         raise Stop("questions with the answers to train on", f"{kind}, {named}", where, "take a set of another kind")

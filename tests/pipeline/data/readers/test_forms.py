@@ -47,7 +47,7 @@ def test_a_row_that_lacks_a_key_does_not_change_the_form() -> None:
     [
         ({"prompt": "", "chosen": "", "rejected": ""}, "a preference set"),
         ({"prompt": "", "completion": "", "label": False}, "a preference set"),
-        ({"messages": [], "images": []}, "questions about images"),
+        ({"messages": [], "images": ["a.png"]}, "questions about images"),
         ({"text": "a"}, "the keys text"),
         ({"q": "a", "a": "b"}, "data.columns"),
     ],
@@ -76,3 +76,10 @@ def test_no_answer_is_said_only_if_there_is_none_at_all() -> None:
     reading.add_fault(Stop("a gold answer of every question", "1 of 2 without one", "f, row 12", ""))
     forms.need_answers(reading, 0, "f")
     assert reading.unanswered == 12
+
+
+def test_a_column_of_images_without_any_is_no_set_of_images() -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows = [(f"row {n}", {"messages": messages, "images": [], "videos": None}) for n in range(2)]
+    form, _ = forms.recognise(iter(rows), "a file")
+    assert form.name == forms.messages.FORM
