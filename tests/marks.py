@@ -10,7 +10,7 @@ from images import pip_config
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
 
-QUICKSTART_ADAPTER = "cdd6082ac9795e12dcfc472e8d4724944af75c60bbf63eaebf7e3448bf0efe73"
+QUICKSTART_ADAPTER = "b50bc5b55f6e103499918521a6f90eafdf3bca698b01ee7aa8b047bc2641d3b5"
 """SHA-256 of the adapter that the quickstart trains on a CPU, by every runner."""
 
 TOKEN, AUTHORITY = "pintune-token-mark.invalid", "pintune-authority-mark"

@@ -101,7 +101,7 @@ def test_counterfactual_and_absent_uids(workplace: Path) -> None:
 def test_a_chinese_report(workplace: Path, name: str) -> None:
     first = _rows(name, "data.language=zh", "data.target=equation")[0]
     assert "(300)" in first["output"] or "（300）" in first["output"]
-    assert "-300 - 1200" in first["output"]
+    assert "(300) - 1200" in first["output"]
     assert "百万元" in first["output"] and "美元" not in first["output"] + first["system"]
 
 

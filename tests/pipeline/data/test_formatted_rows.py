@@ -19,7 +19,7 @@ def test_rows_are_stale_after_a_change_of_raw_file_tokenizer_or_settings(workpla
     format_job(fetched)
     assert formatted_rows.stale(fetched) == []
     rows = formatted_rows.read_rows(fetched.train.rows, contexts=2)
-    assert len(rows) == 12
+    assert len(rows) == 16
     assert json.loads(rows[0]["answer"])
     for setting in ("data.language=zh", "data.table=html", "data.target=answer", "training.max_length=1000"):
         other = tiny_job(setting)
