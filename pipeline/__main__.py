@@ -218,14 +218,18 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     """Merge the adapter into the model, and check the merged one from disk."""
-    from pipeline.export.merge import export
+    from pipeline.export import run as exports
 
     of_run, run, made = _job_of_run(args)
-    checked = export(of_run, run, made)
+    checked = exports.export(of_run, run, made)
     difference = f"logits within {checked['largest_logit_difference']:.4f} of base + adapter"
     _say(f"export  {run / 'merged'}: {checked['dtype']}, {difference}")
     asked, answer, gold = (" | ".join(str(checked[key]).splitlines()) for key in ("question", "answer", "gold"))
     _say(f"export  asked from disk: {asked} -> {answer} (gold: {gold})")
+    weights = sorted((run / "merged").glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in weights) / 2**20
+    _say(f"export  {weights[0]}{f' and {len(weights) - 1} more' if weights[1:] else ''}: {size:,.0f} MiB")
+    _say(f"export  {run / 'merged' / exports.CARD}: the model card; {exports.SUMS} beside it has every file's hash")
 
 
 def _ask(args: argparse.Namespace) -> None:

@@ -81,7 +81,7 @@ def unexpected(error: Exception, step: str) -> Stop:
             "train": "--set training.gradient_checkpointing=true, and training.row_tokens=4096 or"
             " training.batch_contexts=1",
             "evaluate": "--set evaluation.batch_questions=6",
-            "export": f"free some memory: export holds the model in float32, 4 bytes a weight; then {again}",
+            "export": f"free some memory: export's check loads the whole model, 2 or 4 bytes a weight; then {again}",
         }
         return Stop("memory", shown, f"the step {step}", less.get(step, f"free some memory, then {again}"))
     if number in (errno.ENOSPC, errno.EDQUOT) or any(each in words for each in _NO_SPACE):

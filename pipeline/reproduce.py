@@ -24,7 +24,8 @@ from pipeline.runs.store import MANIFEST
 from pipeline.training.run import train
 
 _TIMED = ("seconds",)  # keys of metrics.jsonl that differ between any two runs
-_NOT_COMPARED = ("report.html",)  # has the run's name and date in it
+# have the run's name and dates in them
+_NOT_COMPARED = ("report.html", "merged/README.md", "merged/manifest.json", "merged/SHA256SUMS")
 _ENVIRONMENT = ("image_digest", "lock_sha256", "revision", "dirty", "flavor")
 _MACHINE = ("processor", "capability", "gpus", "threads", "python")
 
@@ -72,7 +73,7 @@ def reproduce(
 
 def _evaluate_and_export(later: Mapping[str, Job], run: Path, made: dict[str, Any]) -> dict[str, Any]:
     from pipeline.evaluation.evaluate import evaluate, forget_base
-    from pipeline.export.merge import export
+    from pipeline.export.run import export
 
     forget_base(run)  # nothing that an earlier run has made is taken over
     for section, step in (("evaluation", evaluate), ("export", export)):

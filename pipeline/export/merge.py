@@ -1,130 +1,162 @@
-"""Merge the adapter into the base model, and check the merged model from disk before it is complete.
+"""Merge a LoRA adapter into its base model, a part of a tensor at a time: the model is never held in memory.
 
-python -m pipeline export       # runs/RECIPE/latest/merged/
+Each weight is read from the base's shards, updated in float32, and written in the chosen type. The result is that of
+PEFT's merge_and_unload on the float32 model, cast to that type.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
-from pipeline.data.formatted_rows import answer_limit, read_rows
-from pipeline.errors import Stop, need_space
-from pipeline.files import atomic_folder
-from pipeline.generation.generate import answers
-from pipeline.job import Job
-from pipeline.models import chat_template, load
-from pipeline.models.chat_template import ChatTemplate
-from pipeline.recipe import as_values
-from pipeline.runs import manifest
+from pipeline.errors import Stop
+from pipeline.export import checkpoint
+from pipeline.export.adapter import Adapter
+from pipeline.export.checkpoint import Tensor
+from pipeline.files import write_json
+from pipeline.models import record
+from pipeline.progress import Progress
 
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-# largest difference of a logit that storing the merged weights in that dtype may make; measured 0.05 for float16 on
-# SmolLM2
-_TOLERANCE = {"float16": 0.5, "bfloat16": 4.0, "float32": 0.01}
-
-
-def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
-    """Write merged/ (weights, tokenizer, chat template, generation config), reload it from disk and ask it a question.
-
-    Args:
-        trained: the run's manifest.
-
-    Returns:
-        question, answer, and the largest difference of a logit between the merged model and base + adapter over that
-        prompt.
-
-    Raises:
-        Stop: something is missing, no disk space, or the merged model does not answer as base + adapter; an earlier
-        merged/
-            is kept then.
-    """
-    base, dtype = job.base_model, job.recipe.export.dtype
-    row = read_rows(job.evaluation.rows, 1)[0]
-    limit = answer_limit(job)
-    need_space(run, 2 * sum(file.stat().st_size for file in base.glob("*.safetensors")))
-    template = chat_template.load(base)
-    # on the CPU: float32 takes twice the memory of the GPU that it was trained on, and gives the same bits on every
-    # machine
-    model = load.load_base(base, torch.float32, "cpu")
-    load.need_vocabulary(model, template.tokenizer)
-    tuned = load.load_adapter(model, run / "adapter")
-    wanted = _ask(tuned, template, row, limit)
-    merged = tuned.merge_and_unload(safe_merge=True)
-    with atomic_folder(run / "merged") as staging:
-        _stop_where_trained(merged, template)
-        merged.to(_DTYPES[dtype]).save_pretrained(staging, safe_serialization=True)
-        del model, tuned, merged  # before a second model is loaded
-        template.tokenizer.save_pretrained(staging)
-        changed = _need_changed(base, staging, str(run / "merged"))
-        found = _ask(load.load_base(staging, torch.float32, "cpu"), chat_template.load(staging), row, limit)
-        difference = float((wanted[1] - found[1]).abs().max())
-        if not difference <= _TOLERANCE[dtype]:
-            expected, todo = (
-                f"logits within {_TOLERANCE[dtype]} of base + adapter",
-                "--set export.dtype=float32, then invoke export",
-            )
-            raise Stop(expected, f"{difference:.3f} apart", str(run / "merged"), todo)
-        if not found[0]:
-            todo = "train longer: --set training.epochs=3"
-            raise Stop("an answer from the merged model", "an empty one", str(run / "merged"), todo)
-    checked = {
-        "dtype": dtype,
-        "question": row["input"].rpartition("\n")[2],
-        "answer": found[0],
-        "answer_of_base_and_adapter": wanted[0],
-        "gold": row["output"],
-        "largest_logit_difference": round(difference, 6),
-        "changed_tensors": changed,
-    }
-    manifest.add(run, trained, "export", {**checked, "recipe": as_values(job.recipe)})
-    return checked
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+)
+"""A base's files of tokenizer and chat template, which are copied as they are."""
+_TERMS = ("LICENSE*", "NOTICE*")
+_LONG = 2 * 2**30  # bytes to write from which there is a progress bar
 
 
-def _stop_where_trained(merged: Any, template: ChatTemplate) -> None:
-    """Have a stock `generate` stop at every token that ends an answer: the end of turn, and the model's own."""
-    own = merged.generation_config.eos_token_id
-    if set(own if isinstance(own, list) else [own]) != set(template.ends):
-        merged.generation_config.eos_token_id = list(template.ends)
+@dataclass(frozen=True)
+class Plan:
+    """Where each weight of the merged model comes from, and its shape and type."""
+
+    sources: dict[str, Tensor]
+    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the merged weights."""
+        return checkpoint.size(self.shapes)
 
 
-def _need_changed(base: Path, merged: Path, where: str) -> int:
-    """The number of tensors that the merge has changed, compared in the dtype on disk.
+def plan(base: Path, adapter: Adapter, dtype: str) -> Plan:
+    """What a merge writes.
 
     Raises:
-        Stop: none, so that this would be the base model.
+        Stop: a shard of the base is missing or truncated, or it lacks a weight or has one of another shape.
     """
-    pairs = ((tensor, _tensor(base, name).to(tensor.dtype)) for name, tensor in _tensors(merged))
-    changed = sum(not torch.equal(after, before) for after, before in pairs)
-    if not changed:
-        wanted, todo = "a merge that changes the model", "train longer, or with a higher training.learning_rate"
-        raise Stop(wanted, "not one weight differs from the base model's", where, todo)
-    return changed
+    stored = checkpoint.tensors(base)
+    sources: dict[str, Tensor] = {}
+    for name, shape in adapter.shapes.items():
+        alias = adapter.tied.get(name)
+        if alias and not adapter.untied:
+            continue
+        own = stored.get(name) if not alias or name in stored else stored.get(alias)
+        if own is None or own.shape != shape:
+            found = f"no {name}" if own is None else f"{name} of shape {own.shape}, not {shape}"
+            raise Stop("every weight that config.json asks for", found, str(base), record.remedy(base))
+        sources[name] = adapter.replaced.get(name, own)
+    kinds = {name: DTYPES[dtype] if each.dtype.is_floating_point else each.dtype for name, each in sources.items()}
+    return Plan(sources, {name: (each.shape, kinds[name]) for name, each in sources.items()})
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "pt") as saved:
-            for name in saved.keys():  # noqa: SIM118 - no dict
-                yield name, saved.get_tensor(name)
+def merge(planned: Plan, adapter: Adapter, target: Path, shard: int = checkpoint.SHARD) -> list[Path]:
+    """Write the merged weights into a folder; returns the files.
+
+    Raises:
+        Stop: the base has NaN, or a merged weight does not fit the type.
+    """
+    unit = 2**20
+    progress = Progress("merge, MiB", planned.size // unit) if planned.size >= _LONG else None
+    done = 0
+
+    def values(name: str) -> Iterator[torch.Tensor]:
+        nonlocal done
+        for part in _merged(planned, adapter, name):
+            yield part
+            done += part.nbytes
+            if progress:
+                progress.reach(done // unit)
+
+    files = checkpoint.write(target, planned.shapes, values, shard)
+    if progress:
+        progress.close()
+    return files
 
 
-def _tensor(folder: Path, name: str) -> torch.Tensor:
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, "pt") as saved:
-            if name in saved.keys():  # noqa: SIM118 - no dict
-                return saved.get_tensor(name)
-    return torch.empty(0)  # another name on disk: it counts as changed
+def _merged(planned: Plan, adapter: Adapter, name: str) -> Iterator[torch.Tensor]:
+    """The merged rows of one weight, in parts."""
+    source, (_, dtype), update = planned.sources[name], planned.shapes[name], adapter.updates.get(name)
+    for start, stop in source.parts():
+        rows = source.read(start, stop)
+        if update is not None:
+            rows = update.added(rows.to(torch.float32, copy=True), start, stop)
+        merged = rows.to(dtype)
+        if dtype.is_floating_point and not _finite(rows, dtype):
+            raise _not_finite(source, start, stop, name, dtype)
+        yield merged
 
 
-def _ask(model: Any, template: ChatTemplate, row: dict[str, Any], limit: int) -> tuple[str, torch.Tensor]:
-    """The answer to one row, and the logits over its prompt: float32, [length, vocabulary]."""
-    text = answers(model, template, [row], limit, 1)[0]
-    (prompt,) = template.prompts([row])
-    with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([prompt], device=model.device)).logits[0].float().cpu()
-    return text or "", logits
+def _finite(rows: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether all numbers are finite in another type: rounding keeps their order, so the outermost tell."""
+    return not rows.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(rows)).to(dtype)).all())
+
+
+def _not_finite(source: Tensor, start: int, stop: int, name: str, dtype: torch.dtype) -> Stop:
+    if not torch.isfinite(source.read(start, stop)).all():
+        wanted, todo = "a base model of finite numbers", record.remedy(source.file.parent)
+        return Stop(wanted, f"NaN or infinity in {source.name}", str(source.file), todo)
+    kind = str(dtype).removeprefix("torch.")
+    todo = "--set export.dtype=bfloat16, which has the range of float32"
+    return Stop(f"merged weights in the range of {kind}", f"larger ones in {name}", "export.dtype", todo)
+
+
+def copy_files(base: Path, target: Path) -> None:
+    """Copy a base's tokenizer, chat template and license byte for byte."""
+    for file in named(base, *TOKENIZER, *_TERMS):
+        shutil.copyfile(file, target / file.name)
+
+
+def named(folder: Path, *patterns: str) -> list[Path]:
+    """The files of a folder whose names match one of the patterns, by name."""
+    return sorted(file for file in folder.iterdir() if file.is_file() and any(fnmatch(file.name, p) for p in patterns))
+
+
+def write_configs(base: Path, target: Path, dtype: str, untied: bool, ends: tuple[int, ...]) -> None:
+    """Write the base's config and generation config with what the merge changes: the type, ties and stop tokens."""
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = {key: value for key, value in config.items() if key not in ("torch_dtype", "auto_map", "_name_or_path")}
+    config["dtype"] = dtype
+    if untied:
+        config["tie_word_embeddings"] = False
+    write_json(target / "config.json", config)
+    write_json(target / "generation_config.json", _stop_where_trained(base, config, ends))
+
+
+def _stop_where_trained(base: Path, config: dict[str, Any], ends: tuple[int, ...]) -> dict[str, Any]:
+    """A generation config with which a stock `generate` stops at every token that ends an answer: the end of turn, and
+    the model's own."""
+    file = base / "generation_config.json"
+    if file.exists():
+        values = dict(json.loads(file.read_text(encoding="utf-8")))
+    else:
+        keys = ("bos_token_id", "eos_token_id", "pad_token_id")
+        values = {key: config[key] for key in keys if config.get(key) is not None}
+    own = values.get("eos_token_id")
+    if set(own if isinstance(own, list) else [own]) != set(ends):
+        values["eos_token_id"] = list(ends)
+    return values
