@@ -5,7 +5,6 @@ Base + adapter is loaded by PEFT and the merged model by Transformers alone; non
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,8 +203,3 @@ def need_answer(heard: Sequence[Heard], merged: Path, where: str) -> list[str]:
         todo = "train longer: --set training.epochs=3"
         raise Stop("an answer from the merged model", "an empty one", where, todo)
     return texts
-
-
-def forget() -> None:
-    """Give the memory of a model back before the next one is loaded."""
-    gc.collect()

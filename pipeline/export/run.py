@@ -5,6 +5,7 @@ python -m pipeline export       # runs/RECIPE/latest/merged/
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def export(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         load.need_vocabulary(model, template.tokenizer)
         wanted = gate.ask_tuned(model, run / "adapter", prompts, template.ends, limit)
         del model  # before a second model is loaded
-        gate.forget()
+        gc.collect()
         found = gate.ask_merged(staging, prompts, wanted, computing, limit, where)
         difference, ties = gate.compare(wanted, found, dtype, where)
         answers = gate.need_answer(found, staging, where)
