@@ -116,10 +116,10 @@ def reproduce(choices: Choices, run: str) -> None:
     reproductions.reproduce(choices, run, matrix.ROOT)
 
 
-@cli.verb()
-def export(choices: Choices) -> None:
+@cli.verb(push_to_hub="then push the merged model to this repository, OWNER/NAME, with HF_TOKEN (uses the network)")
+def export(choices: Choices, push_to_hub: str = "") -> None:
     """Merge the adapter into the model, and check the merged model from disk."""
-    cli.run_step(choices, "export")
+    stages.export(choices, push_to_hub)
 
 
 @cli.verb(

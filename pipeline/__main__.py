@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
             added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
+    parsers["push_hub"].add_argument("--repo", required=True, help="repository on the hub, as OWNER/NAME")
     asks = parsers["ask"]
     asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
     asks.add_argument("--file", default="", help="a file with one context or one table, instead of --context")
@@ -232,6 +233,16 @@ def _export(args: argparse.Namespace) -> None:
     _say(f"export  {run / 'merged' / exports.CARD}: the model card; {exports.SUMS} beside it has every file's hash")
 
 
+def _push_hub(args: argparse.Namespace) -> None:
+    """Push the merged model to the Hugging Face hub (uses the network)."""
+    from pipeline import job
+    from pipeline.export import hub
+    from pipeline.runs import store
+
+    run, made = store.named(job.all_runs(), args.run) if args.run else store.latest(_job(args).runs)
+    _say(f"push   {hub.push(run / 'merged', made, args.repo, _say)}")
+
+
 def _ask(args: argparse.Namespace) -> None:
     """Ask the newest merged model about one context."""
     from pipeline import job, recipe
@@ -318,6 +329,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "export": _export,
+    "push_hub": _push_hub,
     "ask": _ask,
     "estimate": _estimate,
     "score": _score,

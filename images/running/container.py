@@ -25,7 +25,7 @@ from images.running import steps
 from images.running.limits import Limits
 
 OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
-HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to fetch for the Hugging Face hub
+HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to steps with a network, for the Hugging Face hub
 LABEL = "dev.pintune.step"  # of every step's container
 _REMOVED_AFTER = 60  # seconds after its end: a verb that lives removes its container at once
 STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves

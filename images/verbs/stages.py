@@ -1,6 +1,8 @@
-"""The verbs that run the pipeline's steps: data, train, ask and score."""
+"""The verbs that run the pipeline's steps: data, train, export, ask and score."""
 
 from __future__ import annotations
+
+import os
 
 from images.errors import Stop
 from images.running import runner as runners
@@ -21,6 +23,16 @@ def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int) -> Non
     for step in runners.missing(choices, cli.runner(choices), computes=True):
         cli.run_step(choices, step)
     cli.run_step(choices, "train", {"--resume": resume}, nodes=nodes, processes=gpus_per_node)
+
+
+def export(choices: Choices, push_to_hub: str) -> None:
+    """Merge and check, then push to a repository of the hub, if one is named."""
+    if push_to_hub and not choices.dry and not os.environ.get("HF_TOKEN"):  # before minutes of merging
+        todo = f"HF_TOKEN=… invoke export --push-to-hub {push_to_hub}"
+        raise Stop("a token of the Hugging Face hub that may write", "no HF_TOKEN", "the environment", todo)
+    cli.run_step(choices, "export")
+    if push_to_hub:
+        cli.run_step(choices, "push_hub", {"--repo": push_to_hub})
 
 
 def ask(choices: Choices, context: int, file: str, table: str, question: str) -> None:

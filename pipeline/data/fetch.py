@@ -1,4 +1,4 @@
-"""Fetch data and models, pinned and checked by hash. The only stage that uses the network.
+"""Fetch data and models, pinned and checked by hash. Only this step and push_hub use the network.
 
     python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
 

@@ -1,0 +1,71 @@
+"""Push a merged model to the Hugging Face hub.
+
+HF_TOKEN=… python -m pipeline push_hub --repo OWNER/NAME
+
+A step of its own: export has no network. The token comes from the environment alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Stop, one_line
+from pipeline.files import tree_sha256
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def push(merged: Path, made: Mapping[str, Any], repository: str, say: Callable[[str], None]) -> str:
+    """Upload a merged folder in one commit, to a new private repository if there is none; returns the commit's address.
+
+    Args:
+        made: the run's manifest, which has the hash of every file.
+
+    Raises:
+        Stop: no token, no such merged model, a file that export did not leave so, or the hub refuses.
+    """
+    need_repository(repository)
+    if not (token := os.environ.get("HF_TOKEN", "")):
+        todo = f"HF_TOKEN=… invoke export --push-to-hub {repository}"
+        raise Stop("a token of the Hugging Face hub that may write", "no HF_TOKEN", "the environment", todo)
+    _need_exported(merged, made)
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain HTTPS, by proxy and certificates that are set
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+
+    where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repository}"
+    api = HfApi(token=token)
+    say(f"push   {merged} to {where}")
+    try:
+        api.create_repo(repository, private=True, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repository, folder_path=merged, commit_message=f"Pintune run {made['recipe_name']}/{made['run']}"
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        found = one_line(error).replace(token, "…")
+        todo = f"check the network and that HF_TOKEN may write to {repository}, then the same again"
+        raise Stop("the hub to take the model", found, where, todo) from None
+    return str(done.commit_url)
+
+
+def need_repository(repository: str) -> None:
+    """Raise Stop unless a name is OWNER/NAME."""
+    if not _REPOSITORY.fullmatch(repository):
+        todo = "invoke export --push-to-hub OWNER/NAME"
+        raise Stop("a repository as OWNER/NAME", repr(repository), "--push-to-hub", todo)
+
+
+def _need_exported(merged: Path, made: Mapping[str, Any]) -> None:
+    """Raise Stop unless the folder has the files that export wrote, by hash."""
+    recorded = {
+        name.removeprefix("merged/"): value for name, value in made["outputs"].items() if name.startswith("merged/")
+    }
+    if not recorded or not isinstance(made.get("export"), dict) or not merged.is_dir():
+        raise Stop("a merged model of an export that ended", "none", str(merged), "invoke export")
+    found = tree_sha256(merged)
+    if differing := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
+        raise Stop("the files that export wrote", f"others: {', '.join(differing)}", str(merged), "invoke export")
