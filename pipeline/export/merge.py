@@ -37,7 +37,8 @@ TOKENIZER = (
 )
 """A base's files of tokenizer and chat template, which are copied as they are."""
 _TERMS = ("LICENSE*", "NOTICE*")
-_LONG = 2 * 2**30  # bytes to write from which there is a progress bar
+_MIB = 2**20
+_LONG = 2048 * _MIB  # bytes to write from which there is a progress bar
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,16 @@ def merge(planned: Plan, adapter: Adapter, target: Path, shard: int = checkpoint
     Raises:
         Stop: the base has NaN, or a merged weight does not fit the type.
     """
-    unit = 2**20
-    progress = Progress("merge, MiB", planned.size // unit) if planned.size >= _LONG else None
+    progress = Progress("merge, MiB", planned.size // _MIB) if planned.size >= _LONG else None
     done = 0
 
     def values(name: str) -> Iterator[torch.Tensor]:
         nonlocal done
         for part in _merged(planned, adapter, name):
             yield part
-            done += part.nbytes
-            if progress:
-                progress.reach(done // unit)
+            before, done = done // _MIB, done + part.nbytes
+            if progress and done // _MIB > before:
+                progress.reach(done // _MIB)
 
     files = checkpoint.write(target, planned.shapes, values, shard)
     if progress:

@@ -230,3 +230,34 @@ def test_no_tensor_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     largest = max(each.numel() for each in _merged(base, adapter).values())
     assert max(sizes) <= 500 < largest
     assert len(list(itertools.islice(sizes, 50))) == 50
+
+
+def test_only_a_long_merge_shows_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.export import merge
+
+    base = write_base(tmp_path / "base", "llama")
+    adapter = write_adapter(tmp_path / "adapter", base)
+    capsys.readouterr()
+    size = sum(each.nbytes for each in _merged(base, adapter).values())
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(merge, "_LONG", 1)
+    monkeypatch.setattr(merge, "_MIB", 2**10)
+    _merged(base, adapter)
+    assert capsys.readouterr().out.splitlines() == [f"merge, MiB  {size // 2**10}/{size // 2**10} in 00:00"]
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_a_base_in_half_precision_has_the_bits_of_pefts(tmp_path: Path, kind: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from pipeline.export.merge import DTYPES
+
+    base = write_base(tmp_path / "base", "phi3")
+    AutoModelForCausalLM.from_pretrained(base).to(DTYPES[kind]).save_pretrained(base)
+    adapter = write_adapter(tmp_path / "adapter", base)
+    for dtype in DTYPES:
+        wanted, found = merged_by_peft(base, adapter, DTYPES[dtype]), _merged(base, adapter, dtype)
+        assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
