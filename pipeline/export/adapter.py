@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +52,26 @@ class Update:
     magnitude: Tensor | None = None
     embedding: bool = False  # its A is [r, rows], its B [columns, r]
 
-    def added(self, weight: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """The rows from `start` to `stop` of a weight in float32, which is changed, with the update."""
-        if self.embedding:
-            change = self.a.read()[:, start:stop].float().T @ self.b.read().float().T
-        else:
-            change = self.b.read(start, stop).float() @ self.a.read().float()
-        merged = weight.add_(change.mul_(self.scaling))
-        if self.magnitude is None:
-            return merged
-        norm = torch.linalg.norm(merged, dim=1)
-        return merged.mul_((self.magnitude.read(start, stop).float() / norm).view(-1, 1))
+    def loaded(self) -> Callable[[torch.Tensor, int, int], torch.Tensor]:
+        """A function that gives the rows from `start` to `stop` of a weight in float32, which it changes, the update.
+
+        A scaling by a power of two moves no bit of a product, so it is applied to the small factor.
+        """
+        a, b = self.a.read().float(), self.b.read().float()
+        magnitude = None if self.magnitude is None else self.magnitude.read().float()
+        exact = abs(math.frexp(self.scaling)[0]) == 0.5
+        left, right = (a.T, b.T) if self.embedding else (b, a)
+        if exact:
+            left = left * self.scaling
+
+        def add(weight: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            change = left[start:stop] @ right
+            merged = weight.add_(change if exact else change.mul_(self.scaling))
+            if magnitude is None:
+                return merged
+            return merged.mul_((magnitude[start:stop] / torch.linalg.norm(merged, dim=1)).view(-1, 1))
+
+        return add
 
 
 @dataclass(frozen=True)

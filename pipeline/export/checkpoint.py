@@ -20,7 +20,7 @@ from pipeline.files import write_json
 from pipeline.models import record
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PART = 2**22  # elements read at once: 16 MiB in float32, which stays in a processor's cache
+PART = 2**22  # elements read at once: 16 MiB in float32
 SHARD = 5 * 10**9  # bytes of one file: the hub asks for no more than 5 GB
 
 _DTYPES = {

@@ -92,9 +92,10 @@ def _differs(source: Tensor, tensor: Tensor, where: str) -> bool:
 
 def _too_small(source: Tensor, adapter: Adapter, name: str, dtype: torch.dtype) -> bool:
     """Whether an update changes no weight of its target, once rounded."""
+    add = adapter.updates[name].loaded()
     for start, stop in source.parts():
         rows = adapter.replaced.get(name, source).read(start, stop)
-        updated = adapter.updates[name].added(rows.to(torch.float32, copy=True), start, stop)
+        updated = add(rows.to(torch.float32, copy=True), start, stop)
         if not torch.equal(updated.to(dtype), rows.to(dtype)):
             return False
     return True

@@ -101,10 +101,11 @@ def merge(planned: Plan, adapter: Adapter, target: Path, shard: int = checkpoint
 def _merged(planned: Plan, adapter: Adapter, name: str) -> Iterator[torch.Tensor]:
     """The merged rows of one weight, in parts."""
     source, (_, dtype), update = planned.sources[name], planned.shapes[name], adapter.updates.get(name)
+    add = update.loaded() if update else None
     for start, stop in source.parts():
         rows = source.read(start, stop)
-        if update is not None:
-            rows = update.added(rows.to(torch.float32, copy=True), start, stop)
+        if add:
+            rows = add(rows.to(torch.float32, copy=True), start, stop)
         merged = rows.to(dtype)
         if dtype.is_floating_point and not _finite(rows, dtype):
             raise _not_finite(source, start, stop, name, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +227,7 @@ def test_no_tensor_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Tensor, "read", counted)
     largest = max(each.numel() for each in _merged(base, adapter).values())
-    assert max(sizes) <= 500 < largest
-    assert len(list(itertools.islice(sizes, 50))) == 50
+    assert max(sizes) <= 500 < largest and len(sizes) > 50
 
 
 def test_only_a_long_merge_shows_progress(
