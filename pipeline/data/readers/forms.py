@@ -37,7 +37,7 @@ _PROMPT = Form(prompt_completion.FORM, prompt_completion.read)
 
 _PREFERENCE = {"chosen", "rejected", "kto_tag"}
 _MEDIA = {"image", "images", "videos", "audios"}
-_EMPTY = (None, "", [], {})  # of a column that a tool writes although no row has any
+_EMPTY: tuple[object, ...] = (None, "", [], {})  # of a column that a tool writes although no row has any
 
 
 def recognise(rows: Iterator[Placed], where: str) -> tuple[Form, Iterator[Placed]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.readers import forms
+from pipeline.data.readers import forms, messages
 from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
 
@@ -79,7 +79,7 @@ def test_no_answer_is_said_only_if_there_is_none_at_all() -> None:
 
 
 def test_a_column_of_images_without_any_is_no_set_of_images() -> None:
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rows = [(f"row {n}", {"messages": messages, "images": [], "videos": None}) for n in range(2)]
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows = [(f"row {n}", {"messages": turns, "images": [], "videos": None}) for n in range(2)]
     form, _ = forms.recognise(iter(rows), "a file")
-    assert form.name == forms.messages.FORM
+    assert form.name == messages.FORM
