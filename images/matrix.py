@@ -57,6 +57,7 @@ class Image:
     extends: str = ""
     lock_only: bool = False  # a lock for a virtual environment
     torch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by flavor, in place of the flavor's own
+    other: Mapping[str, Image] = field(default_factory=dict)  # by flavor, what the image is instead in that flavor
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Matrix:
                 f"{FILE}, [images.{name}]",
                 f"--flavor {image.flavors[-1]}",
             )
-        return image
+        return image.other.get(flavor, image)
 
     def requirements(self, image: str, flavor: str) -> tuple[str, ...]:
         """The requirements of image and flavor together; their lock is resolved from them.
@@ -161,17 +162,6 @@ def _image(
     raw: dict[str, Any], path: Path, name: str, flavors: Mapping[str, Flavor], above: Mapping[str, Image]
 ) -> Image:
     body = _read(raw, path, dict, "images", name)
-    extends = body.get("extends", "")
-    extended: tuple[str, ...] = ()
-    if extends:
-        if not isinstance(extends, str) or extends not in above:
-            raise Stop(
-                f"an image defined above: {', '.join(above)}",
-                repr(extends),
-                f"{path}, [images.{name}] extends",
-                "fix it",
-            )
-        extended = above[extends].requirements
     made_in = _strings(raw, path, "images", name, "flavors")
     if unknown := [flavor for flavor in made_in if flavor not in flavors]:
         raise Stop(
@@ -181,14 +171,24 @@ def _image(
             "fix it",
         )
     torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
-    return Image(
-        name,
-        (*extended, *_strings(raw, path, "images", name, "requirements")),
-        made_in,
-        extends,
-        bool(body.get("lock_only")),
-        torch,
-    )
+    requirements, extends = _content(raw, path, above, name)
+    other = {
+        flavor: Image(name, content[0], made_in, content[1])
+        for flavor in made_in
+        if flavor in body
+        for content in [_content(raw, path, above, name, flavor)]
+    }
+    return Image(name, requirements, made_in, extends, bool(body.get("lock_only")), torch, other)
+
+
+def _content(raw: dict[str, Any], path: Path, above: Mapping[str, Image], *keys: str) -> tuple[tuple[str, ...], str]:
+    """The requirements of an image, or of one in a flavor, those of the image it extends first; and that one's name."""
+    where = f"{path}, [images.{'.'.join(keys)}] extends"
+    extends = _read(raw, path, dict, "images", *keys).get("extends", "")
+    if extends and (not isinstance(extends, str) or extends not in above):
+        raise Stop(f"an image defined above: {', '.join(above)}", repr(extends), where, "fix it")
+    own = _strings(raw, path, "images", *keys, "requirements")
+    return ((*above[extends].requirements, *own) if extends else own), extends
 
 
 def lock_file(image: str, flavor: str) -> Path:

@@ -17,7 +17,7 @@ SOURCE_LABEL = "dev.pintune.source"
 LOCK_LABEL = "dev.pintune.lock"
 # without cache, on two cores: docs/benchmarks.md
 _USUALLY = {"cpu": "2 to 3 min, seconds with a cache", "cuda": "10 min or more, seconds with a cache"}
-_CODE_IN = ("train",)  # images that contain pipeline/
+_CODE_IN = {"train": ("cpu", "cu128", "cu130"), "serve": ("cpu",)}  # images and flavors that contain pipeline/
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,10 @@ def source_hash(image: str, flavor: str) -> str:
     """
     known = matrix.load()
     digest = hashlib.sha256(f"{base_image(known)} {snapshot(known)} {known.base.python}".encode())
-    folders = [matrix.ROOT / "images" / "layers", *([matrix.ROOT / "pipeline"] if image in _CODE_IN else [])]
+    folders = [
+        matrix.ROOT / "images" / "layers",
+        *([matrix.ROOT / "pipeline"] if flavor in _CODE_IN.get(image, ()) else []),
+    ]
     files = [matrix.ROOT / "images" / "Dockerfile", *locks(image, flavor), matrix.tools_lock_file()]
     files += sorted(
         file

@@ -22,7 +22,7 @@ def pins(image: str, flavor: str) -> list[Pin]:
     Raises:
         Stop: a lock that does not match the matrix.
     """
-    names = [name for name in (matrix.load().images[image].extends, image) if name]
+    names = [name for name in (matrix.load().image(image, flavor).extends, image) if name]
     return [pin for row in (*(lock.row(name, flavor) for name in names), lock.tools()) for pin in lock.read(row)]
 
 

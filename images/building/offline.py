@@ -13,7 +13,7 @@ from images.building import build, wheelhouse
 from images.building.lock import parse
 from images.errors import Stop
 
-_LISTS = {"dev": ("dev",), "serve": ("serve",)}
+_LISTS = {("dev", False): ("dev",), ("dev", True): ("dev",), ("serve", True): ("serve",)}  # by image, and whether CUDA
 
 
 def folder(offline: bool, name: str) -> Path | None:
@@ -37,7 +37,7 @@ def gather(image: str, flavor: str, to: Path, dry: bool) -> str:
     """
     locks = [matrix.tools_lock_file(), *build.locks(image, flavor)]
     cuda = bool(matrix.load().flavor(flavor).cuda)
-    lists = ("base", "tools", *(["cuda"] if cuda else []), *_LISTS.get(image, ()))
+    lists = ("base", "tools", *(["cuda"] if cuda else []), *_LISTS.get((image, cuda), ()))
     output = build.Output(
         ("--output", f"type=local,dest={to}"),
         "offline",

@@ -26,13 +26,19 @@ def _file(tmp_path: Path, text: str) -> Path:
         (DIGEST, "", "a base pinned by digest", "[base] image"),
         ('python = "3.11"', "python = 3.11", "a string", "base.python"),
         ('extends = "train"', 'extends = "trian"', "an image defined above", "[images.dev]"),
-        ('flavors = ["cu130"]', 'flavors = ["cu131"]', "flavors defined above", "[images.serve]"),
+        ('flavors = ["cpu", "cu130"]', 'flavors = ["cpu", "cu131"]', "flavors defined above", "[images.serve]"),
         ('cubins = ["7.0", ', "cubins = [7.0, ", "a list of strings", "flavors.cu128.cubins"),
         ('driver = "525.60.13"', "", "a string", "flavors.cu128.driver"),
         ('driver = "525.60.13"', 'driver = "525.x"', "a version such as", "flavors.cu128.driver"),
         ('cubins = ["7.0", ', 'cubins = ["sm_70", ', "a version such as", "flavors.cu128.cubins"),
         ('extends = "train"', 'extends = ["train"]', "an image defined above", "[images.dev]"),
         ('requirements = ["torch==2.13.0+cpu"]', "requirements = [1]", "a list of strings", "flavors.cpu.requirements"),
+        (
+            'extends = "train"\nrequirements',
+            'extends = "x"\nrequirements',
+            "an image defined above",
+            "[images.serve.cpu]",
+        ),
         ("[base]", "[base", "TOML", "matrix.toml"),
     ],
 )
@@ -51,5 +57,13 @@ def test_an_unknown_flavor_or_image_lists_the_known_ones() -> None:
         matrix.load().flavor("cu99")
     with pytest.raises(Stop, match="train, dev, webui, serve"):
         matrix.load().image("trian", "cpu")
-    with pytest.raises(Stop, match="a flavor of the image serve: cu130"):
-        matrix.load().image("serve", "cpu")
+    with pytest.raises(Stop, match="a flavor of the image serve: cpu, cu130"):
+        matrix.load().image("serve", "cu128")
+
+
+def test_an_image_may_have_other_contents_in_one_flavor() -> None:
+    known = matrix.load()
+    assert (known.image("serve", "cpu").extends, known.image("serve", "cu130").extends) == ("train", "")
+    assert set(known.requirements("train", "cpu")) < set(known.requirements("serve", "cpu"))
+    assert [each for each in known.requirements("serve", "cpu") if each.startswith("vllm")] == []
+    assert [each for each in known.requirements("serve", "cu130") if each.startswith("transformers")] == []
