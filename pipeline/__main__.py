@@ -93,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
     asks.add_argument("--file", default="", help="a file with one context or one table, instead of --context")
     asks.add_argument("--question", default="", help="the question; default: the context's first")
+    serves = parsers["serve"]
+    serves.add_argument("--model", default="", help="a Transformers folder, instead of the newest merged model")
+    serves.add_argument("--host", default="127.0.0.1", help="address to listen on; another than loopback needs a key")
+    serves.add_argument("--port", type=int, default=8000, help="port to listen on; 0: a free one")
     scores = parsers["score"]
     scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")
     scores.add_argument("--gold", required=True, help="a raw file in TAT-QA's schema, with answers")
@@ -243,19 +247,24 @@ def _push_hub(args: argparse.Namespace) -> None:
     _say(f"push   {hub.push(run / 'merged', made, args.repo, _say)}")
 
 
-def _ask(args: argparse.Namespace) -> None:
-    """Ask the newest merged model about one context."""
+def _merged(args: argparse.Namespace) -> tuple[Path, Job]:
+    """The newest merged model, and the job of the recipe that it was exported with, with the overrides of this call."""
     from pipeline import job, recipe
-    from pipeline.data.formatted_rows import answer_limit
     from pipeline.runs import manifest, store
-    from pipeline.serving import ask
 
     merged, made = store.merged_model(_job(args).runs)
     manifest.need_trained_adapter(merged.parent, made)
     where = str(merged.parent / store.MANIFEST)
-    asked = job.resolve(
-        recipe.resolve(merged.parent.parent.name, made["export"].get("recipe", made["recipe"]), args.set, where)
-    )
+    values = made["export"].get("recipe", made["recipe"])
+    return merged, job.resolve(recipe.resolve(merged.parent.parent.name, values, args.set, where))
+
+
+def _ask(args: argparse.Namespace) -> None:
+    """Ask the newest merged model about one context."""
+    from pipeline.data.formatted_rows import answer_limit
+    from pipeline.serving import ask
+
+    merged, asked = _merged(args)
     if args.file:
         context = ask.context_of_file(Path(args.file))
     else:
@@ -269,6 +278,18 @@ def _ask(args: argparse.Namespace) -> None:
         _say(answered.text)
     gold = f"   (gold: {answered.gold})" if answered.gold else ""
     _say(f"Answer: {answered.answer or f'none: {answered.problem}'}{gold}")
+
+
+def _serve(args: argparse.Namespace) -> None:
+    """Answer requests for the newest merged model over HTTP."""
+    # before torch is imported: GNU's OpenMP waits for milliseconds in a busy loop, which on a machine that computes
+    # something else too takes the cores from the thread that is waited for
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    from pipeline.serving import serve
+
+    folder, asked = (Path(args.model), _job(args)) if args.model else _merged(args)
+    name = folder.resolve().name if args.model else asked.recipe.name
+    serve.serve(folder, name, asked.recipe.training.precision, args.host, args.port, _say)
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -331,6 +352,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "push_hub": _push_hub,
     "ask": _ask,
+    "serve": _serve,
     "estimate": _estimate,
     "score": _score,
     "resolve": _resolve,

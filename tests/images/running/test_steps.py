@@ -22,6 +22,7 @@ def test_only_fetch_and_push_have_a_network() -> None:
         "evaluate",
         "export",
         "ask",
+        "serve",
         "reproduce",
     ]
     assert steps.get("train").writes == steps.get("export").writes == ("runs",)

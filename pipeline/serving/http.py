@@ -1,0 +1,201 @@
+"""The server: OpenAI's chat completions over HTTP, on one engine.
+
+POST /v1/chat/completions   GET /v1/models   GET /health   GET /metrics
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pipeline.serving import metrics, protocol
+from pipeline.serving.answering import Answer, Answering
+from pipeline.serving.chat import Prepared
+from pipeline.serving.engine import Engine
+from pipeline.serving.limits import Limits
+from pipeline.serving.protocol import ChatRequest, Refusal
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_BODY_SECONDS = 30  # for a request to arrive
+
+
+@dataclass(frozen=True)
+class Server:
+    """Answers requests for one model."""
+
+    model: str  # the name that requests give
+    key: str  # that requests must have; "": none, for loopback only
+    limits: Limits
+    engine: Engine
+    answering: Answering
+    metrics: metrics.Metrics
+    say: Callable[[str], None]
+
+    def app(self) -> Starlette:
+        """The ASGI application, which starts and stops the engine."""
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            self.engine.start()
+            yield
+            await asyncio.to_thread(self.engine.stop)
+
+        routes = [
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/models", self._models),
+            Route("/v1/models/{name:path}", self._models),
+            Route("/health", self._health),
+            Route("/metrics", self._metrics),
+        ]
+        handlers = {Refusal: _refused, HTTPException: _no_such, Exception: _failed}
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
+
+    async def _health(self, request: Request) -> Response:
+        alive = self.engine.alive
+        return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=metrics.TYPE)
+
+    async def _models(self, request: Request) -> Response:
+        self._admit(request)
+        model = {"id": self.model, "object": "model", "created": self.answering.since, "owned_by": "pintune"}
+        if (name := request.path_params.get("name")) is None:
+            return JSONResponse({"object": "list", "data": [model]})
+        self._need_model(name)
+        return JSONResponse(model)
+
+    async def _chat(self, request: Request) -> Response:
+        started, status = time.monotonic(), 500
+        try:
+            response = await self._answered(request, started)
+            status = response.status_code
+            return response
+        except Refusal as refusal:
+            status = refusal.status
+            self.say(f"serve  {status} {refusal.code or refusal.message[:80]}")
+            raise
+        finally:
+            self.metrics.requests.labels(str(status)).inc()
+
+    async def _answered(self, request: Request, started: float) -> Response:
+        self._admit(request)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            # a web page cannot send this type to another address without asking it first
+            raise Refusal(415, "the Content-Type must be application/json", "unsupported_media_type")
+        asked = protocol.read(await self._body(request))
+        self._need_model(asked.model)
+        prepared = await asyncio.to_thread(self.answering.chat.prepare, asked)
+        answer = self.answering.begin(asked, prepared, started)
+        if asked.stream:
+            stream = self._stream(asked, prepared, answer)
+            return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        work = asyncio.ensure_future(self.answering.whole(asked, prepared, answer))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return Response(status_code=499)  # nobody reads it
+            return JSONResponse(work.result())
+        finally:
+            work.cancel()
+            gone.cancel()
+            answer.close()
+            self._report(answer)
+
+    async def _stream(self, asked: ChatRequest, prepared: Prepared, answer: Answer) -> AsyncIterator[str]:
+        try:
+            async for each in self.answering.chunks(asked, prepared, answer):
+                yield f"data: {json.dumps(each, ensure_ascii=False)}\n\n"
+            yield "data: [DONE]\n\n"
+        except Refusal as refusal:  # too late for another status
+            yield f"data: {json.dumps(refusal.body, ensure_ascii=False)}\n\n"
+        finally:
+            answer.close()
+            self._report(answer)
+
+    def _report(self, answer: Answer) -> None:
+        seconds = time.monotonic() - answer.started
+        self.metrics.prompt_tokens.inc(answer.prompt)
+        self.metrics.completion_tokens.inc(answer.completion)
+        self.metrics.seconds.observe(seconds)
+        if answer.first:
+            self.metrics.first.observe(answer.first - answer.started)
+        ended = answer.reason or "the client has gone"
+        self.say(f"serve  {answer.prompt} + {answer.completion} tokens, {seconds:.2f} s, {ended}")
+
+    def _admit(self, request: Request) -> None:
+        """Raise Refusal unless the request has the key, or is for this machine by name where there is none."""
+        if self.key:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            same = hmac.compare_digest(given.strip().encode(), self.key.encode())
+            if scheme.lower() != "bearer" or not same:
+                raise Refusal(401, "no key or a wrong one: Authorization: Bearer KEY", "invalid_api_key")
+        elif (urlsplit(f"//{request.headers.get('host', '')}").hostname or "") not in _LOOPBACK:
+            # a name that a web page's owner has pointed at this machine
+            raise Refusal(403, "without a key, only requests to localhost or 127.0.0.1 are answered", "wrong_host")
+
+    def _need_model(self, name: str) -> None:
+        if name != self.model:
+            raise Refusal(
+                404, f"no model of the name {name[:80]!r}; this is {self.model!r}", "model_not_found", "model"
+            )
+
+    async def _body(self, request: Request) -> bytes:
+        """The body.
+
+        Raises:
+            Refusal: it is too large or arrives too slowly.
+        """
+        large = Refusal(413, f"the body is larger than {self.limits.body} bytes", "request_too_large")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.limits.body:
+            raise large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > self.limits.body:
+                        raise large
+        except TimeoutError:
+            raise Refusal(408, f"the body did not arrive in {_BODY_SECONDS} s", "timeout") from None
+        return bytes(body)
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": str(refusal.param)}}.get(refusal.status, {})
+    # what was not read of a body would be taken for the next request
+    closing = {"Connection": "close"} if refusal.status in (401, 403, 408, 413, 415) else {}
+    body = refusal.body
+    if refusal.status == 429:
+        body["error"]["param"] = None
+    return JSONResponse(body, refusal.status, {**headers, **closing})
+
+
+def _no_such(request: Request, error: HTTPException) -> Response:
+    refusal = Refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    return JSONResponse(refusal.body, error.status_code, error.headers)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    refusal = Refusal(500, f"the server failed: {type(error).__name__}", "internal_error")
+    return JSONResponse(refusal.body, 500)
