@@ -12,7 +12,7 @@ from images import matrix
 from images.building import registry as registries
 from images.errors import reported
 from images.running.choices import Choices
-from images.verbs import builds, checks, cli, overview, stages
+from images.verbs import builds, checks, cli, overview, serving, stages
 from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
 from images.verbs import reproduce as reproductions
@@ -133,6 +133,23 @@ def ask(choices: Choices, context: int = 0, file: str = "", table: str = "", que
     stages.ask(choices, context, file, table, question)
 
 
+@cli.verb(
+    model="a Transformers folder, instead of the recipe's newest merged model",
+    host="address to listen on; another than loopback asks for a key, PINTUNE_API_KEY (default 127.0.0.1)",
+    port="port to listen on; if it is taken, the next free one (default 8000)",
+)
+def serve(choices: Choices, model: str = "", host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Start an OpenAI-compatible server of the newest merged model, in the background."""
+    serving.serve(choices, model, host, port)
+
+
+@task(help={"name": "of the service, such as serve; default: all"}, positional=["name"])
+def down(c: Context, name: str = "") -> None:
+    """Stop what listens in the background."""
+    with reported():
+        serving.down(name, bool(c.config.run.dry))
+
+
 @task(
     help={
         "predictions": "a prediction file in the authors' format, such as runs/RECIPE/latest/predictions.json",
@@ -220,6 +237,8 @@ ns = cli.collection(
     evaluate,
     export,
     ask,
+    serve,
+    down,
     score,
     runs,
     sweep,

@@ -26,6 +26,7 @@ from images.running.limits import Limits
 
 OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to steps with a network, for the Hugging Face hub
+KEYS = ("PINTUNE_API_KEY", "VLLM_API_KEY")  # that requests to a server must have
 LABEL = "dev.pintune.step"  # of every step's container
 _REMOVED_AFTER = 60  # seconds after its end: a verb that lives removes its container at once
 STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves
@@ -61,6 +62,9 @@ class Container:
     gpus: tuple[str, ...] = ()  # by the driver's numbers; all of them if empty
     gpu: str = ""  # how GPUs are passed: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
     limits: Limits = field(default_factory=Limits)
+    labels: tuple[tuple[str, str], ...] = ((LABEL, ""),)
+    publish: tuple[str, int, int] | None = None  # address and port of this machine, and the container's port
+    detach: bool = False  # runs on by itself, and stays until it is removed
 
 
 def user() -> tuple[int, int]:
@@ -71,7 +75,7 @@ def user() -> tuple[int, int]:
 def _facts(container: Container) -> list[tuple[str, Any]]:
     """Everything that a run sets, in the order of its command line: the one source of `argv` and `settings`."""
     return [
-        ("label", LABEL),
+        *(("label", label) for label in container.labels),
         ("user", f"{container.uid}:{container.gid}"),
         ("cap_drop", "ALL"),
         ("security_opt", "no-new-privileges"),
@@ -86,6 +90,7 @@ def _facts(container: Container) -> list[tuple[str, Any]]:
         *([(container.gpu, container.gpus)] if container.gpu else []),
         *([("tty", True)] if container.terminal else []),
         *([("name", container.name)] if container.name else []),
+        *([("publish", container.publish)] if container.publish else []),
         *(("mount", mount) for mount in container.mounts),
         *(("env", variable) for variable in container.environment.items()),
     ]
@@ -105,11 +110,16 @@ def _mount_words(mount: Mount) -> list[str]:
 def _env_words(variable: tuple[str, str]) -> list[str]:
     # a proxy's address may contain a password: with the name alone, docker takes the value from its environment
     name, value = variable
-    return ["--env", name if name in (*PROXIES, *HUB) else f"{name}={value}"]
+    return ["--env", name if name in (*PROXIES, *HUB, *KEYS) else f"{name}={value}"]
+
+
+def _publish_words(publish: tuple[str, int, int]) -> list[str]:
+    host, port, inside = publish
+    return ["--publish", f"{f'[{host}]' if ':' in host else host}:{port}:{inside}"]
 
 
 _WORDS: Mapping[str, Callable[[Any], list[str]]] = {
-    "label": lambda value: ["--label", value],
+    "label": lambda label: ["--label", f"{label[0]}={label[1]}" if label[1] else label[0]],
     "user": lambda value: ["--user", value],
     "cap_drop": lambda value: ["--cap-drop", value],
     "security_opt": lambda value: ["--security-opt", value],
@@ -125,6 +135,7 @@ _WORDS: Mapping[str, Callable[[Any], list[str]]] = {
     "cdi": lambda gpus: [word for each in _cdi(gpus) for word in ("--device", each)],
     "tty": lambda value: ["--tty"],
     "name": lambda value: ["--name", value],
+    "publish": _publish_words,
     "mount": _mount_words,
     "env": _env_words,
 }  # a fact as words of `docker run`
@@ -140,7 +151,7 @@ def _bind(mount: Mount) -> docker.types.Mount:
 
 
 _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
-    "label": lambda value: {"labels": [value]},
+    "label": lambda label: {"labels": dict([label])},
     "user": lambda value: {"user": value},
     "cap_drop": lambda value: {"cap_drop": [value]},
     "security_opt": lambda value: {"security_opt": [value]},
@@ -156,6 +167,7 @@ _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "cdi": lambda gpus: {"device_requests": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(gpus))]},
     "tty": lambda value: {"tty": value},
     "name": lambda value: {"name": value},
+    "publish": lambda publish: {"ports": {f"{publish[2]}/tcp": publish[:2]}},
     "mount": lambda mount: {"mounts": [_bind(mount)]},
     "env": lambda variable: {"environment": dict([variable])},
 }  # a fact as arguments of the SDK's `containers.create`
@@ -164,7 +176,7 @@ _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
 def argv(container: Container) -> list[str]:
     """The `docker run` command that does the same as `run`."""
     options = [word for fact, value in _facts(container) for word in _WORDS[fact](value)]
-    return ["docker", "run", "--rm", *options, container.image, *container.command]
+    return ["docker", "run", "--detach" if container.detach else "--rm", *options, container.image, *container.command]
 
 
 def settings(container: Container) -> dict[str, Any]:

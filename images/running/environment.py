@@ -15,7 +15,7 @@ from images.running.container import Container, Mount
 from images.running.step_call import StepCall
 
 
-def variables(choices: Choices, runner: str) -> dict[str, str]:
+def variables(choices: Choices, runner: str, image: str = "train") -> dict[str, str]:
     """The variables that tell a step where it runs and what from."""
     revision, dirty = git.revision()
     made = {
@@ -25,7 +25,7 @@ def variables(choices: Choices, runner: str) -> dict[str, str]:
         "PINTUNE_DIRTY": ("1" if dirty else "0") if revision else "",
     }
     if runner != "here":
-        made["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file("train", choices.flavor))
+        made["PINTUNE_LOCK"] = lock.sha256(matrix.lock_file(image, choices.flavor))
     if (devices := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         made |= {"CUDA_VISIBLE_DEVICES": devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # numbered as in nvidia-smi
     if os.environ.get("PINTUNE_DEBUG"):
@@ -50,7 +50,9 @@ def need_folders() -> None:
             raise Stop(wanted, found, str(folder), f"mount its disk, or make the folder: mkdir -p {folder.readlink()}")
 
 
-def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool) -> Container:
+def for_container(
+    choices: Choices, call: StepCall, scratch: Path, capture: bool, image_name: str = "train"
+) -> Container:
     """The container of a step; `scratch` holds the files with settings that are mounted into it.
 
     Raises:
@@ -58,8 +60,8 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
             GPU where the step needs one.
     """
     need_folders()
-    step, image = call.step, build.tag("train", choices.flavor)
-    environment = {**variables(choices, "docker"), "PINTUNE_BASE": build.base_image(matrix.load())}
+    step, image = call.step, build.tag(image_name, choices.flavor)
+    environment = {**variables(choices, "docker", image_name), "PINTUNE_BASE": build.base_image(matrix.load())}
     limited = limits.of()
     if not choices.dry:
         container.need_cpus(limited)
@@ -141,7 +143,9 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
     return mounts
 
 
-def for_process(choices: Choices, runner: str, call: StepCall) -> tuple[list[str], dict[str, str]]:
+def for_process(
+    choices: Choices, runner: str, call: StepCall, image: str = "train"
+) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a step outside a container, which has no limits.
 
     Raises:
@@ -149,10 +153,10 @@ def for_process(choices: Choices, runner: str, call: StepCall) -> tuple[list[str
     """
     need_folders()
     limits.of()  # a wrong value is said here too, not only once there is an engine
-    python = str(venv.python("train", choices.flavor)) if runner == "venv" else sys.executable
+    python = str(venv.python(image, choices.flavor)) if runner == "venv" else sys.executable
     left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", *(limits.NAMES if runner == "venv" else ()))
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
-    environment |= {**variables(choices, runner), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
+    environment |= {**variables(choices, runner, image), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
     environment["PYTHONUNBUFFERED"] = "1"
     if runner == "here":
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")

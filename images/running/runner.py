@@ -18,6 +18,8 @@ from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
 
+_IN_VENV = ("train", "serve")  # images that an environment can replace
+
 
 def make(choices: Choices, runner: str, image: str = "train", offline: Path | None = None) -> str:
     """Build what a runner needs; returns the line that reports it. `offline` is a folder that replaces the network.
@@ -27,15 +29,15 @@ def make(choices: Choices, runner: str, image: str = "train", offline: Path | No
     """
     if runner == "docker":
         return build.build(image, choices.flavor, choices.dry, offline=offline)
-    if image != "train":
+    if image not in _IN_VENV:
         raise Stop(
             f"a Docker engine for the image {image}",
             f"runner {runner}",
             "--image",
             "invoke build --runner docker, where an engine answers",
         )
-    if runner == "venv":
-        return venv.build("train", choices.flavor, choices.dry)
+    if runner == "venv" or image != "train":  # a devcontainer has train's packages, and the others in environments
+        return venv.build(image, choices.flavor, choices.dry)
     return f"build  nothing to do: this is the image {inside(choices.flavor)} that the matrix asks for"
 
 
@@ -61,21 +63,22 @@ def inside(flavor: str) -> str:
     return f"{image} {flavor}"
 
 
-def need_environment(choices: Choices, runner: str, computes: bool = True) -> None:
+def need_environment(choices: Choices, runner: str, computes: bool = True, image: str = "train") -> None:
     """Raise Stop unless image or environment are up to date; with `computes` the flavor must fit the GPUs too."""
     known = matrix.load()
-    lock.read(lock.row("train", choices.flavor))
+    lock.read(lock.row(image, choices.flavor))
     if computes:
         flavors.need(known, known.flavor(choices.flavor), gpu.look())
     if runner == "here":
         inside(choices.flavor)
-    remedy = "invoke build" + (f" --flavor {choices.flavor}" if choices.flavor != "cpu" else "")
+    remedy = "invoke build" + (f" --image {image}" if image != "train" else "")
+    remedy += f" --flavor {choices.flavor}" if choices.flavor != "cpu" else ""
     remedy += f" --runner {choices.runner}" if choices.runner != "auto" else ""
-    if runner == "venv" and not venv.ready("train", choices.flavor):
-        raise Stop("the environment of this checkout's lock", "none", str(venv.folder("train", choices.flavor)), remedy)
+    if runner == "venv" and not venv.ready(image, choices.flavor):
+        raise Stop("the environment of this checkout's lock", "none", str(venv.folder(image, choices.flavor)), remedy)
     if runner == "docker":
-        name = build.tag("train", choices.flavor)
-        if engine.image_label(name, build.SOURCE_LABEL) != build.source_hash("train", choices.flavor):
+        name = build.tag(image, choices.flavor)
+        if engine.image_label(name, build.SOURCE_LABEL) != build.source_hash(image, choices.flavor):
             other = engine.image_id(name) is not None
             found = "an image made from other code, lock or base" if other else "no such image"
             raise Stop(f"the image {name} of this checkout", found, "docker image ls", remedy)

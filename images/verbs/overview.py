@@ -12,7 +12,8 @@ from images.table import aligned
 
 GROUPS = {
     "set up": ("doctor", "build", "wheelhouse", "push", "pull", "clean"),
-    "a run": ("fetch", "data", "train", "evaluate", "export", "ask"),
+    "a run": ("fetch", "data", "train", "evaluate", "export"),
+    "use a model": ("ask", "serve", "down"),
     "runs": ("runs", "score", "sweep", "reproduce"),
     "work on Pintune": ("test", "lint", "docs", "lock"),
     "help": ("help", "version"),

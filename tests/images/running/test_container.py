@@ -128,7 +128,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
     return {
         "image": given.image,
         "command": given.command,
-        "labels": [given.label],
+        "labels": dict([given.label.partition("=")[::2]]),
         "user": given.user,
         "cap_drop": given.cap_drop,
         "security_opt": given.security_opt,

@@ -1,0 +1,1 @@
+"""What listens on this machine: started, found again, and stopped."""

@@ -1,0 +1,51 @@
+"""The verbs serve and down."""
+
+from __future__ import annotations
+
+from images import pip_config
+from images.errors import Stop
+from images.running import runner as runners
+from images.running.choices import Choices
+from images.services import serve as serving
+from images.services import start as services
+from images.verbs import cli
+
+
+def serve(choices: Choices, model: str, host: str, port: int) -> None:
+    """Start the server of a model in the background, and print its link once it is ready."""
+    asked = cli.runner(choices)
+    runner = "docker" if asked == "docker" else "venv"  # a devcontainer has no server's packages, but environments
+    served = serving.model(choices, model)
+    secret, is_new = serving.key(host)
+    if not choices.dry:
+        runners.need_environment(choices, runner, image=serving.IMAGE)
+    with pip_config.secrets(choices.dry) as scratch:
+        running = services.found(serving.IMAGE) if not choices.dry else []
+        at = port if choices.dry or running else services.free_port(host, port)
+        service = serving.service(choices, runner, served, host, at, secret, scratch)
+        if choices.dry:
+            print("\n".join(services.shown(service)))
+            return
+        started, seconds = services.start(service)
+    how = f"ready after {seconds:.1f} s" if seconds else "it runs already"
+    print(f"serve  {started.url}: the model {served.name} ({served.folder.name}), {how}")
+    if seconds and at != port:
+        print(f"serve  port {port} was taken")
+    if seconds and is_new:
+        print(f"serve  key, shown once: {secret}")
+    print("serve  to stop it: invoke down serve", flush=True)
+
+
+def down(name: str, dry: bool) -> None:
+    """Stop the service of a name, or all that run."""
+    running = services.found(name)
+    if dry:
+        print("\n".join(f"down   would stop {each.name} at {each.url}" for each in running) or "down   nothing runs")
+        return
+    if name and not running:
+        others = ", ".join(each.name for each in services.found()) or "nothing"
+        raise Stop(f"a service of the name {name} that runs", f"{others} runs", "invoke down", "invoke down stops all")
+    for each in services.stop(name):
+        print(f"down   stopped {each.name}, {each.url}")
+    if not running:
+        print("down   nothing runs", flush=True)

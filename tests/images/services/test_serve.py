@@ -1,0 +1,114 @@
+"""The service `serve`: its model, its key, and whole command lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from images import engine, matrix
+from images.errors import Stop
+from images.running import container
+from images.running.choices import Choices
+from images.services import containers, serve
+
+CHOICES = Choices("quickstart", "cpu", "docker", dry=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with two merged models."""
+    for name in ("20260101-000000-a", "20260102-000000-b"):
+        merged = tmp_path / "runs" / "quickstart" / name / "merged"
+        merged.mkdir(parents=True)
+        (merged / "model.safetensors").touch()
+        (merged / "config.json").write_text(json.dumps({"max_position_embeddings": 2048}))
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    for name in ("PINTUNE_API_KEY", "PINTUNE_PIDS", "CUDA_VISIBLE_DEVICES", "PINTUNE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_the_newest_merged_model_is_served(checkout: Path) -> None:
+    found = serve.model(CHOICES, "")
+    assert (found.folder.name, found.name) == ("runs/quickstart/20260102-000000-b/merged", "quickstart")
+    with pytest.raises(Stop, match="a merged model of other"):
+        serve.model(dataclasses.replace(CHOICES, recipe="other", dry=False), "")
+    with pytest.raises(Stop, match="no config.json"):
+        serve.model(CHOICES, str(checkout))
+    assert serve.model(CHOICES, str(checkout / found.folder.name)).name == "merged"
+
+
+def test_only_loopback_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PINTUNE_API_KEY", raising=False)
+    assert [serve.key(host) for host in ("127.0.0.1", "localhost", "::1")] == [("", False)] * 3
+    (one, is_new), (other, _) = serve.key("0.0.0.0"), serve.key("0.0.0.0")
+    assert is_new and len(one) > 32 and one != other
+    monkeypatch.setenv("PINTUNE_API_KEY", "mine")
+    assert serve.key("0.0.0.0") == serve.key("127.0.0.1") == ("mine", False)
+
+
+def _service(host: str, secret: str, flavor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words of the `docker run` command."""
+    monkeypatch.setattr(matrix, "lock_file", lambda image, flavor: matrix.FILE)
+    monkeypatch.setattr(container, "user", lambda: (501, 20))
+    monkeypatch.setenv("PINTUNE_SERVE_SLOTS", "2")
+    choices = dataclasses.replace(CHOICES, flavor=flavor)
+    made = serve.service(choices, "docker", serve.model(choices, ""), host, 8003, secret, tmp_path)
+    return container.argv(containers.of(made))
+
+
+def test_the_command_of_a_container(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardened as a training is; published on loopback alone."""
+    line = engine.shown(_service("127.0.0.1", "", "cpu", tmp_path, monkeypatch))
+    root, network = str(checkout), containers.network("serve")
+    assert line.startswith(
+        f"docker run --detach --label dev.pintune.service=serve --label dev.pintune.checkout={root}"
+        " --label 'dev.pintune.service.of=runs/quickstart/20260102-000000-b/merged, cpu, 127.0.0.1'"
+        " --label dev.pintune.service.url=http://127.0.0.1:8003/v1 --user 501:20 --cap-drop ALL"
+        " --security-opt no-new-privileges --read-only --init --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096"
+        f" --network {network} --publish 127.0.0.1:8003:8000"
+        f" --mount type=bind,source={root}/data,target=/pintune/data,readonly"
+        f" --mount type=bind,source={root}/models,target=/pintune/models,readonly"
+        f" --mount type=bind,source={root}/runs,target=/pintune/runs,readonly --env PINTUNE_RUNNER=docker"
+    )
+    assert line.endswith(
+        " --env PINTUNE_SERVE_SLOTS=2 pintune/serve:cpu"
+        " python -m pipeline serve --recipe quickstart --host 0.0.0.0 --port 8000"
+    )
+
+
+def test_a_key_is_not_in_the_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for flavor, name in (("cpu", "PINTUNE_API_KEY"), ("cu130", "VLLM_API_KEY")):
+        words = _service("0.0.0.0", "secret-key", flavor, tmp_path, monkeypatch)
+        assert words[words.index("--publish") + 1] == "0.0.0.0:8003:8000"
+        assert name in words and "secret-key" not in " ".join(words)
+
+
+def test_vllms_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = _service("127.0.0.1", "", "cu130", tmp_path, monkeypatch)
+    at = words.index("pintune/serve:cu130")
+    assert words[at - 20 : at].count("--gpus") <= 1 and "--gpus" in words
+    assert engine.shown(words[at + 1 :]) == (
+        "vllm serve /pintune/runs/quickstart/20260102-000000-b/merged --served-model-name quickstart --host 0.0.0.0"
+        " --port 8000 --load-format safetensors --dtype float16 --max-model-len 2048 --max-num-seqs 16"
+        """ --override-generation-config '{"temperature": 0.0, "max_new_tokens": 1024}'"""
+        " --structured-outputs-config.backend guidance --enable-auto-tool-choice --tool-call-parser hermes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "parser"),
+    [
+        ("{% for m in messages %}[INST]{{ m.content }}[/INST]{% endfor %}[TOOL_CALLS]", "mistral"),
+        ("<|tool|>{{ message['tools'] }}<|/tool|>", "phi4_mini_json"),
+        ("{% if tools %}<tool_call>{% endif %}", "hermes"),
+        ("{% if tools %}<tool_call><function=x>{% endif %}", "qwen3_coder"),
+        ("{% if tools %}another form{% endif %}", ""),
+        ("{{ messages }}", "hermes"),
+    ],
+)
+def test_the_parser_of_calls_follows_the_chat_template(template: str, parser: str) -> None:
+    assert serve.tool_parser(template) == parser
