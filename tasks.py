@@ -143,7 +143,7 @@ def serve(choices: Choices, model: str = "", host: str = "127.0.0.1", port: int 
     serving.serve(choices, model, host, port)
 
 
-@task(help={"name": "of the service, such as serve; default: all"}, positional=["name"])
+@task(help={"name": "of the service, such as serve (default: all of this checkout)"})
 def down(c: Context, name: str = "") -> None:
     """Stop what listens in the background."""
     with reported():

@@ -76,7 +76,7 @@ def service(choices: Choices, runner: str, served: Model, host: str, port: int, 
     own = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
     own |= {"VLLM_API_KEY" if vllm else KEY: secret} if secret else {}
     of = f"{served.folder.name}, {choices.flavor}, {host}"
-    made = Service(IMAGE, of, host, port, "/v1", "/health", 900 if vllm else 120)
+    made = Service(IMAGE, of, host, port, "/v1", "/health", 900 if vllm else 300)
     if not in_container:
         command, variables = environment.for_process(choices, runner, call, IMAGE)
         if vllm:

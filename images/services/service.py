@@ -12,7 +12,7 @@ from images.running.container import Container
 class Service:
     """A service to start."""
 
-    name: str  # as in `invoke down NAME`
+    name: str  # as in `invoke down --name NAME`
     of: str  # what it is of, in words: a second start with the same finds the first
     host: str  # address of this machine
     port: int  # a free one

@@ -91,7 +91,7 @@ def _kind(service: Service) -> ModuleType:
 
 def _need_same(service: Service, running: Running) -> None:
     if running.of != service.of:
-        wanted, todo = f"{service.name} of {service.of}", f"invoke down {service.name}"
+        wanted, todo = f"{service.name} of {service.of}", f"invoke down --name {service.name}"
         raise Stop(wanted, f"one of {running.of} runs", running.url, todo)
 
 

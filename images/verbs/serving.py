@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Sequence
+
 from images import pip_config
 from images.errors import Stop
 from images.running import runner as runners
@@ -33,18 +37,26 @@ def serve(choices: Choices, model: str, host: str, port: int) -> None:
         print(f"serve  port {port} was taken")
     if seconds and is_new:
         print(f"serve  key, shown once: {secret}")
-    print("serve  to stop it: invoke down serve", flush=True)
+    print("serve  to stop it: invoke down", flush=True)
+
+
+def _need_no_verb_meant_as_name(words: Sequence[str]) -> None:
+    """Raise Stop for `invoke down serve`, which would stop everything and then start a server: NAME is a flag."""
+    if ("down", "serve") in itertools.pairwise(words):
+        todo = "invoke down --name serve; to start it again: invoke down, then invoke serve"
+        raise Stop("a service's name after --name", "the verb serve after the verb down", "the command line", todo)
 
 
 def down(name: str, dry: bool) -> None:
     """Stop the service of a name, or all that run."""
+    _need_no_verb_meant_as_name(sys.argv[1:])
     running = services.found(name)
     if dry:
         print("\n".join(f"down   would stop {each.name} at {each.url}" for each in running) or "down   nothing runs")
         return
     if name and not running:
         others = ", ".join(each.name for each in services.found()) or "nothing"
-        raise Stop(f"a service of the name {name} that runs", f"{others} runs", "invoke down", "invoke down stops all")
+        raise Stop(f"a service of the name {name} that runs", f"{others} runs", "--name", "invoke down stops all")
     for each in services.stop(name):
         print(f"down   stopped {each.name}, {each.url}")
     if not running:

@@ -63,7 +63,7 @@ def test_a_server_is_started_once_and_stopped_without_a_trace(built: Path, invok
         assert "it runs already" in again.stdout and url in again.stdout
         assert len(_docker("ps", "--quiet", "--filter", _mine(built)).split()) == 1
     finally:
-        stopped = invoke("down", "serve")
+        stopped = invoke("down", "--name", "serve")
     assert stopped.returncode == 0 and f"stopped serve, {url}" in stopped.stdout
     for kind in ("container", "network"):
         assert (
@@ -72,7 +72,8 @@ def test_a_server_is_started_once_and_stopped_without_a_trace(built: Path, invok
     assert not (built / ".pintune" / "services").exists()
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{url}/health")
-    assert "nothing runs" in invoke("down", "serve").stderr
+    assert "nothing runs" in invoke("down", "--name", "serve").stderr
+    assert "invoke down --name serve" in invoke("down", "serve").stderr
 
 
 def test_a_key_for_all_addresses_is_demanded_and_printed_once(built: Path, invoke: Invoke) -> None:

@@ -55,7 +55,7 @@ def test_a_service_is_started_found_and_stopped_without_a_trace(checkout: Path) 
         assert processes.log(running).startswith("listening\n")
         with pytest.raises(Stop, match="one of a model runs") as other:
             start.start(dataclasses.replace(service, of="another model"))
-        assert other.value.todo == "invoke down serve"
+        assert other.value.todo == "invoke down --name serve"
         assert urllib.request.urlopen(running.url).status == 200
     finally:
         assert start.stop("serve") == [running]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from pipeline.errors import Stop
@@ -33,5 +31,3 @@ def test_memory_bounds_the_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_context_ends_where_positions_would_be_rotated_in_another_way() -> None:
     assert limits.fitting(Limits(), random_model("llama")).context == 4096
     assert limits.fitting(Limits(), random_model("phi3, longrope")).context == 64
-    config = SimpleNamespace(max_position_embeddings=100, rope_parameters=None, get_text_config=lambda: config)
-    assert limits._context(config) == 100
