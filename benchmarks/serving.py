@@ -48,10 +48,17 @@ def main() -> None:
         split = [each.partition("=") for each in args.servers]
         servers = {name.partition(",")[0]: _client(url) for name, _, url in split}
         models = {name.partition(",")[0]: name.partition(",")[2] for name, _, _ in split}
-        load = round(os.getloadavg()[0], 1)
-        result = {"load_before": load, **_measured(servers, models, args.rounds, args.structured)}
-        FILE.write_text(json.dumps({**facts("serving.py", "torch", "transformers"), **result}, indent=2) + "\n")
+        result = {"load_before": round(os.getloadavg()[0], 1), **_measured(servers, models, args.rounds)}
+        _write(result)
+        if args.structured:
+            first = next(iter(servers))
+            kept = _structured(servers[first], models[first], args.structured)
+            _write({**result, "structured": {"server": first, "asked": args.structured, "kept": kept}})
     print(_lines(json.loads(FILE.read_text())))
+
+
+def _write(result: dict[str, Any]) -> None:
+    FILE.write_text(json.dumps({**facts("serving.py", "torch", "transformers"), **result}, indent=2) + "\n")
 
 
 def _client(url: str) -> openai.OpenAI:
@@ -73,9 +80,7 @@ def _context(raw: Any) -> Any:
     return schema.check(raw, "the sample set")
 
 
-def _measured(
-    servers: dict[str, openai.OpenAI], models: dict[str, str], rounds: int, structured: int
-) -> dict[str, Any]:
+def _measured(servers: dict[str, openai.OpenAI], models: dict[str, str], rounds: int) -> dict[str, Any]:
     questions = _questions()
     found: dict[str, dict[str, list[dict[str, float]]]] = {
         name: {str(clients): [] for clients in CLIENTS} for name in servers
@@ -88,11 +93,8 @@ def _measured(
             for name, client in servers.items():
                 found[name][str(clients)].append(_round(client, models[name], chosen, clients))
                 print(name, clients, found[name][str(clients)][-1], flush=True)
-    first = next(iter(servers))
-    kept = _structured(servers[first], models[first], structured) if structured else None
-    return {"requests": {str(k): v for k, v in REQUESTS.items()}, "new_tokens": NEW_TOKENS, "servers": found} | (
-        {"structured": {"server": first, "asked": structured, "kept": kept}} if structured else {}
-    )
+    requests = {str(clients): count for clients, count in REQUESTS.items()}
+    return {"requests": requests, "new_tokens": NEW_TOKENS, "servers": found}
 
 
 def _round(client: openai.OpenAI, model: str, questions: list[str], clients: int) -> dict[str, float]:
@@ -126,12 +128,12 @@ def _structured(client: openai.OpenAI, model: str, count: int) -> int:
 
     def keeps(number: int) -> bool:
         messages: Any = [{"role": "user", "content": f"Net sales were ${number} million. What were net sales?"}]
-        answer = client.chat.completions.create(
-            model=model, messages=messages, max_tokens=64, temperature=1, seed=number, response_format=form
-        )
         try:
+            answer = client.chat.completions.create(
+                model=model, messages=messages, max_tokens=64, temperature=1, seed=number, response_format=form
+            )
             jsonschema.validate(json.loads(answer.choices[0].message.content or ""), SCHEMA)
-        except (ValueError, jsonschema.ValidationError):
+        except (ValueError, jsonschema.ValidationError, openai.APIError):
             return False
         return True
 

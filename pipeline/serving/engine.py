@@ -217,18 +217,26 @@ class Engine:
         greedy = logits.argmax(-1).tolist()
         for row, each in enumerate(chosen):
             token = _drawn(logits[row], each) if each.temperature else greedy[row]
-            if token in self._ends:
-                each.emit([], "stop")
-            else:
-                each._written.append(token)
-                if each.matcher:
-                    each.matcher.accept(token)
-                complete = each.matcher is not None and each.matcher.complete
-                ended = "stop" if complete else "length" if len(each._written) == each.most else ""
-                each.emit([token], ended)
-                if not ended:
-                    continue
-            self._free(self._decoding.index(each))
+            ended = self._added(each, token)
+            if ended:
+                self._free(self._decoding.index(each))
+
+    def _added(self, each: Generation, token: int) -> str:
+        """Add a token to a generation, and tell it; returns why it has ended, "" if it has not."""
+        if token in self._ends:
+            each.emit([], "stop")
+            return "stop"
+        each._written.append(token)
+        ended = "length" if len(each._written) == each.most else ""
+        if each.matcher:
+            try:
+                each.matcher.accept(token)
+            except RuntimeError:  # a grammar that has become too complex concerns its own request alone
+                each.emit([], "error")
+                return "error"
+            ended = "stop" if each.matcher.complete else ended
+        each.emit([token], ended)
+        return ended
 
 
 def _drawn(logits: torch.Tensor, generation: Generation) -> int:

@@ -114,6 +114,24 @@ def test_a_failure_ends_all_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(engine.failure, ZeroDivisionError) and told == [1]
 
 
+def test_a_grammar_that_fails_ends_its_own_request_alone(started: Engine) -> None:
+    class Failing:
+        complete = False
+
+        def restrict(self, logits: torch.Tensor) -> None:
+            logits[list(ENDS)] = float("-inf")
+
+        def accept(self, token: int) -> None:
+            raise RuntimeError("too complex")
+
+    failing: Any = Failing()
+    asked = [_Asked(PROMPTS[1], 6, matcher=failing), _Asked(PROMPTS[2], 6)]
+    for each in asked:
+        started.submit(each.generation)
+    assert asked[0].result() == ([], "error")
+    assert asked[1].result()[1] in ("length", "stop") and started.alive
+
+
 def test_sampling_follows_the_probabilities() -> None:
     """Nothing outside of top_p; the same seed, the same tokens."""
     logits = torch.tensor([0.0, 3.0, 2.9, -1.0])

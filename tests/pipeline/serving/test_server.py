@@ -47,12 +47,12 @@ TOOLS = [_tool("weather", city={"type": "string", "maxLength": 9}), _tool("clock
 
 
 @contextlib.contextmanager
-def server(folder: Path, **environment: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A server of models/tiny in a working folder; its port and its process."""
+def server(folder: Path, model: str = MODEL, **environment: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A server of a model in a working folder; its port and its process."""
     log = (folder / "server.log").open("w")
     known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "serve", "--model", "models/tiny", "--port", "0"],
+        [sys.executable, "-m", "pipeline", "serve", "--model", f"models/{model}", "--port", "0"],
         cwd=folder,
         env={**known, "PYTHONPATH": str(ROOT), **environment},
         stdout=log,
@@ -374,3 +374,26 @@ def test_an_address_without_a_key_or_a_taken_port_is_refused(tiny_model: Path, t
     assert "a key for the address 0.0.0.0" in stopped("--host", "0.0.0.0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "Address already in use" in stopped("--port", str(taken.getsockname()[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_real_model_speaks_sense_and_keeps_to_forms(tmp_path: Path) -> None:
+    name = "smollm2-135m-instruct"
+    subprocess.run(
+        [sys.executable, "-m", "pipeline", "fetch"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    with server(tmp_path, name) as (port, _):
+        client = client_of(port)
+        question = "What is the capital of France?"
+        assert "Paris" in ask(client, question, model=name).choices[0].message.content
+        form = ask(
+            client, f"{question} As JSON: city, people, kind.", model=name, response_format=FORMAT, max_tokens=80
+        )
+        jsonschema.validate(json.loads(form.choices[0].message.content), SCHEMA)
+        forced = ask(client, "What is the weather in Paris?", model=name, tools=TOOLS, tool_choice="required")
+        (call,) = forced.choices[0].message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Paris"})
