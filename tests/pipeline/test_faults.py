@@ -228,7 +228,7 @@ def test_a_chinese_report_keeps_its_figures_and_its_currency(note: str, scale: s
     counted: Counter[str] = Counter()
     plain = prompt.in_plain_characters(context, counted)
     (row,) = prompt.rows(plain, prompt.Style("zh", "pipe", "equation"))
-    assert row.fields["output"] == f"类型：计算\n证据：（300） ; 1,200\n算式：-300 - 1200\n单位：{scale}"
+    assert row.fields["output"] == f"类型：计算\n证据：（300） ; 1,200\n算式：(300) - 1200\n单位：{scale}"
     assert "营业收入 | （300） | 1,200" in row.fields["input"] and "毛利率 | 12.5%" in row.fields["input"]
     assert f"千{scale[2:]}、{scale}、" in row.fields["system"]
     assert counted["full-width digit"] == 17
