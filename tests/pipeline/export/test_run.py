@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_writable_is_named(
     run, mkdir = latest(), Path.mkdir
 
     def refused(self: Path, *positional: Any, **options: Any) -> None:
-        if self.parent == run and ".staging-" in self.name:  # what a read-only mount says, also to root
+        if self.parent.resolve() == run and ".staging-" in self.name:  # what a read-only mount says, also to root
             raise OSError(errno.EROFS, "Read-only file system", str(self))
         mkdir(self, *positional, **options)
 
@@ -124,7 +124,7 @@ def test_a_folder_that_is_not_writable_is_named(
     monkeypatch.setattr(Path, "mkdir", refused)
     assert step("export") == 1
     said = capsys.readouterr().err
-    assert "that this user may write" in said and str(run / ".merged.staging-") in said
+    assert "that this user may write" in said and f"{run.name}/.merged.staging-" in said
     assert _files(run) == before
 
 
