@@ -1,4 +1,4 @@
-"""Where questions come from: the embedded sample, the real TAT-QA, or a user's file; and the splits of each.
+"""Where questions come from: the embedded samples, the real TAT-QA, or a user's file; and the splits of each.
 
 A file or folder holds rows or contexts in any form of pipeline/data/readers. `fetch` imports it into data/NAME/raw/,
 every tenth context or row as the split "heldout", or the data set's own.
@@ -37,6 +37,7 @@ class Source:
 
 _OWN = {
     "sample": Source("sample", ("train", "heldout", "hard"), "train", "heldout"),
+    "sample-tools": Source("sample-tools", ("train", "heldout"), "train", "heldout"),
     "tatqa": Source("tatqa", tuple(TATQA_BLOBS), "train", "dev"),
 }
 

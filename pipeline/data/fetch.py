@@ -9,6 +9,7 @@ models/.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,10 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data import import_file
+from pipeline.data import import_file, sample_tools
 from pipeline.data.check import need_hash
+from pipeline.data.readers import conversation
+from pipeline.data.readers.reading import Reading
 from pipeline.errors import Stop, need_space
-from pipeline.files import atomic_file, atomic_folder, git_blob_id, sha256, write_json
+from pipeline.files import atomic_file, atomic_folder, git_blob_id, sha256, write_json, write_text
 from pipeline.job import Job, Split
 from pipeline.models import hub, random_init, record
 from pipeline.models.hub import HubModel
@@ -89,6 +92,13 @@ def _data(source: str, split: Split, say: Say) -> None:
         schema.parse(made, f"sample, {split.name}")
         write_json(target, made)
         say(f"data   {target}: {len(made)} contexts made (seed {sample.SEED})")
+        return
+    if source == "sample-tools":
+        target = split.folder / f"{split.name}.jsonl"
+        rows = sample_tools.conversations(split.name)
+        checked = [conversation.checked(row, f"{source}, row {i}", Reading()) for i, row in enumerate(rows, 1)]
+        write_text(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in checked))
+        say(f"data   {target}: {len(rows)} conversations made (seed {sample_tools.SEED})")
         return
     blob, name = TATQA_BLOBS[split.name], f"tatqa_dataset_{split.name}.json"
     if target.exists() and git_blob_id(target) == blob:

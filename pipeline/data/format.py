@@ -28,6 +28,11 @@ from pipeline.tatqa import prompt, schema, truncate
 
 _BLOCK = 32  # contexts whose texts are tokenized in one call
 
+_TOOL_FORMS = {
+    "template": "in the form of the model's chat template",
+    "text": "as text, <tool_call>{…}</tool_call>, for the model's chat template has no form for them",
+}
+
 Group = tuple[schema.Context | None, list[prompt.Row]]  # a context with its rows; instruction rows have no context
 Lengths = tuple[int, int]  # tokens of a row's prompt and of its answer
 
@@ -65,6 +70,8 @@ def format_splits(job: Job, say: Callable[[str], None]) -> None:
     for split in job.splits:
         counted = report[split.name]
         say(f"data   {split.rows}: {counted['contexts']} contexts, {counted['questions']} questions")
+    if form := next(filter(None, (each["tool_form"] for each in report.values())), ""):
+        say(f"data   tools and calls: {_TOOL_FORMS[form]}")
     say(statistics.table(report, job.recipe.data.target))
     say(f"data   {job.formatted / formatted_rows.REPORT}")
 
@@ -112,6 +119,8 @@ class _Writer:
     def _as_written(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row of a conversation with its output as the model's template writes it."""
         written = self._template.answer_of(row)
+        if row.get("tools") or row.get("tool_calls"):
+            self.tally.tool_form = "template" if self._template.tools else "text"
         said = row["output"]
         if row.get("tool_calls"):
             said = reasoning.split(written)[1] if row.get("reasoning") else written

@@ -10,7 +10,7 @@ from pipeline import json_stream
 from pipeline.errors import Stop
 from pipeline.files import sha256
 from pipeline.job import Job, Split
-from pipeline.models import chat_template, control_tokens, reasoning
+from pipeline.models import chat_template, control_tokens, reasoning, tool_calls, tool_schema, tool_text
 from pipeline.tatqa import schema
 
 REPORT = "report.json"
@@ -19,6 +19,9 @@ _CODE = (
     Path(chat_template.__file__),
     Path(control_tokens.__file__),
     Path(reasoning.__file__),
+    Path(tool_text.__file__),
+    Path(tool_calls.__file__),
+    Path(tool_schema.__file__),
     Path(json_stream.__file__),
     *sorted(Path(__file__).with_name("readers").glob("*.py")),
     *sorted(Path(schema.__file__).parent.glob("*.py")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import table as tables
+from pipeline.models import tool_calls
 
 LISTED = 100  # findings of each kind that are listed; the rest is only counted
 _PERCENTILES = (50, 90, 99, 100)
@@ -34,6 +35,8 @@ class Tally:
     questions: int = 0
     turns: int = 0  # questions that are later turns of a conversation, or may call tools
     reasoning: int = 0  # answers with a reasoning trace
+    tool_form: str = ""  # how tools and calls are written: "template", or "text" where the template has no form
+    misfits: Findings = field(default_factory=Findings)  # calls that do not fit the tools of their row
     answer_types: Counter[str] = field(default_factory=Counter)
     answer_sources: Counter[str] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
@@ -53,6 +56,10 @@ class Tally:
         """Count one row with so many tokens of prompt and answer."""
         self.questions += 1
         self.turns += "messages" in row
+        if calls := row.get("tool_calls"):
+            found = (tool_calls.problem(each, row.get("tools", ())) for each in tool_calls.given(calls))
+            if because := next(filter(None, found), ""):
+                self.misfits.add(question=row["uid"], because=because)
         self.answer_types[row["answer_type"]] += 1
         self.answer_sources[row["answer_from"]] += 1
         self.scales[row["scale"] or "none"] += 1
@@ -109,6 +116,7 @@ def table(splits: dict[str, dict[str, Any]], target: str) -> str:
     add("questions too long", *(str(each["too_long"]["count"]) for each in values))
     if target == "equation":
         add("sums as plain answers", *(str(each["plain_answers"]["count"]) for each in values))
+    add("calls that do not fit the tools", *(str(each["misfits"]["count"]) for each in values))
     add("targets not read as gold", *(str(each["lost"]["count"]) for each in values))
     add("rows with control tokens as text", *(str(each["control_texts"]["count"]) for each in values))
     add("duplicate questions", *(str(each["same_questions"]["count"]) for each in values))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.data.readers import conversation
 from pipeline.errors import Stop
-from pipeline.models import reasoning
+from pipeline.models import reasoning, tool_calls
 from pipeline.tatqa import target
 from pipeline.tatqa.metric import Score, score
 from pipeline.tatqa.target import Said
@@ -20,10 +20,17 @@ def judge(row: dict[str, Any], text: str, language: str) -> tuple[Said, Score]:
         row: a formatted row, with its gold answer.
         language: of the recipe's data.
     """
-    plain = row["answer_type"] == conversation.ANSWER_TYPE
+    plain = row["answer_type"] in (conversation.ANSWER_TYPE, conversation.CALL_TYPE)
     text = reasoning.split(text)[1]
     said = Said(text, "") if plain else target.read(text, language, row["input"])
+    if row["answer_type"] == conversation.CALL_TYPE and _calls_the_same(row, text):
+        return said, Score(1.0, 1.0, 1.0)
     try:
         return said, score(json.loads(row["answer"]), row["answer_type"], row["scale"], said.answer, said.scale)
     except Stop as stop:  # such as four hundred digits: a wrong answer, and the others are still scored
         return Said("", said.scale, f"wanted {stop.wanted}"), Score(0.0, 0.0, 0.0)
+
+
+def _calls_the_same(row: dict[str, Any], text: str) -> bool:
+    """Whether a text's calls are those of the row by value, so that order and spaces are free."""
+    return tool_calls.same(tool_calls.read(text), tool_calls.given(row["tool_calls"]))

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from pipeline.errors import Stop, one_line
-from pipeline.models import control_tokens, reasoning, record
+from pipeline.models import control_tokens, reasoning, record, tool_text
 
 Row = dict[str, Any]  # a formatted row
 
@@ -30,6 +32,7 @@ class ChatTemplate:
     ends: tuple[int, ...]  # stop tokens: each of these ids ends an answer; the first is the one that is trained
     control: re.Pattern[str] | None = None  # the texts that the tokenizer takes for control tokens
     opens: str = ""  # a <think> that ends every prompt, as in DeepSeek-R1's template, with the line end after it
+    tools: bool = True  # whether the template has a form for tools, else they are written as `tool_text` does
 
     def has_control_tokens(self, row: Row) -> bool:
         """Whether a row's own text contains what the tokenizer takes for a control token, such as <|im_end|>."""
@@ -44,6 +47,8 @@ class ChatTemplate:
             turns = [dict(each) for each in row["messages"] if each["role"] != "system"]
         else:
             turns = [{"role": "user", "content": f"{row['instruction']}\n{row['input']}".strip()}]
+        if not self.tools:
+            system, turns = tool_text.system(system, row.get("tools", ())), tool_text.turns(turns)
         if system and not self.system_role:
             turns[0]["content"] = f"{system}\n\n{turns[0]['content']}"
         return [*([{"role": "system", "content": system}] if system and self.system_role else []), *turns]
@@ -53,14 +58,20 @@ class ChatTemplate:
         return self._applied(row, self.messages(row), add_generation_prompt=True)
 
     def _applied(self, row: Row, messages: list[dict[str, Any]], **options: Any) -> str:
-        tools = {"tools": row["tools"]} if row.get("tools") else {}
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **tools, **options))
+        if row.get("tools") and self.tools:
+            options["tools"] = row["tools"]
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+        except (jinja2.TemplateError, TypeError, ValueError) as error:  # such as Mistral's, for a call without an id
+            where = f"{self.tokenizer.name_or_path}, row {row.get('uid', 'to answer')}"
+            raise Stop("a row that the chat template can write", one_line(error), where, "fix that row") from None
 
     def answer_of(self, row: Row) -> str:
         """The answer as the template writes it: with its reasoning trace, or as the calls of tools that it is.
 
         Raises:
-            Stop: the template has no form for tools, or the calls have control tokens in their arguments.
+            Stop: the template leaves out tools or cannot write the row, or the calls have control tokens in their
+                arguments.
         """
         if row.get("tools") and str(row["tools"][0]["function"]["name"]) not in self.prompt(row):
             raise self._no_tools(row)
@@ -71,11 +82,15 @@ class ChatTemplate:
             for text in control_tokens.texts([calls, row["output"], trace]):
                 if self._has_control(text):
                     raise Stop("tool calls without control tokens", text[:80], f"row {row['uid']}", "fix that row")
+        if calls and not self.tools:
+            answer["content"] = tool_text.turn(row["output"], calls)
+        elif calls:
             turn = self._turn(row, {**answer, "tool_calls": calls})
             if not all(str(call["function"]["name"]) in turn for call in calls):
                 raise self._no_tools(row)
             return self._with_trace(trace, turn, turn) if trace else turn
-        return self._with_trace(trace, self._turn(row, answer), row["output"]) if trace else str(row["output"])
+        said = str(answer["content"])
+        return self._with_trace(trace, self._turn(row, answer), said) if trace else said
 
     def _with_trace(self, trace: str, turn: str, answer: str) -> str:
         """A turn that the template has written with its trace; or the answer after it, if the template leaves it out.
@@ -230,8 +245,6 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
     Raises:
         Stop: the template cannot write a question and its answer.
     """
-    import jinja2
-
     probe = [{"role": "system", "content": "wanted"}, {"role": "user", "content": "?"}]
     try:
         system_role = "wanted" in _applied(tokenizer, probe)
@@ -255,7 +268,13 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
         ends = [*(i for i in after if i in tokenizer.all_special_ids or i in ends), *ends]
     lead = _lead(tokenizer, before, _EMPTY_TRACE.sub("", lead)) if found else ""
     return ChatTemplate(
-        tokenizer, system_role, lead, tuple(dict.fromkeys(ends)), control_tokens.pattern(tokenizer), opens
+        tokenizer,
+        system_role,
+        lead,
+        tuple(dict.fromkeys(ends)),
+        control_tokens.pattern(tokenizer),
+        opens,
+        tool_text.is_written_by(tokenizer),
     )
 
 

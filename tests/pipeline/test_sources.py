@@ -42,10 +42,10 @@ def test_a_file_is_a_source_of_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
-        (Data(source="tatqb"), "one of sample, tatqa, or the path of a file or a folder"),
-        (Data(source=".json"), "one of sample, tatqa, or the path of a file or a folder"),
+        (Data(source="tatqb"), "one of sample, sample-tools, tatqa, or the path of a file or a folder"),
+        (Data(source=".json"), "one of sample, sample-tools, tatqa, or the path of a file or a folder"),
         (Data(source="./.json"), "the path of a file or a folder"),
-        (Data(source="folder/tatqa.json"), "a file of another name than sample, tatqa"),
+        (Data(source="folder/tatqa.json"), "a file of another name than sample, sample-tools, tatqa"),
         (Data(train="dev"), "data.train: one of train, heldout"),
         (Data(source="tatqa", evaluation="heldout"), "data.evaluation: one of train, dev, test_gold"),
         (Data(evaluation="train"), "another split to evaluate on than to train on"),

@@ -25,6 +25,7 @@ from pipeline.errors import Stop
 from pipeline.models import reasoning
 
 ANSWER_TYPE = "text"  # an answer that is compared verbatim, without a scale
+CALL_TYPE = "call"  # calls of tools, which are compared by value
 
 Message = dict[str, Any]
 Conversation = dict[str, Any]
@@ -238,7 +239,7 @@ def rows(conversation: Conversation, uid: str) -> list[dict[str, Any]]:
             "uid": uid if len(places) == 1 else f"{uid}.{place}",
             "context": uid,
             "answer": json.dumps([turn["content"]], ensure_ascii=False),
-            "answer_type": ANSWER_TYPE,
+            "answer_type": CALL_TYPE if turn.get("tool_calls") else ANSWER_TYPE,
             "answer_from": "text",
             "scale": "",
         }

@@ -99,7 +99,7 @@ def test_a_model_that_changed_on_disk_is_refused(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
-        ("data.source=tatqb", "sample, tatqa"),
+        ("data.source=tatqb", "sample, sample-tools, tatqa"),
         ("data.train=dev", "train, heldout"),
         ("data.evaluation=x", "train, heldout"),
         ("model.source=gpt", "models/gpt"),
