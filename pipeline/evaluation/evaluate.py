@@ -19,7 +19,7 @@ from pipeline import table as tables
 from pipeline.data import packing
 from pipeline.data.formatted_rows import answer_limit, read_report, read_rows
 from pipeline.errors import Stop
-from pipeline.evaluation import report, scoring
+from pipeline.evaluation import report, scoring, tools
 from pipeline.evaluation.answer_cache import AnswerCache
 from pipeline.evaluation.scoring import Scored
 from pipeline.evaluation.significance import interval, p_value
@@ -77,6 +77,9 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
         "certainty": _certainty(answers, [row["context"] for row in fitting]),
         "without_answer": {who: sum(1 for each in answers[who].said if each.problem) for who in answers},
     }
+    of_tools = {who: tools.summary(fitting, answers[who].texts) for who in answers}
+    if of_tools["base"]:
+        results["tools"] = of_tools
     _write(run, fitting, answers, results)
     report.write(job, run)
     section = {key: results[key] for key in ("split", "questions", "questions_left_out")}
@@ -195,15 +198,17 @@ def _write(run: Path, rows: list[Row], answers: dict[str, _Answers], results: di
                 "gold": json.loads(row["answer"]),
                 "scale": row["scale"],
                 "answer_type": row["answer_type"],
-                **{who: _line(answers[who], i) for who in answers},
+                **{who: _line(answers[who], i, row) for who in answers},
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     write_json(run / "evaluation.json", results)
 
 
-def _line(answers: _Answers, number: int) -> dict[str, Any]:
+def _line(answers: _Answers, number: int, row: Row) -> dict[str, Any]:
+    judged = tools.judge(row, answers.texts[number])
+    of_calls = {} if judged is None else {"calls": judged}
     scores = {f"score_{key}": value for key, value in vars(answers.scored[number].score).items()}
-    return {"text": answers.texts[number], **vars(answers.said[number]), **scores}
+    return {"text": answers.texts[number], **vars(answers.said[number]), **scores, **of_calls}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -217,6 +222,11 @@ def table(results: dict[str, Any]) -> str:
             cells = [f"{100 * value:.1f}" for pair in pairs for value in pair]
             rows.append((name, str(base["questions"]), *cells))
     lines = [tables.render(rows)]
+    if of_tools := results.get("tools"):
+        called = tools.lines(of_tools["base"], of_tools["tuned"])
+        lines.append(tables.render([("calls of tools", "turns", "base", "tuned"), *called]))
+        if left := of_tools["base"]["unreadable"]:
+            lines.append(f"{left} calls are not judged: the chat template writes them in a form that is not read")
     if results["questions_left_out"]:
         lines.append(f"{results['questions_left_out']} more were left out: longer than training.max_length")
     em = results["certainty"]["em"]

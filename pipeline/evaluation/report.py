@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from pipeline.data import formatted_rows, statistics
+from pipeline.evaluation import tools
 from pipeline.files import write_text
 from pipeline.job import Job, Split
 from pipeline.tatqa import prompt, schema, truncate
@@ -61,6 +62,7 @@ def write(job: Job, run: Path) -> Path:
         heldout_em=_curve([(each["step"], 100 * each["heldout_em"]) for each in losses if "heldout_em" in each]),
         lengths={split: _histogram(each["prompt_tokens_histogram"]) for split, each in counted.items()},
         changes=changes,
+        tool_lines=tools.lines(**evaluation["tools"]) if "tools" in evaluation else [],
         shown=SHOWN,
         width=_WIDTH,
         height=_HEIGHT,
