@@ -44,8 +44,8 @@ class Data:
     """[data]"""
 
     source: str = "sample"
-    """"sample" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or the path of a file or a
-    folder: rows or contexts in any of the forms of pipeline/data/readers."""
+    """"sample" and "sample-tools" (made up, embedded), "tatqa" (the real one, fetched at a pinned commit), or the path
+    of a file or a folder: rows or contexts in any of the forms of pipeline/data/readers."""
     language: Literal["zh", "en"] = "zh"
     """Language of instruction, rules and scale words; the seed project's is "zh"."""
     table: Literal["pipe", "markdown", "csv", "html", "headings"] = "pipe"
