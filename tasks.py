@@ -80,10 +80,10 @@ def lock(c: Context, upgrade: bool = False) -> None:
         builds.write_locks(upgrade, bool(c.config.run.dry))
 
 
-@cli.verb()
-def fetch(choices: Choices) -> None:
+@cli.verb(format="gguf: also what export --format gguf needs, so that it can run without network")
+def fetch(choices: Choices, format: str = "") -> None:
     """Fetch the recipe's data and model, by hash (uses the network)."""
-    cli.run_step(choices, "fetch")
+    stages.fetch(choices, format)
 
 
 @cli.verb()
@@ -116,10 +116,14 @@ def reproduce(choices: Choices, run: str) -> None:
     reproductions.reproduce(choices, run, matrix.ROOT)
 
 
-@cli.verb(push_to_hub="then push the merged model to this repository, OWNER/NAME, with HF_TOKEN (uses the network)")
-def export(choices: Choices, push_to_hub: str = "") -> None:
+@cli.verb(
+    format="gguf: then convert the merged model to GGUF (fetches llama.cpp's converter if it is missing)",
+    quantize="q8_0: with --format gguf, a quantized file too",
+    push_to_hub="then push the merged model to this repository, OWNER/NAME, with HF_TOKEN (uses the network)",
+)
+def export(choices: Choices, format: str = "", quantize: str = "", push_to_hub: str = "") -> None:
     """Merge the adapter into the model, and check the merged model from disk."""
-    stages.export(choices, push_to_hub)
+    stages.export(choices, format, quantize, push_to_hub)
 
 
 @cli.verb(

@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
             added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
+    parsers["gguf"].add_argument(
+        "--quantize", choices=("q8_0",), default="", help="write a quantized file too, 8.5 bits a weight"
+    )
     parsers["push_hub"].add_argument("--repo", required=True, help="repository on the hub, as OWNER/NAME")
     asks = parsers["ask"]
     asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
@@ -190,6 +193,13 @@ def _fetch(args: argparse.Namespace) -> None:
     fetch.fetch(_job(args), _say)
 
 
+def _fetch_gguf(args: argparse.Namespace) -> None:
+    """Fetch llama.cpp's converter to GGUF, by hash (uses the network)."""
+    from pipeline.data import converter
+
+    converter.fetch_converter(Path("models"), _say)
+
+
 def _format(args: argparse.Namespace) -> None:
     """Format the raw splits into rows of instruction, input and output."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing is forked here
@@ -237,6 +247,21 @@ def _export(args: argparse.Namespace) -> None:
     _say(f"export  {run / 'merged' / exports.CARD}: the model card; {exports.SUMS} beside it has every file's hash")
 
 
+def _gguf(args: argparse.Namespace) -> None:
+    """Convert the merged model to GGUF, and check the file."""
+    from pipeline import job, recipe
+    from pipeline.data.formatted_rows import answer_limit
+    from pipeline.export import gguf
+    from pipeline.runs import store
+
+    run, made = store.named(job.all_runs(), args.run) if args.run else store.latest(_job(args).runs)
+    of_run = job.resolve(recipe.resolve(run.parent.name, made["recipe"], args.set, str(run / store.MANIFEST)))
+    context = of_run.recipe.training.max_length + answer_limit(of_run)
+    for file in gguf.export(run, made, of_run.models, args.quantize, context):
+        _say(f"gguf   {file}: {file.stat().st_size / 2**20:,.0f} MiB, every weight compared with merged/")
+    _say(f"gguf   {run / gguf.FOLDER / 'Modelfile'}: ollama create NAME -f Modelfile, in that folder")
+
+
 def _push_hub(args: argparse.Namespace) -> None:
     """Push the merged model to the Hugging Face hub (uses the network)."""
     from pipeline import job
@@ -244,7 +269,7 @@ def _push_hub(args: argparse.Namespace) -> None:
     from pipeline.runs import store
 
     run, made = store.named(job.all_runs(), args.run) if args.run else store.latest(_job(args).runs)
-    _say(f"push   {hub.push(run / 'merged', made, args.repo, _say)}")
+    _say(f"push   {hub.push(run, made, args.repo, _say)}")
 
 
 def _merged(args: argparse.Namespace) -> tuple[Path, Job]:
@@ -346,10 +371,12 @@ def _reproduce(args: argparse.Namespace) -> None:
 _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "missing": _missing,
     "fetch": _fetch,
+    "fetch_gguf": _fetch_gguf,
     "format": _format,
     "train": _train,
     "evaluate": _evaluate,
     "export": _export,
+    "gguf": _gguf,
     "push_hub": _push_hub,
     "ask": _ask,
     "serve": _serve,

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import distributed
 from pipeline import table as tables
-from pipeline.data import check
+from pipeline.data import check, converter
 from pipeline.errors import Paused, Stop
 from pipeline.files import sha256, write_json
 from pipeline.job import Job
@@ -48,6 +48,8 @@ def reproduce(
     if (then := made["training"].get("processes", 1)) != distributed.world_size():
         todo = f"invoke reproduce {name}, which starts as many"
         raise Stop(f"{then} processes, as {name} had", str(distributed.world_size()), str(run / MANIFEST), todo)
+    if "gguf" in made:
+        converter.need(job.models)  # before hours of training
     distributed.init()
     distributed.raise_together(lambda: _need_inputs([job, *later.values()], run, made))
     try:
@@ -58,6 +60,8 @@ def reproduce(
     if distributed.rank() > 0:
         return None
     now = _evaluate_and_export(later, again, now)
+    if "gguf" in made:
+        now = _convert(again, now, job.models, made["gguf"])
     names = [each for each in sorted(made["outputs"]) if each not in _NOT_COMPARED]
     outputs = {each: _equal(run, again, each, made["outputs"][each], now["outputs"].get(each)) for each in names}
     found = {
@@ -81,6 +85,14 @@ def _evaluate_and_export(later: Mapping[str, Job], run: Path, made: dict[str, An
             step(later[section], run, made)
             made = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     return made
+
+
+def _convert(run: Path, made: dict[str, Any], models: Path, then: dict[str, Any]) -> dict[str, Any]:
+    from pipeline.export import gguf
+
+    gguf.export(run, made, models, then["quantize"], then["context"])
+    converted: dict[str, Any] = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    return converted
 
 
 def _need_inputs(jobs: list[Job], run: Path, made: dict[str, Any]) -> None:

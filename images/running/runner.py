@@ -185,7 +185,8 @@ def again(choices: Choices, call: StepCall) -> str:
     """The command that repeats a step that was killed, or resumes a training, with the flags of this call."""
     if not call.step.recipe:
         return "run the same command again"
-    if call.step.name in ("missing", "resolve", "estimate", "reproduce"):  # no verb of their name, or not with --set
+    # no verb of their name, or not with --set
+    if call.step.name in ("missing", "resolve", "estimate", "reproduce", "fetch_gguf", "gguf", "push_hub"):
         return "run the same command again"
     verb = "data" if call.step.name == "format" else call.step.name
     words = ["invoke", verb, *(["--resume"] if verb == "train" else [])]

@@ -52,6 +52,9 @@ def _caches(root: Path) -> Iterator[Leftover]:
     for name, back in (("wheelhouse", "invoke build"), ("secrets", "the next dry call"), ("site", "invoke docs")):
         if (path := root / ".pintune" / name).is_dir() and not path.is_symlink():
             yield _leftover("cache", path, back)
+    for path in sorted((root / "models" / ".tools").glob("gguf-*")):  # pipeline/data/converter.py
+        if not any(each.is_symlink() for each in (path, path.parent, path.parent.parent)) and _idle(path):
+            yield _leftover("converter", path, "invoke fetch --format gguf")
 
 
 def _answers(root: Path) -> Iterator[Leftover]:

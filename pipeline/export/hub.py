@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
-from pipeline.files import tree_sha256
+from pipeline.runs import manifest
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def push(merged: Path, made: Mapping[str, Any], repository: str, say: Callable[[str], None]) -> str:
-    """Upload a merged folder in one commit, to a new private repository if there is none; returns the commit's address.
+def push(run: Path, made: dict[str, Any], repository: str, say: Callable[[str], None]) -> str:
+    """Upload a run's merged/ in one commit, to a new private repository if there is none; returns the commit's address.
 
     Args:
         made: the run's manifest, which has the hash of every file.
@@ -32,7 +32,8 @@ def push(merged: Path, made: Mapping[str, Any], repository: str, say: Callable[[
     if not (token := os.environ.get("HF_TOKEN", "")):
         todo = f"HF_TOKEN=… invoke export --push-to-hub {repository}"
         raise Stop("a token of the Hugging Face hub that may write", "no HF_TOKEN", "the environment", todo)
-    _need_exported(merged, made)
+    merged = run / "merged"
+    manifest.need_merged(run, made)
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # plain HTTPS, by proxy and certificates that are set
     from httpx import HTTPError
     from huggingface_hub import HfApi
@@ -57,15 +58,3 @@ def need_repository(repository: str) -> None:
     if not _REPOSITORY.fullmatch(repository):
         todo = "invoke export --push-to-hub OWNER/NAME"
         raise Stop("a repository as OWNER/NAME", repr(repository), "--push-to-hub", todo)
-
-
-def _need_exported(merged: Path, made: Mapping[str, Any]) -> None:
-    """Raise Stop unless the folder has the files that export wrote, by hash."""
-    recorded = {
-        name.removeprefix("merged/"): value for name, value in made["outputs"].items() if name.startswith("merged/")
-    }
-    if not recorded or not isinstance(made.get("export"), dict) or not merged.is_dir():
-        raise Stop("a merged model of an export that ended", "none", str(merged), "invoke export")
-    found = tree_sha256(merged)
-    if differing := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
-        raise Stop("the files that export wrote", f"others: {', '.join(differing)}", str(merged), "invoke export")

@@ -19,6 +19,7 @@ from pipeline.runs.store import MANIFEST
 _OUTPUTS = (
     "adapter",
     "merged",
+    "gguf",
     "metrics.jsonl",
     "evaluation.json",
     "predictions.json",
@@ -63,6 +64,24 @@ def need_trained_adapter(run: Path, manifest: dict[str, Any]) -> None:
     if found != trained:
         todo = f"bring it back; or make the run again: invoke reproduce {run.parent.name}/{run.name}"
         raise Stop(f"the adapter that was trained, sha256 {trained}", f"sha256 {found}", str(path), todo)
+
+
+def need_merged(run: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """The hashes of the files in merged/, which are as export wrote them.
+
+    Raises:
+        Stop: there is no merged model of an export that ended, or a file is another one.
+    """
+    merged, prefix = run / "merged", "merged/"
+    recorded = {
+        name.removeprefix(prefix): value for name, value in manifest["outputs"].items() if name.startswith(prefix)
+    }
+    if not recorded or not isinstance(manifest.get("export"), dict) or not merged.is_dir():
+        raise Stop("a merged model of an export that ended", "none", str(merged), "invoke export")
+    found = tree_sha256(merged)
+    if differing := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
+        raise Stop("the files that export wrote", f"others: {', '.join(differing)}", str(merged), "invoke export")
+    return found
 
 
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:

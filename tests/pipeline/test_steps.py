@@ -8,8 +8,8 @@ from pipeline.errors import Paused, Stop
 from pipeline.steps import EXIT_STATUS, STEPS, Step
 
 
-def test_only_fetch_has_a_network() -> None:
-    assert [name for name, step in STEPS.items() if step.network] == ["fetch"]
+def test_only_what_fetches_and_pushes_has_a_network() -> None:
+    assert [name for name, step in STEPS.items() if step.network] == ["fetch", "fetch_gguf", "push_hub"]
 
 
 def test_steps_write_to_known_folders_only() -> None:

@@ -14,8 +14,12 @@ from images.running import (
 )
 
 
-def test_only_fetch_and_push_have_a_network() -> None:
-    assert [name for name, step in steps.load().steps.items() if step.network] == ["fetch", "push_hub"]
+def test_only_what_fetches_and_pushes_has_a_network() -> None:
+    assert [name for name, step in steps.load().steps.items() if step.network] == [
+        "fetch",
+        "fetch_gguf",
+        "push_hub",
+    ]
     assert steps.get("push_hub").writes == ()
     assert [name for name, step in steps.load().steps.items() if step.gpu] == [
         "train",

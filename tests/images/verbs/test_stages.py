@@ -32,6 +32,8 @@ def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
         (("ask", "--context", "3", "--question=-5?"), "ask --recipe quickstart --context 3 '--question=-5?'"),
         (("ask", "--file", "tasks.py", "--context", "3"), "ask --recipe quickstart --file tasks.py"),
         (("train", "--resume", "--gpus-per-node", "2"), "train --recipe quickstart --resume --processes 2"),
+        (("fetch", "--format", "gguf"), "fetch_gguf"),
+        (("export", "--format", "gguf", "--quantize", "q8_0"), "gguf --recipe quickstart --quantize q8_0"),
         (
             ("score", "tasks.py", "--gold", "./README.md", "--json"),
             "score --predictions tasks.py --gold README.md --json",
@@ -42,6 +44,27 @@ def test_flags_reach_the_step(call: Invoke, words: tuple[str, ...], command: str
     done = call("--dry", *words, PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"-m pipeline {command}")
+
+
+def test_the_converter_is_there_before_the_merge_and_only_fetching_it_has_a_network(call: Invoke) -> None:
+    done = call("--dry", "export", "--format", "gguf", PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
+    ran = [line.partition("-m pipeline ")[2].split()[0] for line in done.stdout.splitlines() if "-m pipeline" in line]
+    assert ran == ["fetch_gguf", "export", "gguf"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("export", "--format", "onnx"), "found: onnx"),
+        (("export", "--quantize", "q8_0"), "q8_0 without --format"),
+        (("export", "--format", "gguf", "--quantize", "q4_0"), "found: q4_0"),
+        (("fetch", "--format", "ggml"), "found: ggml"),
+    ],
+)
+def test_an_unknown_format_is_refused_before_any_step(call: Invoke, words: tuple[str, ...], found: str) -> None:
+    done = call(*words, PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
+    assert (done.returncode, found in done.stderr) == (1, True), done.stderr
+    assert "--format gguf" in done.stderr
 
 
 @pytest.mark.parametrize("flags", [("--nodes", "0"), ("--gpus-per-node", "0")])

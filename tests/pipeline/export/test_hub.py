@@ -172,16 +172,16 @@ def test_nothing_is_sent_without_a_token_or_of_a_changed_folder(run: Path, monke
     merged = run / "merged"
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(Stop, match="no HF_TOKEN"):
-        hub.push(merged, made, REPOSITORY, print)
+        hub.push(run, made, REPOSITORY, print)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with pytest.raises(Stop, match="a repository as OWNER/NAME"):
-        hub.push(merged, made, "tables", print)
+        hub.push(run, made, "tables", print)
     with pytest.raises(Stop, match="a merged model of an export that ended"):
-        hub.push(merged, {**made, "outputs": {}}, REPOSITORY, print)
+        hub.push(run, {**made, "outputs": {}}, REPOSITORY, print)
     (merged / "notes.txt").touch()
     with pytest.raises(Stop, match=r"others: notes\.txt"):
-        hub.push(merged, made, REPOSITORY, print)
+        hub.push(run, made, REPOSITORY, print)
     (merged / "notes.txt").unlink()
     (merged / "README.md").write_text("changed")
     with pytest.raises(Stop, match=r"others: README\.md"):
-        hub.push(merged, made, REPOSITORY, print)
+        hub.push(run, made, REPOSITORY, print)
