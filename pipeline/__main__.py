@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     asks.add_argument("--question", default="", help="the question; default: the context's first")
     serves = parsers["serve"]
     serves.add_argument("--model", default="", help="a Transformers folder, instead of the newest merged model")
+    parsers["mcp"].add_argument("--model", default="", help="a Transformers folder, instead of the newest merged model")
+    serves.add_argument("--mcp", action="store_true", help="offer the tool by the Model Context Protocol too, at /mcp")
     serves.add_argument("--host", default="127.0.0.1", help="address to listen on; another than loopback needs a key")
     serves.add_argument("--port", type=int, default=8000, help="port to listen on; 0: a free one")
     scores = parsers["score"]
@@ -307,14 +310,37 @@ def _ask(args: argparse.Namespace) -> None:
 
 def _serve(args: argparse.Namespace) -> None:
     """Answer requests for the newest merged model over HTTP."""
-    # before torch is imported: GNU's OpenMP waits for milliseconds in a busy loop, which on a machine that computes
-    # something else too takes the cores from the thread that is waited for
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    from pipeline.data.formatted_rows import answer_limit
+
+    _spin_less()
     from pipeline.serving import serve
 
+    folder, name, asked = _served(args)
+    serve.serve(folder, name, asked.recipe, answer_limit(asked), args.host, args.port, args.mcp, _say)
+
+
+def _mcp(args: argparse.Namespace) -> None:
+    """Answer calls of the tool over standard input and output, by the Model Context Protocol."""
+    from pipeline.data.formatted_rows import answer_limit
+
+    _spin_less()
+    from pipeline.serving import serve
+
+    folder, name, asked = _served(args)
+    # standard output is the protocol's
+    serve.stdio(folder, name, asked.recipe, answer_limit(asked), partial(print, file=sys.stderr, flush=True))
+
+
+def _served(args: argparse.Namespace) -> tuple[Path, str, Job]:
+    """The model to serve, its name, and the job of its recipe."""
     folder, asked = (Path(args.model), _job(args)) if args.model else _merged(args)
-    name = folder.resolve().name if args.model else asked.recipe.name
-    serve.serve(folder, name, asked.recipe.training.precision, args.host, args.port, _say)
+    return folder, folder.resolve().name if args.model else asked.recipe.name, asked
+
+
+def _spin_less() -> None:
+    """Before torch is imported: GNU's OpenMP waits for milliseconds in a busy loop, which on a machine that computes
+    something else too takes the cores from the thread that is waited for."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -380,6 +406,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "push_hub": _push_hub,
     "ask": _ask,
     "serve": _serve,
+    "mcp": _mcp,
     "estimate": _estimate,
     "score": _score,
     "resolve": _resolve,

@@ -10,7 +10,8 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ from pipeline.serving.protocol import ChatRequest, Refusal
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BODY_SECONDS = 30  # for a request to arrive
 
+Beside = Callable[[], AbstractAsyncContextManager[None]]
+
 
 @dataclass(frozen=True)
 class Server:
@@ -43,13 +46,19 @@ class Server:
     metrics: metrics.Metrics
     say: Callable[[str], None]
 
-    def app(self) -> Starlette:
-        """The ASGI application, which starts and stops the engine."""
+    def app(self, others: Sequence[Route] = (), beside: Beside = contextlib.nullcontext) -> Starlette:
+        """The ASGI application, which starts and stops the engine.
+
+        Args:
+            others: further routes.
+            beside: what runs while the server does.
+        """
 
         @contextlib.asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             self.engine.start()
-            yield
+            async with beside():
+                yield
             await asyncio.to_thread(self.engine.stop)
 
         routes = [
@@ -58,8 +67,9 @@ class Server:
             Route("/v1/models/{name:path}", self._models),
             Route("/health", self._health),
             Route("/metrics", self._metrics),
+            *others,
         ]
-        handlers = {Refusal: _refused, HTTPException: _no_such, Exception: _failed}
+        handlers = {Refusal: refused, HTTPException: no_such, Exception: _failed}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
 
     async def _health(self, request: Request) -> Response:
@@ -70,7 +80,7 @@ class Server:
         return Response(self.metrics.text(), media_type=metrics.TYPE)
 
     async def _models(self, request: Request) -> Response:
-        self._admit(request)
+        self.admit(request)
         model = {"id": self.model, "object": "model", "created": self.answering.since, "owned_by": "pintune"}
         if (name := request.path_params.get("name")) is None:
             return JSONResponse({"object": "list", "data": [model]})
@@ -91,11 +101,9 @@ class Server:
             self.metrics.requests.labels(str(status)).inc()
 
     async def _answered(self, request: Request, started: float) -> Response:
-        self._admit(request)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            # a web page cannot send this type to another address without asking it first
-            raise Refusal(415, "the Content-Type must be application/json", "unsupported_media_type")
-        asked = protocol.read(await self._body(request))
+        self.admit(request)
+        need_json(request)
+        asked = protocol.read(await self.body(request))
         self._need_model(asked.model)
         prepared = await asyncio.to_thread(self.answering.chat.prepare, asked)
         answer = self.answering.begin(asked, prepared, started)
@@ -113,7 +121,7 @@ class Server:
             work.cancel()
             gone.cancel()
             answer.close()
-            self._report(answer)
+            self.report(answer)
 
     async def _stream(self, asked: ChatRequest, prepared: Prepared, answer: Answer) -> AsyncIterator[str]:
         try:
@@ -124,9 +132,10 @@ class Server:
             yield f"data: {json.dumps(refusal.body, ensure_ascii=False)}\n\n"
         finally:
             answer.close()
-            self._report(answer)
+            self.report(answer)
 
-    def _report(self, answer: Answer) -> None:
+    def report(self, answer: Answer) -> None:
+        """Count an answer that has ended."""
         seconds = time.monotonic() - answer.started
         self.metrics.prompt_tokens.inc(answer.prompt)
         self.metrics.completion_tokens.inc(answer.completion)
@@ -136,7 +145,7 @@ class Server:
         ended = answer.reason or "the client has gone"
         self.say(f"serve  {answer.prompt} + {answer.completion} tokens, {seconds:.2f} s, {ended}")
 
-    def _admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> None:
         """Raise Refusal unless the request has the key, or is for this machine by name where there is none."""
         if self.key:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -153,7 +162,7 @@ class Server:
                 404, f"no model of the name {name[:80]!r}; this is {self.model!r}", "model_not_found", "model"
             )
 
-    async def _body(self, request: Request) -> bytes:
+    async def body(self, request: Request) -> bytes:
         """The body.
 
         Raises:
@@ -175,13 +184,21 @@ class Server:
         return bytes(body)
 
 
+def need_json(request: Request) -> None:
+    """Raise Refusal unless the body is JSON by its type."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # a web page cannot send this type to another address without asking it first
+        raise Refusal(415, "the Content-Type must be application/json", "unsupported_media_type")
+
+
 async def _gone(request: Request) -> None:
     """Returns when the client has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _refused(request: Request, refusal: Refusal) -> Response:
+def refused(request: Request, refusal: Refusal) -> Response:
+    """The response of a refusal."""
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": str(refusal.param)}}.get(refusal.status, {})
     # what was not read of a body would be taken for the next request
     closing = {"Connection": "close"} if refusal.status in (401, 403, 408, 413, 415) else {}
@@ -191,7 +208,8 @@ def _refused(request: Request, refusal: Refusal) -> Response:
     return JSONResponse(body, refusal.status, {**headers, **closing})
 
 
-def _no_such(request: Request, error: HTTPException) -> Response:
+def no_such(request: Request, error: HTTPException) -> Response:
+    """The response where there is no such path or method."""
     refusal = Refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
     return JSONResponse(refusal.body, error.status_code, error.headers)
 

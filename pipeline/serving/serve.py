@@ -17,26 +17,40 @@ import uvicorn
 
 from pipeline.errors import Stop, one_line
 from pipeline.models import chat_template, load
+from pipeline.recipe import Recipe
 from pipeline.serving import limits as limiting
-from pipeline.serving import tool_calls
+from pipeline.serving import mcp, mount, tool_calls
+from pipeline.serving.answer import Tool
 from pipeline.serving.answering import Answering
 from pipeline.serving.chat import Chat
 from pipeline.serving.constrain import Grammars
 from pipeline.serving.engine import Engine
 from pipeline.serving.http import Server
 from pipeline.serving.metrics import Metrics
+from pipeline.serving.tool import Answers
 
 KEY = "PINTUNE_API_KEY"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(folder: Path, name: str, precision: str, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    tokens: int,
+    host: str,
+    port: int,
+    with_mcp: bool,
+    say: Callable[[str], None],
+) -> None:
     """Answer requests until SIGTERM or SIGINT; those in progress are finished first.
 
     Args:
         folder: a Transformers folder.
         name: of the model, which requests give.
-        precision: the recipe's.
+        recipe: its own, by which it is asked.
+        tokens: of an answer to the tool.
+        with_mcp: whether the tool is offered by the Model Context Protocol too.
 
     Raises:
         Stop: an address without a key, a port that is taken, a model that cannot be served, or the engine has failed.
@@ -45,19 +59,12 @@ def serve(folder: Path, name: str, precision: str, host: str, port: int, say: Ca
     key = os.environ.pop(KEY, "")
     if host not in _LOOPBACK and not key and os.environ.get("PINTUNE_RUNNER") != "docker":
         raise Stop(f"a key for the address {host}", f"no {KEY}", "--host", f"export {KEY}=…, or leave out --host")
-    limits = limiting.of()
     listener = _bound(host, port)
-    template = chat_template.load(folder)
-    chosen, why = load.precision(precision)
-    model = load.load_base(folder, load.DTYPES[chosen])
-    load.need_vocabulary(model, template.tokenizer)
-    limits = limiting.fitting(limits, model)
-    grammars = Grammars(template, model.get_output_embeddings().weight.shape[0])
-    chat = Chat(template, grammars, tool_calls.family(template), limits)
-    engine = Engine(model, template.ends, limits.slots, limits.context, limits.queue)
-    metrics = Metrics(engine)
-    answering = Answering(name, chat, engine, metrics)
-    app = Server(name, key, limits, engine, answering, metrics, say).app()
+    answering = loaded(folder, name, recipe, say)
+    engine, limits = answering.engine, answering.chat.limits
+    web = Server(name, key, limits, engine, answering, answering.metrics, say)
+    answers = Answers(Tool(recipe, answering.chat.template, tokens), answering, web.report)
+    app = web.app(*mount.routes(web, answers, with_mcp))
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -69,11 +76,44 @@ def serve(folder: Path, name: str, precision: str, host: str, port: int, say: Ca
     engine.on_failure = lambda: server.handle_exit(signal.SIGTERM, None)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended
         signal.signal(number, lambda *_: None)
-    say(f"serve  {folder}: {chosen} ({why}), {limits.slots} slots of {limits.context} tokens")
     say(f"serve  address {host}, port {listener.getsockname()[1]}")
     server.run(sockets=[listener])
     if engine.failure:
         raise Stop("a model that answers", one_line(engine.failure), str(folder), "invoke serve, and report it")
+
+
+def stdio(folder: Path, name: str, recipe: Recipe, tokens: int, say: Callable[[str], None]) -> None:
+    """Answer calls of the tool by the Model Context Protocol over standard input and output, until the input ends.
+
+    Raises:
+        Stop: as `serve`.
+    """
+    answering = loaded(folder, name, recipe, say)
+    tool = Tool(recipe, answering.chat.template, tokens)
+    answering.engine.start()
+    try:
+        mcp.server(Answers(tool, answering, lambda begun: None)).run("stdio")
+    finally:
+        answering.engine.stop()
+
+
+def loaded(folder: Path, name: str, recipe: Recipe, say: Callable[[str], None]) -> Answering:
+    """A model with its engine, which has not started.
+
+    Raises:
+        Stop: the model cannot be served.
+    """
+    limits = limiting.of()
+    template = chat_template.load(folder)
+    chosen, why = load.precision(recipe.training.precision)
+    model = load.load_base(folder, load.DTYPES[chosen])
+    load.need_vocabulary(model, template.tokenizer)
+    limits = limiting.fitting(limits, model)
+    grammars = Grammars(template, model.get_output_embeddings().weight.shape[0])
+    chat = Chat(template, grammars, tool_calls.family(template), limits)
+    engine = Engine(model, template.ends, limits.slots, limits.context, limits.queue)
+    say(f"serve  {folder}: {chosen} ({why}), {limits.slots} slots of {limits.context} tokens")
+    return Answering(name, chat, engine, Metrics(engine))
 
 
 def _bound(host: str, port: int) -> socket.socket:

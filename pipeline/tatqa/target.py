@@ -35,6 +35,10 @@ class Said:
     answer: str | list[str]
     scale: str
     problem: str = ""
+    # of the target "equation", for whoever shows where an answer comes from
+    kind: str = field(default="", compare=False)  # one of schema.ANSWER_TYPES
+    evidence: tuple[str, ...] = field(default=(), compare=False)
+    equation: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -173,19 +177,18 @@ def read(text: str, language: str, context: str) -> Said:
         if not lines.get("equation"):
             return Said("", scale, "no equation")
         try:
-            return Said(
-                equation.answer(equation.value(equation.read(lines["equation"]))),
-                scale,
-            )
+            tree = equation.read(lines["equation"])
+            result = equation.answer(equation.value(tree))
         except Unreadable as error:
             return Said("", scale, f"the equation: {error}")
+        return Said(result, scale, "", kind, tuple(evidence), equation.written(tree))
     if not evidence:
         return Said("", scale, "no evidence")
     if kind == "count":
-        return Said(str(len(evidence)), scale)
+        return Said(str(len(evidence)), scale, "", kind, tuple(evidence))
     if kind == "span" or len(evidence) == 1:
-        return Said(SEPARATOR.join(evidence), scale)
-    return Said(evidence, scale)
+        return Said(SEPARATOR.join(evidence), scale, "", "span", tuple(evidence))
+    return Said(evidence, scale, "", kind, tuple(evidence))
 
 
 def read_answer(text: str, language: str, context: str) -> Said:

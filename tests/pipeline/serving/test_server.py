@@ -47,12 +47,14 @@ TOOLS = [_tool("weather", city={"type": "string", "maxLength": 9}), _tool("clock
 
 
 @contextlib.contextmanager
-def server(folder: Path, model: str = MODEL, **environment: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def server(
+    folder: Path, *flags: str, model: str = MODEL, **environment: str
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A server of a model in a working folder; its port and its process."""
     log = (folder / "server.log").open("w")
     known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "serve", "--model", f"models/{model}", "--port", "0"],
+        [sys.executable, "-m", "pipeline", "serve", "--model", f"models/{model}", "--port", "0", *flags],
         cwd=folder,
         env={**known, "PYTHONPATH": str(ROOT), **environment},
         stdout=log,
@@ -78,14 +80,14 @@ def server(folder: Path, model: str = MODEL, **environment: str) -> Iterator[tup
         log.close()
 
 
-def _place(tiny_model: Path, folder: Path) -> Path:
+def placed(tiny_model: Path, folder: Path) -> Path:
     shutil.copytree(tiny_model, folder / "models" / "tiny")
     return folder
 
 
 @pytest.fixture(scope="module")
 def port(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with server(_place(tiny_model, tmp_path_factory.mktemp("served")), PINTUNE_SERVE_SLOTS="4") as (port, _):
+    with server(placed(tiny_model, tmp_path_factory.mktemp("served")), PINTUNE_SERVE_SLOTS="4") as (port, _):
         yield port
 
 
@@ -334,7 +336,7 @@ def test_many_connections_are_answered(client: openai.OpenAI) -> None:
 def test_key_queue_time_and_drain(tiny_model: Path, tmp_path: Path) -> None:
     """A server with a key, a single slot and a queue of one."""
     limits = {"PINTUNE_SERVE_SLOTS": "1", "PINTUNE_SERVE_QUEUE": "1", "PINTUNE_SERVE_DRAIN": "100"}
-    with server(_place(tiny_model, tmp_path), PINTUNE_API_KEY="the-key", **limits) as (port, process):
+    with server(placed(tiny_model, tmp_path), PINTUNE_API_KEY="the-key", **limits) as (port, process):
         for key in ("wrong", "the-ke", ""):
             status, answer = raw(port, b"{}", f"Authorization: Bearer {key}")
             assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
@@ -360,7 +362,7 @@ def test_key_queue_time_and_drain(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_an_address_without_a_key_or_a_taken_port_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    _place(tiny_model, tmp_path)
+    placed(tiny_model, tmp_path)
     known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
 
     def stopped(*words: str) -> str:
