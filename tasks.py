@@ -141,10 +141,17 @@ def ask(choices: Choices, context: int = 0, file: str = "", table: str = "", que
     model="a Transformers folder, instead of the recipe's newest merged model",
     host="address to listen on; another than loopback asks for a key, PINTUNE_API_KEY (default 127.0.0.1)",
     port="port to listen on; if it is taken, the next free one (default 8000)",
+    mcp="offer the tool answer_financial_question by the Model Context Protocol too, at /mcp",
 )
-def serve(choices: Choices, model: str = "", host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(choices: Choices, model: str = "", host: str = "127.0.0.1", port: int = 8000, mcp: bool = False) -> None:
     """Start an OpenAI-compatible server of the newest merged model, in the background."""
-    serving.serve(choices, model, host, port)
+    serving.serve(choices, model, host, port, mcp)
+
+
+@cli.verb(model="a Transformers folder, instead of the recipe's newest merged model")
+def mcp(choices: Choices, model: str = "") -> None:
+    """Offer the newest merged model as a tool (MCP) on standard input and output, for a client that starts it."""
+    serving.mcp(choices, model)
 
 
 @task(help={"name": "of the service, such as serve (default: all of this checkout)"})
@@ -242,6 +249,7 @@ ns = cli.collection(
     export,
     ask,
     serve,
+    mcp,
     down,
     score,
     runs,

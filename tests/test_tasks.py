@@ -27,6 +27,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "help",
         "lint",
         "lock",
+        "mcp",
         "pull",
         "push",
         "reproduce",

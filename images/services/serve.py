@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from images import matrix
 from images.errors import Stop
-from images.running import environment, step_call, user_files
+from images.running import container, environment, step_call, user_files
 from images.running.choices import Choices
 from images.running.user_files import UserFile
 from images.services.service import Service
@@ -58,24 +58,39 @@ def key(host: str) -> tuple[str, bool]:
     return ("", False) if host in _LOOPBACK else (f"pintune-{secrets.token_urlsafe(24)}", True)
 
 
-def service(choices: Choices, runner: str, served: Model, host: str, port: int, secret: str, scratch: Path) -> Service:
+def service(
+    choices: Choices,
+    runner: str,
+    served: Model,
+    host: str,
+    port: int,
+    secret: str,
+    scratch: Path,
+    with_mcp: bool = False,
+) -> Service:
     """The service that serves a model.
 
     Args:
         runner: docker or venv.
         port: a free one of the address `host`.
         secret: the key that requests need, "" for none.
+        with_mcp: whether it has /mcp.
+
+    Raises:
+        Stop: /mcp on a GPU.
     """
     vllm = bool(matrix.load().flavor(choices.flavor).cuda)
+    if with_mcp:
+        need_own_server(choices, "--mcp")
     in_container = runner == "docker"
     at = ("0.0.0.0", INSIDE) if in_container else (host, port)
-    flags: dict[str, str | int | bool] = {"--host": at[0], "--port": at[1]}
+    flags: dict[str, str | int | bool] = {"--host": at[0], "--port": at[1], "--mcp": with_mcp}
     if not served.newest:
         flags["--model"] = served.folder.name
     call = step_call.make(choices, IMAGE, flags)
     own = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
     own |= {"VLLM_API_KEY" if vllm else KEY: secret} if secret else {}
-    of = f"{served.folder.name}, {choices.flavor}, {host}"
+    of = f"{served.folder.name}, {choices.flavor}, {host}" + (", with /mcp" if with_mcp else "")
     made = Service(IMAGE, of, host, port, "/v1", "/health", 900 if vllm else 300)
     if not in_container:
         command, variables = environment.for_process(choices, runner, call, IMAGE)
@@ -94,6 +109,31 @@ def service(choices: Choices, runner: str, served: Model, host: str, port: int, 
         publish=("127.0.0.1" if host == "localhost" else host, port, INSIDE),
     )
     return dataclasses.replace(made, container=asked)
+
+
+def need_own_server(choices: Choices, what: str) -> None:
+    """Raise Stop if the flavor has vLLM, which knows neither the tool nor its protocol."""
+    if matrix.load().flavor(choices.flavor).cuda:
+        todo = "--flavor cpu"
+        raise Stop("the flavor cpu, whose server has the tool", choices.flavor, what, todo)
+
+
+def mcp(choices: Choices, runner: str, served: Model, scratch: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that answers calls of the tool over standard input and output, and its environment.
+
+    Raises:
+        Stop: on a GPU.
+    """
+    need_own_server(choices, "invoke mcp")
+    call = step_call.make(choices, "mcp", {} if served.newest else {"--model": served.folder.name})
+    own = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
+    if runner != "docker":
+        command, variables = environment.for_process(choices, runner, call, IMAGE)
+        return command, {**variables, **own}
+    asked = environment.for_container(choices, call, scratch, capture=True, image_name=IMAGE)
+    mounts = (*asked.mounts, *user_files.mounts([served.folder]))
+    words = container.argv(dataclasses.replace(asked, mounts=mounts, environment={**asked.environment, **own}))
+    return [*words[:2], "--interactive", *words[2:]], dict(os.environ)
 
 
 def vllm_argv(served: Model, folder: str, host: str, port: int, program: str = "vllm") -> list[str]:

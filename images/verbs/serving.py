@@ -1,13 +1,15 @@
-"""The verbs serve and down."""
+"""The verbs serve, mcp and down."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import subprocess
 import sys
 from collections.abc import Sequence
 
-from images import pip_config
-from images.errors import Stop
+from images import engine, pip_config
+from images.errors import Stop, StepFailed
 from images.running import runner as runners
 from images.running.choices import Choices
 from images.services import serve as serving
@@ -15,7 +17,7 @@ from images.services import start as services
 from images.verbs import cli
 
 
-def serve(choices: Choices, model: str, host: str, port: int) -> None:
+def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None:
     """Start the server of a model in the background, and print its link once it is ready."""
     asked = cli.runner(choices)
     runner = "docker" if asked == "docker" else "venv"  # a devcontainer has no server's packages, but environments
@@ -26,7 +28,7 @@ def serve(choices: Choices, model: str, host: str, port: int) -> None:
     with pip_config.secrets(choices.dry) as scratch:
         running = services.found(serving.IMAGE) if not choices.dry else []
         at = port if choices.dry or running else services.free_port(host, port)
-        service = serving.service(choices, runner, served, host, at, secret, scratch)
+        service = serving.service(choices, runner, served, host, at, secret, scratch, mcp)
         if choices.dry:
             print("\n".join(services.shown(service)))
             return
@@ -38,6 +40,22 @@ def serve(choices: Choices, model: str, host: str, port: int) -> None:
     if seconds and is_new:
         print(f"serve  key, shown once: {secret}")
     print("serve  to stop it: invoke down", flush=True)
+
+
+def mcp(choices: Choices, model: str) -> None:
+    """Answer calls of the tool over standard input and output, until the input ends."""
+    with contextlib.redirect_stdout(sys.stdout if choices.dry else sys.stderr):  # standard output is the protocol's
+        runner = "docker" if cli.runner(choices) == "docker" else "venv"
+        served = serving.model(choices, model)
+        serving.need_own_server(choices, "invoke mcp")
+        if not choices.dry:
+            runners.need_environment(choices, runner, image=serving.IMAGE)
+    with pip_config.secrets(choices.dry) as scratch:
+        command, variables = serving.mcp(choices, runner, served, scratch)
+        if choices.dry:
+            print(engine.shown(command))
+        elif status := subprocess.run(command, env=variables).returncode:
+            raise StepFailed("mcp", status)
 
 
 def _need_no_verb_meant_as_name(words: Sequence[str]) -> None:
