@@ -11,7 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
 from mcp import Client, StdioServerParameters
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from pipeline.serving import answer
 from tests.conftest import ROOT
@@ -132,3 +136,18 @@ def test_mcp_over_standard_input(folder: Path) -> None:
     asyncio.run(
         _through(StdioServerParameters(command=sys.executable, args=words, cwd=folder, env={"PYTHONPATH": str(ROOT)}))
     )
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_request_is_answered_as_the_document_says(link: str, mode: GenerationMode) -> None:
+    document = schemathesis.openapi.from_url(f"{link}/openapi.json")
+    found: list[Any] = list(document.get_all_operations())
+    (operation,) = (each.ok() for each in found)
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        # a random model has no answer to a valid question, so that 422 is right for it too
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+    check()
