@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from images import engine, pip_config
-from images.errors import Stop, StepFailed
+from images import engine, matrix, pip_config
+from images.errors import StepFailed, Stop
 from images.running import runner as runners
 from images.running.choices import Choices
 from images.services import serve as serving
@@ -54,7 +54,7 @@ def mcp(choices: Choices, model: str) -> None:
         command, variables = serving.mcp(choices, runner, served, scratch)
         if choices.dry:
             print(engine.shown(command))
-        elif status := subprocess.run(command, env=variables).returncode:
+        elif status := subprocess.run(command, cwd=matrix.ROOT, env=variables).returncode:
             raise StepFailed("mcp", status)
 
 

@@ -388,7 +388,7 @@ def test_a_real_model_speaks_sense_and_keeps_to_forms(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )
-    with server(tmp_path, name) as (port, _):
+    with server(tmp_path, model=name) as (port, _):
         client = client_of(port)
         question = "What is the capital of France?"
         assert "Paris" in ask(client, question, model=name).choices[0].message.content
