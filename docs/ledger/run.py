@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,9 @@ def amount(answer: dict[str, Any]) -> Decimal:
     if answer["answer_type"] != "arithmetic" or answer["scale"] not in UNITS:
         raise Failed(f"the answer is no computed amount: {answer}; nothing was posted")
     try:
-        return Decimal(answer["answer"]) * UNITS[answer["scale"]]
+        with localcontext(prec=60):  # more digits than an answer has: nothing is rounded
+            value = Decimal(answer["answer"]) * UNITS[answer["scale"]]
+            return Decimal(format(value.normalize(), "f"))  # 12600000, not 12600000.0
     except InvalidOperation:
         raise Failed(f"the answer is no number: {answer['answer']!r}; nothing was posted") from None
 
