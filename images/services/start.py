@@ -26,8 +26,10 @@ def free_port(host: str, wanted: int) -> int:
     """The wanted port, or the next one that is free.
 
     Raises:
-        Stop: none of a hundred is free, or the address is not this machine's.
+        Stop: no number of a port, none of a hundred is free, or the address is not this machine's.
     """
+    if not 0 < wanted < 2**16:
+        raise Stop("a port from 1 to 65535", str(wanted), "--port", "give another one, or leave it out")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(wanted, min(wanted + _PORTS, 2**16)):
         with socket.socket(family, socket.SOCK_STREAM) as tried:

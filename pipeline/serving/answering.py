@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jsonschema
+import referencing
+import referencing.exceptions
 
 from pipeline.serving import protocol, tool_calls
 from pipeline.serving.chat import Chat, Prepared
@@ -201,5 +203,8 @@ def _broken(text: str, schema: dict[str, Any]) -> str:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return str(error)
-    first = next(_Validator(schema).iter_errors(value), None)
+    try:  # an empty registry: a reference to another document is an error, not fetched
+        first = next(_Validator(schema, registry=referencing.Registry()).iter_errors(value), None)
+    except referencing.exceptions.Unresolvable as error:
+        raise Refusal(400, f"the schema refers to what it does not have: {error}"[:300], "invalid_schema") from None
     return f"{first.json_path}: {first.message[:200]}" if first else ""

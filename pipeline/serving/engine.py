@@ -243,6 +243,8 @@ def _drawn(logits: torch.Tensor, generation: Generation) -> int:
     """A token by chance: of the most likely ones that have `top_p` of the probability together."""
     if generation._random is None:
         generation._random = torch.Generator().manual_seed(generation.seed)
-    likely, tokens = (logits.cpu() / generation.temperature).softmax(-1).sort(descending=True)
-    likely[likely.cumsum(-1) - likely >= generation.top_p] = 0
+    # below that the quotient is infinite, and the most likely token is the only one long before
+    temperature = max(generation.temperature, 1e-4)
+    likely, tokens = (logits.cpu().float() / temperature).softmax(-1).sort(descending=True)
+    likely[1:][(likely.cumsum(-1) - likely)[1:] >= generation.top_p] = 0  # the most likely one always stays
     return int(tokens[torch.multinomial(likely, 1, generator=generation._random)])

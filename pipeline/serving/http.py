@@ -152,7 +152,7 @@ class Server:
             same = hmac.compare_digest(given.strip().encode(), self.key.encode())
             if scheme.lower() != "bearer" or not same:
                 raise Refusal(401, "no key or a wrong one: Authorization: Bearer KEY", "invalid_api_key")
-        elif (urlsplit(f"//{request.headers.get('host', '')}").hostname or "") not in _LOOPBACK:
+        elif _named(request.headers.get("host", "")) not in _LOOPBACK:
             # a name that a web page's owner has pointed at this machine
             raise Refusal(403, "without a key, only requests to localhost or 127.0.0.1 are answered", "wrong_host")
 
@@ -217,3 +217,11 @@ def no_such(request: Request, error: HTTPException) -> Response:
 def _failed(request: Request, error: Exception) -> Response:
     refusal = Refusal(500, f"the server failed: {type(error).__name__}", "internal_error")
     return JSONResponse(refusal.body, 500)
+
+
+def _named(host: str) -> str:
+    """The name in a Host header, without its port; "" for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -200,7 +200,7 @@ def read(text: str) -> Equation:
 
 
 def _accounting(text: str) -> str:
-    return re.sub(r"\(\s*(\d[\d.]*)\s*\)", r"(-\1)", text)
+    return re.sub(r"\(\s*(\d[\d.]*|\.\d+)\s*(%?)\s*\)", r"(-\1\2)", text)
 
 
 def _inside(tree: Equation, least: int) -> str:

@@ -43,7 +43,7 @@ def names(rows: Rows) -> dict[str, list[str]]:
 
 def names_in_notes(rows: Rows, notes: Iterable[str]) -> dict[str, list[str]]:
     """The figures of notes whose sentence names one row of the table and one year, and has no other figure."""
-    labels = row_labels(rows)
+    labels = [label for label in row_labels(rows) if not _YEAR.fullmatch(label)]
     found = []
     for note in notes:
         for sentence in _SENTENCE_END.split(note):

@@ -34,7 +34,8 @@ def test_override_beats_file_beats_default() -> None:
         2.0,
     )
     assert loaded.data.language == "en"
-    assert loaded.lora.alpha == recipe.Lora().alpha
+    assert loaded.lora.alpha == 64
+    assert loaded.lora.dropout == recipe.Lora().dropout
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,9 @@ def test_links() -> None:
         "http://[::1]:80/v1",
         "http://[::1]:80/v1",
     ]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 70000])
+def test_what_is_no_port_is_refused(port: int) -> None:
+    with pytest.raises(Stop, match="a port from 1 to 65535"):
+        start.free_port("127.0.0.1", port)

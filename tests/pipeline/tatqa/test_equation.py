@@ -117,7 +117,15 @@ TREES = st.recursive(
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("(22,888) - 5", -22893), ("8 - (5)", 13), ("(8 + (5)) / 2", 1.5), ("(8)", -8), ("((8) + 9)", 1)],
+    [
+        ("(22,888) - 5", -22893),
+        ("8 - (5)", 13),
+        ("(8 + (5)) / 2", 1.5),
+        ("(8)", -8),
+        ("((8) + 9)", 1),
+        ("(.5) + 1", 0.5),
+        ("(50%) + 1", 0.5),
+    ],
 )
 def test_a_lone_number_in_parentheses_is_negative_as_reports_print_it(text: str, value: float) -> None:
     assert equation.value(equation.read(text)) == value

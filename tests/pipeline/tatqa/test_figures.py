@@ -60,6 +60,11 @@ def test_an_item_is_read_without_its_name(item: str, bare: str) -> None:
     assert figures.without_name(item, context) == bare
 
 
+def test_a_year_that_is_a_row_label_names_no_figure() -> None:
+    rows = [["", "due"], ["2019", "38"], ["2020", "41"]]
+    assert figures.names_in_notes(rows, ["In 2019, we paid $36."]) == {}
+
+
 def test_a_row_names_the_figures_of_table_and_note_alike_and_reads_back_as_gold() -> None:
     question = {
         "uid": "q",
