@@ -128,7 +128,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _push(endpoint: str, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    # a step that ran in this process has turned the hub off for it
+    known = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment = {**known, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
     environment |= {"HF_TOKEN": token, "HF_HOME": "hf", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-m", "pipeline", "push_hub", "--run", RUN, "--repo", REPOSITORY, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
