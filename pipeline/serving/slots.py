@@ -31,8 +31,9 @@ class Slots(Cache):  # type: ignore[misc]
         super().__init__(layers=[])
         heads, size = _heads(model.config)
         shape = (count, heads, length, size)
+        # zeros, since what is masked is still multiplied by zero, and a NaN that memory held would stay one
         self.keys, self.values = (
-            [torch.empty(shape, dtype=model.dtype, device=model.device) for _ in range(_layers(model.config))]
+            [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in range(_layers(model.config))]
             for _ in range(2)
         )
         self.tokens: list[list[int]] = [[] for _ in range(count)]  # what each slot holds
