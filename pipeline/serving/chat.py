@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 import jsonschema
 
+from pipeline.errors import Stop, one_line
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.serving import tool_calls
 from pipeline.serving.constrain import JSON_OBJECT, Grammars, Refused
@@ -126,19 +127,15 @@ class Chat:
         if not turns or turns[-1].role == "assistant":
             raise Refusal(400, "messages: the last one must be the user's or a tool's", "invalid_value", "messages")
         system = "\n\n".join(each.text for each in request.messages[:first])
-        plain = self.family is None or not self.family.in_template
-        if tools and plain:
-            listed = "\n".join(json.dumps(each["function"], ensure_ascii=False) for each in tools)
-            system = f"{system}\n\n{tool_calls.PROMPT.format(tools=listed)}".strip()
-        row: dict[str, Any] = {"system": system, "messages": [_turn(each, plain) for each in turns]}
+        row: dict[str, Any] = {"system": system, "messages": [_turn(each) for each in turns]}
         if any(self._has_control(each.get("tool_calls")) for each in row["messages"]):
             raise Refusal(400, "messages: a tool call contains a control token of the model", None, "messages")
         try:
             if tools and self.family == tool_calls.PHI4:
                 return self._with_tools_in_system(row, tools)
-            return self.template.prompts([{**row, "tools": tools} if tools and not plain else row])[0]
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            found = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return self.template.prompts([{**row, "tools": tools}])[0]
+        except (jinja2.TemplateError, TypeError, ValueError, Stop) as error:
+            found = error.found if isinstance(error, Stop) else one_line(error)
             raise Refusal(400, f"messages: the model's chat template refuses them: {found}", None, "messages") from None
 
     def _has_control(self, value: Any) -> bool:
@@ -159,24 +156,19 @@ def _is_system(message: Message) -> bool:
     return message.role in ("system", "developer")
 
 
-def _turn(message: Message, plain: bool) -> dict[str, Any]:
-    """A turn as chat templates take it; with `plain` calls and results are text, in the form of hermes.
+def _turn(message: Message) -> dict[str, Any]:
+    """A turn as chat templates take it.
 
     Raises:
         Refusal: a call's arguments are not a JSON object.
     """
     if message.role == "tool":
-        if plain:
-            return {"role": "user", "content": f"<tool_response>\n{message.text}\n</tool_response>"}
         return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id or ""}
     if not message.tool_calls:
         return {"role": message.role, "content": message.text}
     calls = [
         {"name": call.function.name, "arguments": _arguments(call.function.arguments)} for call in message.tool_calls
     ]
-    if plain:
-        texts = [f"<tool_call>\n{json.dumps(each, ensure_ascii=False)}\n</tool_call>" for each in calls]
-        return {"role": "assistant", "content": "\n".join([*([message.text] if message.text else []), *texts])}
     listed = [
         {"id": call.id, "type": "function", "function": each}
         for call, each in zip(message.tool_calls, calls, strict=True)

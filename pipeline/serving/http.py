@@ -30,6 +30,7 @@ from pipeline.serving.protocol import ChatRequest, Refusal
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BODY_SECONDS = 30  # for a request to arrive
+_DROPPED, _DROP_SECONDS = 32 * 2**20, 5  # bytes that are read of a body that is too large, and for how long
 
 Beside = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -168,19 +169,24 @@ class Server:
         Raises:
             Refusal: it is too large or arrives too slowly.
         """
-        large = Refusal(413, f"the body is larger than {self.limits.body} bytes", "request_too_large")
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self.limits.body:
-            raise large
-        body = bytearray()
+        body, size = bytearray(), 0
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout(_BODY_SECONDS) as time_left:
                 async for part in request.stream():
-                    body += part
-                    if len(body) > self.limits.body:
-                        raise large
+                    size += len(part)
+                    if size <= self.limits.body:
+                        body += part
+                    elif size > self.limits.body + _DROPPED:
+                        break
+                    elif (
+                        size - len(part) <= self.limits.body
+                    ):  # a client whose data is left unread may see a broken connection instead of the reason
+                        time_left.reschedule(asyncio.get_running_loop().time() + _DROP_SECONDS)
         except TimeoutError:
-            raise Refusal(408, f"the body did not arrive in {_BODY_SECONDS} s", "timeout") from None
+            if size <= self.limits.body:
+                raise Refusal(408, f"the body did not arrive in {_BODY_SECONDS} s", "timeout") from None
+        if size > self.limits.body:
+            raise Refusal(413, f"the body is larger than {self.limits.body} bytes", "request_too_large")
         return bytes(body)
 
 

@@ -4,18 +4,18 @@
     mistral  [TOOL_CALLS][{"name": "f", "arguments": {…}}]                        also [TOOL_CALLS]f[ARGS]{…}
     phi4     <|tool_call|>[{"name": "f", "arguments": {…}}]<|/tool_call|>         Phi-4
 
-A template without tools gets these in a system message, in the form of hermes.
+A template without tools gets the text form in which rows with tools train it (pipeline/models/tool_text.py).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import string
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.models import tool_text
 from pipeline.models.chat_template import ChatTemplate
 
 _LETTERS = string.ascii_letters + string.digits
@@ -30,19 +30,12 @@ class Family:
     opening: str  # what a forced call is begun with
     end: str  # comes after the calls
     as_list: bool  # whether all calls are one JSON list
-    in_template: bool = True  # whether the chat template takes tools
 
 
 HERMES = Family("hermes", "<tool_call>", "<tool_call>\n", "</tool_call>", False)
-PLAIN = Family("plain", HERMES.begin, HERMES.opening, HERMES.end, False, in_template=False)
+PLAIN = Family("plain", tool_text.OPEN, tool_text.OPEN, tool_text.CLOSE, False)
 MISTRAL = Family("mistral", "[TOOL_CALLS]", "[TOOL_CALLS]", "", True)
 PHI4 = Family("phi4", "<|tool_call|>", "<|tool_call|>", "<|/tool_call|>", True)
-
-PROMPT = (
-    "You can call these functions:\n<tools>\n{tools}\n</tools>\n"
-    "To call one, write a JSON object with its name and arguments between these tags, and nothing else:\n"
-    '<tool_call>\n{{"name": "NAME", "arguments": {{…}}}}\n</tool_call>'
-)
 
 
 @dataclass(frozen=True)
@@ -57,13 +50,13 @@ def family(template: ChatTemplate) -> Family | None:
     """The family of a model, by its chat template; None if that has a form for tools that is not known here."""
     source = template.tokenizer.chat_template
     text = source if isinstance(source, str) else json.dumps(source)
+    if "<|tool|>" in text or "<|tool_call|>" in text:
+        return PHI4  # reads the tools from the system message alone
+    if not template.tools:
+        return PLAIN
     if "[TOOL_CALLS]" in text:
         return MISTRAL
-    if "<|tool|>" in text or "<|tool_call|>" in text:
-        return PHI4
-    if "<tool_call>" in text and "<function=" not in text:
-        return HERMES
-    return None if re.search(r"\btools\b", text) else PLAIN
+    return HERMES if "<tool_call>" in text and "<function=" not in text else None
 
 
 def parse(text: str, of: Family, names: set[str]) -> list[Call]:
