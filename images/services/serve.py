@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -77,9 +78,12 @@ def service(
         with_mcp: whether it has /mcp.
 
     Raises:
-        Stop: /mcp on a GPU.
+        Stop: /mcp, or another address than loopback, on a GPU.
     """
     vllm = bool(matrix.load().flavor(choices.flavor).cuda)
+    if vllm and host not in _LOOPBACK:  # its key guards /v1 alone, and others of its paths answer too
+        found, todo = f"the address {host}", "leave out --host, and put a proxy in front that asks for a key"
+        raise Stop("vLLM on loopback", found, "--host", todo)
     if with_mcp:
         need_own_server(choices, "--mcp")
     in_container = runner == "docker"
@@ -88,9 +92,10 @@ def service(
     if not served.newest:
         flags["--model"] = served.folder.name
     call = step_call.make(choices, IMAGE, flags)
-    own = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
-    own |= {"VLLM_API_KEY" if vllm else KEY: secret} if secret else {}
+    own = _limits()
     of = f"{served.folder.name}, {choices.flavor}, {host}" + (", with /mcp" if with_mcp else "")
+    of += f", settings {_settings(served, own)}"
+    own |= {"VLLM_API_KEY" if vllm else KEY: secret} if secret else {}
     made = Service(IMAGE, of, host, port, "/v1", "/health", 900 if vllm else 300)
     if not in_container:
         command, variables = environment.for_process(choices, runner, call, IMAGE)
@@ -105,10 +110,25 @@ def service(
         asked,
         command=tuple(command),
         mounts=(*asked.mounts, *user_files.mounts([served.folder])),
-        environment={**asked.environment, **own},
+        environment={**asked.environment, **own, "PINTUNE_PUBLISHED": host},
         publish=("127.0.0.1" if host == "localhost" else host, port, INSIDE),
     )
     return dataclasses.replace(made, container=asked)
+
+
+def _limits() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
+
+
+def _settings(served: Model, limits: dict[str, str]) -> str:
+    """A short hash of what a running service does not take up: the model's files, the key that is set, the limits."""
+    sums = served.folder.path / "SHA256SUMS"
+    parts = [
+        sums.read_text(encoding="utf-8") if sums.is_file() else "",
+        os.environ.get(KEY, ""),
+        sorted(limits.items()),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def need_own_server(choices: Choices, what: str) -> None:
@@ -126,7 +146,7 @@ def mcp(choices: Choices, runner: str, served: Model, scratch: Path) -> tuple[li
     """
     need_own_server(choices, "invoke mcp")
     call = step_call.make(choices, "mcp", {} if served.newest else {"--model": served.folder.name})
-    own = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
+    own = _limits()
     if runner != "docker":
         command, variables = environment.for_process(choices, runner, call, IMAGE)
         return command, {**variables, **own}
@@ -141,7 +161,8 @@ def vllm_argv(served: Model, folder: str, host: str, port: int, program: str = "
     config = _json(served.folder.path / "config.json")
     longest = config.get("max_position_embeddings")
     words = [program, "serve", folder, "--served-model-name", served.name]
-    words += ["--host", host, "--port", str(port), "--load-format", "safetensors", "--dtype", "float16"]
+    words += ["--host", host, "--port", str(port), "--load-format", "safetensors"]
+    words += ["--dtype", "bfloat16" if config.get("dtype") == "bfloat16" else "float16", "--allowed-origins", "[]"]
     words += ["--max-model-len", str(min(_CONTEXT, longest) if isinstance(longest, int) else _CONTEXT)]
     words += ["--max-num-seqs", str(_SLOTS)]
     defaults = {"temperature": 0.0, "max_new_tokens": _TOKENS}

@@ -16,6 +16,8 @@ from typing import Any
 from pipeline.errors import Stop, one_line
 from pipeline.runs import manifest
 
+# of an earlier push that these do not replace: Transformers would load them first
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -44,7 +46,10 @@ def push(run: Path, made: dict[str, Any], repository: str, say: Callable[[str], 
     try:
         api.create_repo(repository, private=True, exist_ok=True)
         done = api.upload_folder(
-            repo_id=repository, folder_path=merged, commit_message=f"Pintune run {made['recipe_name']}/{made['run']}"
+            repo_id=repository,
+            folder_path=merged,
+            commit_message=f"Pintune run {made['recipe_name']}/{made['run']}",
+            delete_patterns=_WEIGHTS,
         )
     except (HTTPError, OSError, ValueError) as error:
         found = one_line(error).replace(token, "…")

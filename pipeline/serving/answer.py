@@ -30,6 +30,7 @@ from pipeline.recipe import Recipe
 from pipeline.serving.protocol import Refusal
 from pipeline.tatqa import equation, figures, prompt, schema, target
 from pipeline.tatqa.language import LANGUAGES
+from pipeline.tatqa.normalize import plain
 
 NAME = "answer_financial_question"
 DESCRIPTION = (
@@ -166,15 +167,16 @@ class Tool:
         rows = tuple(tuple(_cell(cell) for cell in row) for row in asked.table)
         given = schema.Context("", rows, tuple(enumerate(asked.notes, 1)), ())
         context = prompt.in_plain_characters(given, Counter())
-        row = prompt.question_row(context, asked.question, style(self.recipe.data))
+        question = plain(asked.question, Counter())
+        row = prompt.question_row(context, question, style(self.recipe.data))
         (ids,) = self.template.prompts([row])
         if len(ids) > (limit := self.recipe.training.max_length):
             message = f"table, notes and question have {len(ids)} tokens; training.max_length of the model is {limit}"
             raise Refusal(413, message, "context_length_exceeded")
         words = LANGUAGES[self.recipe.data.language]
-        text = row["input"].removesuffix(f"{words.question}{asked.question.strip()}")
+        text = row["input"].removesuffix(f"{words.question}{question.strip()}")
         cells = (cell for row in context.rows for cell in row)
-        found = figures.by_digits(cells, [*(note for _, note in context.notes), asked.question])
+        found = figures.by_digits(cells, [*(note for _, note in context.notes), question])
         return Prompted(row["input"], text, ids, frozenset(found))
 
     def read(self, text: str, asked: Prompted) -> Answer:
@@ -244,7 +246,10 @@ def _unknown(written: str, known: frozenset[Decimal]) -> str:
 
     Of the 1,415 gold equations in TAT-QA's dev and test_gold, one has another.
     """
-    found = list(equation.numbers(equation.read(written)))
+    try:
+        found = list(equation.numbers(equation.read(written)))
+    except equation.Unreadable:  # longer than a model may write it, once it is written out
+        return f"{written[:60]}…"
     if not any(Decimal(digits) in known for digits in found):
         return found[0] if found else written
     return next((digits for digits in found if Decimal(digits) not in known and digits not in ("0", "1")), "")

@@ -23,6 +23,7 @@ from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import Recipe
 from pipeline.tatqa import prompt, schema, target, truncate
 from pipeline.tatqa.language import LANGUAGES
+from pipeline.tatqa.normalize import plain
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, an
         raise Stop("a question", found, "the command line", todo)
     question = question or next(iter(own))
     template = chat_template.load(merged)
-    row, left_out = _fitting(recipe, template, prompt.in_plain_characters(context, Counter()), question)
+    row, left_out = _fitting(
+        recipe, template, prompt.in_plain_characters(context, Counter()), plain(question, Counter())
+    )
     precision, _ = load.precision(recipe.training.precision)
     model = load.load_base(merged, load.DTYPES[precision])
     text = answers(model, template, [row], answer_tokens, 1)[0] or ""

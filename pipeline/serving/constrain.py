@@ -24,6 +24,8 @@ _OPTIONS: JsonCompileOptions = {
     "lenient": True,
     "coerce_one_of": True,
 }
+_NAMED = ("properties", "$defs", "definitions", "dependentSchemas")  # their keys are names
+_VALUES = ("const", "enum", "default", "examples")  # not schemas
 JSON_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -45,8 +47,10 @@ class Grammars:
         """The grammar of a JSON Schema.
 
         Raises:
-            Refused: it is not valid, or has a remote reference or a pattern with look-around.
+            Refused: it is not valid, or has a remote reference, a pattern with look-around or patternProperties.
         """
+        if _has_patterns(schema):  # Python's matcher, which checks the finished text, may take for ever on one
+            raise Refused("patternProperties are not supported; name the properties")
         return self._checked(LLMatcher.grammar_from_json_schema(schema, overrides=_OPTIONS))
 
     def of_calls(self, tools: dict[str, dict[str, Any]], as_list: bool) -> str:
@@ -112,3 +116,14 @@ class Matcher:
     def complete(self) -> bool:
         """Whether the text is complete, and nothing can follow."""
         return bool(self._matcher.is_stopped())
+
+
+def _has_patterns(schema: Any) -> bool:
+    """Whether a schema has patternProperties anywhere; a property may have that name."""
+    if isinstance(schema, list):
+        return any(map(_has_patterns, schema))
+    if not isinstance(schema, dict):
+        return False
+    named = [each for key in _NAMED if isinstance(schema.get(key), dict) for each in schema[key].values()]
+    others = [value for key, value in schema.items() if key not in (*_NAMED, *_VALUES)]
+    return "patternProperties" in schema or any(map(_has_patterns, [*named, *others]))

@@ -178,9 +178,8 @@ class Server:
                         body += part
                     elif size > self.limits.body + _DROPPED:
                         break
-                    elif (
-                        size - len(part) <= self.limits.body
-                    ):  # a client whose data is left unread may see a broken connection instead of the reason
+                    elif size - len(part) <= self.limits.body:
+                        # a client whose data is left unread may see a broken connection instead of the reason
                         time_left.reschedule(asyncio.get_running_loop().time() + _DROP_SECONDS)
         except TimeoutError:
             if size <= self.limits.body:

@@ -55,10 +55,10 @@ def serve(
     Raises:
         Stop: an address without a key, a port that is taken, a model that cannot be served, or the engine has failed.
     """
-    # a container's host publishes the port, and asks for a key
     key = os.environ.pop(KEY, "")
-    if host not in _LOOPBACK and not key and os.environ.get("PINTUNE_RUNNER") != "docker":
-        raise Stop(f"a key for the address {host}", f"no {KEY}", "--host", f"export {KEY}=…, or leave out --host")
+    reached = os.environ.get("PINTUNE_PUBLISHED", host)  # a container listens on all addresses of its own
+    if reached not in _LOOPBACK and not key:
+        raise Stop(f"a key for the address {reached}", f"no {KEY}", "--host", f"export {KEY}=…, or leave out --host")
     listener = _bound(host, port)
     answering = loaded(folder, name, recipe, say)
     engine, limits = answering.engine, answering.chat.limits

@@ -66,7 +66,7 @@ def test_the_command_of_a_container(checkout: Path, tmp_path: Path, monkeypatch:
     root, network = str(checkout), containers.network("serve")
     assert line.startswith(
         f"docker run --detach --label dev.pintune.service=serve --label dev.pintune.checkout={root}"
-        " --label 'dev.pintune.service.of=runs/quickstart/20260102-000000-b/merged, cpu, 127.0.0.1'"
+        " --label 'dev.pintune.service.of=runs/quickstart/20260102-000000-b/merged, cpu, 127.0.0.1, settings 6a3fffca'"
         " --label dev.pintune.service.url=http://127.0.0.1:8003/v1 --user 501:20 --cap-drop ALL"
         " --security-opt no-new-privileges --read-only --init --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096"
         f" --network {network} --publish 127.0.0.1:8003:8000"
@@ -75,16 +75,47 @@ def test_the_command_of_a_container(checkout: Path, tmp_path: Path, monkeypatch:
         f" --mount type=bind,source={root}/runs,target=/pintune/runs,readonly --env PINTUNE_RUNNER=docker"
     )
     assert line.endswith(
-        " --env PINTUNE_SERVE_SLOTS=2 pintune/serve:cpu"
+        " --env PINTUNE_SERVE_SLOTS=2 --env PINTUNE_PUBLISHED=127.0.0.1 pintune/serve:cpu"
         " python -m pipeline serve --recipe quickstart --host 0.0.0.0 --port 8000"
     )
 
 
 def test_a_key_is_not_in_the_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for flavor, name in (("cpu", "PINTUNE_API_KEY"), ("cu130", "VLLM_API_KEY")):
-        words = _service("0.0.0.0", "secret-key", flavor, tmp_path, monkeypatch)
-        assert words[words.index("--publish") + 1] == "0.0.0.0:8003:8000"
+    for flavor, host, name in (("cpu", "0.0.0.0", "PINTUNE_API_KEY"), ("cu130", "127.0.0.1", "VLLM_API_KEY")):
+        words = _service(host, "secret-key", flavor, tmp_path, monkeypatch)
+        assert words[words.index("--publish") + 1] == f"{host}:8003:8000"
         assert name in words and "secret-key" not in " ".join(words)
+
+
+def test_vllm_is_not_published_since_its_key_guards_a_part(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Stop, match="vLLM on loopback"):
+        _service("0.0.0.0", "secret-key", "cu130", tmp_path, monkeypatch)
+
+
+def test_another_key_limit_or_export_is_another_service(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "lock_file", lambda image, flavor: matrix.FILE)
+
+    def of() -> str:
+        return serve.service(CHOICES, "docker", serve.model(CHOICES, ""), "127.0.0.1", 8003, "", checkout).of
+
+    found = [of()]
+    monkeypatch.setenv("PINTUNE_API_KEY", "mine")
+    found.append(of())
+    monkeypatch.setenv("PINTUNE_SERVE_SLOTS", "3")
+    found.append(of())
+    (serve.model(CHOICES, "").folder.path / "SHA256SUMS").write_text("0  model.safetensors\n")
+    found.append(of())
+    assert of() == found[-1] and len(set(found)) == 4 and "mine" not in " ".join(found)
+
+
+def test_vllm_computes_as_the_model_is_stored(checkout: Path) -> None:
+    served = serve.model(CHOICES, "")
+    for stored, computed in (("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "float16")):
+        (served.folder.path / "config.json").write_text(json.dumps({"dtype": stored}))
+        words = serve.vllm_argv(served, "m", "127.0.0.1", 8000)
+        assert words[words.index("--dtype") + 1] == computed
 
 
 def test_vllms_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +124,8 @@ def test_vllms_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert words[at - 20 : at].count("--gpus") <= 1 and "--gpus" in words
     assert engine.shown(words[at + 1 :]) == (
         "vllm serve /pintune/runs/quickstart/20260102-000000-b/merged --served-model-name quickstart --host 0.0.0.0"
-        " --port 8000 --load-format safetensors --dtype float16 --max-model-len 2048 --max-num-seqs 16"
+        " --port 8000 --load-format safetensors --dtype float16 --allowed-origins '[]' --max-model-len 2048"
+        " --max-num-seqs 16"
         """ --override-generation-config '{"temperature": 0.0, "max_new_tokens": 1024}'"""
         " --structured-outputs-config.backend guidance --enable-auto-tool-choice --tool-call-parser hermes"
     )

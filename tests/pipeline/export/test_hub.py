@@ -45,6 +45,15 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0]
+        Hub.called.append(name)
+        if name == f"/api/models/{REPOSITORY}/tree/main":
+            files = [{"type": "file", "path": path, "size": 1, "oid": "0" * 40} for path in Hub.committed]
+            self._respond(200, files)
+        else:
+            self._respond(404, {"error": name})
+
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         Hub.called.append("PUT")
@@ -88,6 +97,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
                     Hub.committed[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 elif line["key"] == "lfsFile":
                     Hub.committed[line["value"]["path"]] = Hub.stored[line["value"]["oid"]]
+                elif line["key"] == "deletedFile":
+                    del Hub.committed[line["value"]["path"]]
             url = f"{here}/{REPOSITORY}/commit/{'a' * 40}"
             self._respond(200, {"success": True, "commitOid": "a" * 40, "commitUrl": url})
         else:
@@ -148,6 +159,15 @@ def test_a_merged_model_is_pushed_in_one_commit_to_a_private_repository(endpoint
     assert len(commits) == 1 and "/api/validate-yaml" in Hub.called and "/verify" in Hub.called
     assert f"{endpoint}/{REPOSITORY}/commit/{'a' * 40}" in done.stdout
     assert TOKEN not in done.stdout + done.stderr
+
+
+def test_weights_of_an_earlier_push_are_removed_in_the_same_commit(endpoint: str, run: Path) -> None:
+    """Transformers would load them before the new ones."""
+    old = ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "notes.md")
+    Hub.committed.update(dict.fromkeys(old, b"old"))
+    assert _push(endpoint).returncode == 0
+    assert Hub.committed == {**FILES, "notes.md": b"old"}
+    assert len([name for name in Hub.called if "/commit/" in name]) == 1
 
 
 @pytest.mark.parametrize("refused", ["repos/create", "commit/main"])

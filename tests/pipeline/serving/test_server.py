@@ -260,7 +260,16 @@ def test_what_is_not_followed_is_refused_in_openais_form(
     assert code in (None, body["code"]) and (param is None or body["param"] == param)
 
 
-@pytest.mark.parametrize("schema", [{"type": "banana"}, {"$ref": "https://x.invalid/y"}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "banana"},
+        {"$ref": "https://x.invalid/y"},
+        {"$dynamicRef": "http://127.0.0.1:9/x"},
+        {"type": "object", "maxProperties": 0, "not": {"$ref": "#/nope"}},
+        {"type": "object", "properties": {"a": {"type": "object", "patternProperties": {"^(a+)+$": {}}}}},
+    ],
+)
 def test_a_schema_that_cannot_be_kept_to_is_refused(client: openai.OpenAI, schema: Any) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         ask(client, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
