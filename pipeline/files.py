@@ -63,8 +63,9 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
                 with contextlib.suppress(FileNotFoundError):  # another process replaces it too
                     path.rename(old)
-        finally:
+        except BaseException:
             _put_back(old, path)
+            raise
         _fsync(path.parent)
 
 
@@ -91,8 +92,8 @@ def _renamed(staging: Path, path: Path) -> bool:
 
 def _put_back(old: Path, path: Path) -> None:
     """What was moved away to be replaced, if nothing has replaced it."""
-    if old.exists() and not path.exists():
-        old.rename(path)
+    if os.path.lexists(old) and not os.path.lexists(path):
+        _renamed(old, path)  # not if another process has put its own there meanwhile
 
 
 @contextlib.contextmanager

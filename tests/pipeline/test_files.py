@@ -91,12 +91,12 @@ def test_processes_that_replace_one_folder_at_once_all_succeed(tmp_path: Path) -
     script = """
 import pathlib, sys
 from pipeline import files
-for number in range(40):
+for number in range(400):
     with files.atomic_folder(pathlib.Path(sys.argv[1])) as staging:
         (staging / "weights").write_text("x" * 1000)
 """
     command = [sys.executable, "-c", script, str(tmp_path / "merged")]
-    for process in [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]:
+    for process in [subprocess.Popen(command, cwd=ROOT) for _ in range(6)]:
         assert process.wait() == 0
     assert os.listdir(tmp_path) == ["merged"]
     assert (tmp_path / "merged" / "weights").read_text() == "x" * 1000

@@ -107,11 +107,21 @@ class Usage(NamedTuple):
 
 
 @pytest.mark.parametrize(
-    ("free", "cuda", "more"), [(25, True, "5.0"), (25, False, None), (31, True, None), (9.9, False, "0.1")]
+    ("free", "cuda", "image", "more"),
+    [
+        (25, True, "", "5.0"),
+        (25, False, "", None),
+        (31, True, "", None),
+        (9.9, False, "", "0.1"),
+        (2.1, False, "dev cpu", None),  # inside an image, none is to be built
+        (1.9, False, "dev cpu", "0.1"),
+        (19, True, "dev cu128", "1.0"),
+    ],
 )
 def test_doctor_reports_a_disk_that_is_too_small(
-    monkeypatch: pytest.MonkeyPatch, free: float, cuda: bool, more: str | None
+    monkeypatch: pytest.MonkeyPatch, free: float, cuda: bool, image: str, more: str | None
 ) -> None:
+    monkeypatch.setenv("PINTUNE_IMAGE", image)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(int(free * 2**30)))
     found = doctor._disk(cuda)
     assert found.found.startswith(f"{free:.1f} GiB free")
@@ -119,6 +129,7 @@ def test_doctor_reports_a_disk_that_is_too_small(
 
 
 def test_doctor_measures_the_disk_that_a_link_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PINTUNE_IMAGE", raising=False)
     (tmp_path / "disk").mkdir()
     (tmp_path / "runs").symlink_to(tmp_path / "disk")
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
