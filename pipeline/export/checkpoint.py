@@ -20,7 +20,8 @@ from pipeline.files import write_json
 from pipeline.models import record
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PART = 2**22  # elements read at once: 16 MiB in float32
+PART = 2**20  # elements read at once: 4 MiB in float32, which stays in a processor's cache
+ROWS = 16  # a part has a multiple of these: a product of matrices may round what is left over in another way
 SHARD = 5 * 10**9  # bytes of one file: the hub asks for no more than 5 GB
 
 _DTYPES = {
@@ -50,7 +51,7 @@ class Tensor:
     def parts(self) -> Iterator[tuple[int, int]]:
         """The first row of each part, and the row after its last one."""
         rows = self.shape[0] if self.shape else 1
-        step = max(1, PART // max(1, prod(self.shape[1:])))
+        step = max(1, PART // max(1, prod(self.shape[1:])) // ROWS) * ROWS
         return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
     def read(self, start: int = 0, stop: int | None = None) -> torch.Tensor:

@@ -82,7 +82,7 @@ def merge(planned: Plan, adapter: Adapter, target: Path, shard: int = checkpoint
         Stop: the base has NaN, or a merged weight does not fit the type.
     """
     progress = Progress("merge, MiB", planned.size // _MIB) if planned.size >= _LONG else None
-    done = 0
+    done, threads = 0, torch.get_num_threads()
 
     def values(name: str) -> Iterator[torch.Tensor]:
         nonlocal done
@@ -92,10 +92,13 @@ def merge(planned: Plan, adapter: Adapter, target: Path, shard: int = checkpoint
             if progress and done // _MIB > before:
                 progress.reach(done // _MIB)
 
-    files = checkpoint.write(target, planned.shapes, values, shard)
-    if progress:
-        progress.close()
-    return files
+    torch.set_num_threads(1)  # the parts are small: threads would wait for each other longer than they work
+    try:
+        return checkpoint.write(target, planned.shapes, values, shard)
+    finally:
+        torch.set_num_threads(threads)
+        if progress:
+            progress.close()
 
 
 def _merged(planned: Plan, adapter: Adapter, name: str) -> Iterator[torch.Tensor]:
