@@ -10,9 +10,10 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -28,10 +29,12 @@ from pipeline.serving.engine import Engine
 from pipeline.serving.limits import Limits
 from pipeline.serving.protocol import ChatRequest, Refusal
 
+GONE = 499  # nginx's status for a client that has hung up: nobody reads it, but the metrics count it
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BODY_SECONDS = 30  # for a request to arrive
 _DROPPED, _DROP_SECONDS = 32 * 2**20, 5  # bytes that are read of a body that is too large, and for how long
 
+T = TypeVar("T")
 Beside = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -111,16 +114,10 @@ class Server:
         if asked.stream:
             stream = self._stream(asked, prepared, answer)
             return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        work = asyncio.ensure_future(self.answering.whole(asked, prepared, answer))
-        gone = asyncio.ensure_future(_gone(request))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return Response(status_code=499)  # nobody reads it
-            return JSONResponse(work.result())
+            whole = await while_connected(request, self.answering.whole(asked, prepared, answer))
+            return Response(status_code=GONE) if whole is None else JSONResponse(whole)
         finally:
-            work.cancel()
-            gone.cancel()
             answer.close()
             self.report(answer)
 
@@ -194,6 +191,17 @@ def need_json(request: Request) -> None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # a web page cannot send this type to another address without asking it first
         raise Refusal(415, "the Content-Type must be application/json", "unsupported_media_type")
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of work, or None if the client hangs up before: the work is cancelled then."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 async def _gone(request: Request) -> None:

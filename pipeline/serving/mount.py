@@ -109,9 +109,12 @@ def json_app(answers: Answers) -> FastAPI:
         status: {"model": Failure, "description": text} for status, text in _FAILURES.items()
     }
 
-    @app.post(PATH, operation_id=answer.NAME, description=answer.DESCRIPTION, responses=responses)
-    async def answer_financial_question(asked: Question) -> Answer:
-        return await answers.answer(asked)
+    @app.post(
+        PATH, operation_id=answer.NAME, description=answer.DESCRIPTION, responses=responses, response_model=Answer
+    )
+    async def answer_financial_question(asked: Question, request: Request) -> Any:
+        found = await http.while_connected(request, answers.answer(asked))
+        return Response(status_code=http.GONE) if found is None else found
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> Response:

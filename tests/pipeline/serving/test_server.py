@@ -105,7 +105,7 @@ def ask(client: openai.OpenAI, text: str = "Hello", **options: Any) -> Any:
     return client.chat.completions.create(**{**given, **options})
 
 
-def _metric(port: int, name: str) -> float:
+def metric(port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         found = re.search(rf"^pintune_{name} (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found is not None
@@ -175,11 +175,11 @@ def test_json_object_gives_an_object(client: openai.OpenAI) -> None:
 def test_an_answer_that_breaks_its_schema_twice_is_an_error(port: int, client: openai.OpenAI) -> None:
     """uniqueItems is no matter of grammar; three of two values are never unique."""
     two = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 3, "maxItems": 3, "uniqueItems": True}
-    before = _metric(port, "schema_retries_total")
+    before = metric(port, "schema_retries_total")
     with pytest.raises(openai.InternalServerError, match="twice") as failed:
         ask(client, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": two}})
     assert failed.value.code == "schema_not_followed"
-    assert _metric(port, "schema_retries_total") == before + 1
+    assert metric(port, "schema_retries_total") == before + 1
 
 
 def test_a_forced_call_is_of_its_tool(client: openai.OpenAI) -> None:
@@ -332,15 +332,15 @@ def test_a_client_that_hangs_up_frees_its_slot(port: int, stream: bool) -> None:
     body = json.dumps(asked).encode()
     lines = ["POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
-    written = _metric(port, "completion_tokens_total")
+    written = metric(port, "completion_tokens_total")
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head + body)
-        _until(lambda: _metric(port, "running") == 1)
-    _until(lambda: _metric(port, "running") == 0)
-    assert _metric(port, "completion_tokens_total") - written < 1000
+        until(lambda: metric(port, "running") == 1)
+    until(lambda: metric(port, "running") == 0)
+    assert metric(port, "completion_tokens_total") - written < 1000
 
 
-def _until(condition: Any) -> None:
+def until(condition: Any) -> None:
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
@@ -367,7 +367,7 @@ def test_key_queue_time_and_drain(tiny_model: Path, tmp_path: Path) -> None:
         next(iter(first))
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             second = pool.submit(ask, client, max_tokens=4)
-            _until(lambda: _metric(port, "waiting") == 1)
+            until(lambda: metric(port, "waiting") == 1)
             with pytest.raises(openai.RateLimitError) as full:
                 ask(client)
             assert int(full.value.response.headers["retry-after"]) >= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from pipeline.serving import answer
 from tests.conftest import ROOT
-from tests.pipeline.serving.test_server import placed, server
+from tests.pipeline.serving.test_server import metric, placed, server, until
 
 ASKED: dict[str, Any] = {
     "table": [["", "2019", "2018"], ["Other", "44.1", "56.7"]],
@@ -103,6 +104,19 @@ def test_calls_are_counted(link: str) -> None:
     before = refused()
     post(link, RAGGED)
     assert refused() == before + 1
+
+
+def test_a_client_that_hangs_up_frees_its_slot(folder: Path) -> None:
+    body = json.dumps(ASKED).encode()
+    lines = [f"POST /v1/{answer.NAME} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
+    long = ("--set", "training.max_length=600", "--set", "evaluation.max_new_tokens=1000")
+    with server(folder, *long) as (port, _):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head + body)
+            until(lambda: metric(port, "running") == 1)
+        until(lambda: metric(port, "running") == 0)
+        assert metric(port, "completion_tokens_total") < 1000
 
 
 async def _through(to: Any) -> None:
