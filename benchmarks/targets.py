@@ -46,14 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only print the table")
     if not parser.parse_args().table:
-        found = {target: _run(FOLDER / target, target) for target in ("answer", "equation")}
-        FILE.write_text(
-            json.dumps(
-                {**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS, "targets": found},
-                indent=2,
-            )
-            + "\n"
-        )
+        found: dict[str, Any] = {}
+        for target in ("equation", "answer"):
+            found[target] = _run(FOLDER / target, target)
+            made = {**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS, "targets": found}
+            FILE.write_text(json.dumps(made, indent=2) + "\n")
     print(_table(json.loads(FILE.read_text())["targets"]))
 
 
@@ -81,16 +78,15 @@ def _run(folder: Path, target: str) -> dict[str, Any]:
 
 
 def _table(targets: dict[str, Any]) -> str:
-    """EM, F1 and scale score of the tuned models by answer type, in percent."""
-    kinds = [name for name in targets["answer"]["evaluation"]["tuned"] if name != "by_source"]
-    lines = [
-        "| test_gold | questions | EM answer | equation | F1 answer | equation | scale answer | equation |",
-        "|---|" + "---:|" * 7,
-    ]
-    for kind in kinds:
-        scores = [targets[target]["evaluation"]["tuned"].get(kind) for target in ("answer", "equation")]
-        cells = [f"{100 * each[key]:.1f}" if each else "" for key in ("em", "f1", "scale") for each in scores]
-        lines.append(f"| {kind} | {scores[0]['questions']} | " + " | ".join(cells) + " |")
+    """EM with its interval, F1 and scale score of base and tuned models by answer type, in percent."""
+    lines = ["| target, model | answer type | questions | EM | F1 | scale |", "|---|---|---:|---:|---:|---:|"]
+    for target, run in targets.items():
+        for model in ("base", "tuned"):
+            for kind, each in run["evaluation"][model].items():
+                if kind == "by_source" or not each:
+                    continue
+                scores = " | ".join(f"{100 * each[key]:.1f}" for key in ("em", "f1", "scale"))
+                lines.append(f"| {target}, {model} | {kind} | {each['questions']} | {scores} |")
     return "\n".join(lines)
 
 
