@@ -81,6 +81,19 @@ class Lora:
     """Probability that an input of the update is zeroed during training."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("all-linear",)
     """Linear layers that get an update, by the end of their name; "all-linear": every one but the output head."""
+    rslora: bool = False
+    """Multiply the update by alpha / sqrt(r) instead, so that a higher rank learns more (rsLoRA, arXiv:2312.03732)."""
+    dora: bool = False
+    """Train the length of each row of a weight beside its update: for small ranks; each step takes longer (DoRA,
+    arXiv:2402.09353)."""
+    plus_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Learning rate of the update's B relative to that of its A (LoRA+, arXiv:2402.12354, which takes 16)."""
+    rank_pattern: dict[str, AtLeastOne] = dataclasses.field(default_factory=dict)
+    """Ranks that differ from r, by the end of a layer's name, such as {down_proj = 32}."""
+    alpha_pattern: dict[str, AtLeastOne] = dataclasses.field(default_factory=dict)
+    """Alphas that differ from alpha, likewise."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained whole and saved with the adapter, by the end of their name, such as lm_head; in fp32."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -274,11 +287,9 @@ def _section(name: str, cls: Any, settings: Settings) -> Any:
         if f"{name}.{each.name}" in settings
     }
     values = {key: value for key, (value, _) in given.items()}
-    if "targets" in values:  # TOML and JSON have lists, and one name may be written alone
-        targets = values["targets"]
-        values["targets"] = (
-            (targets,) if isinstance(targets, str) else tuple(targets) if isinstance(targets, list) else targets
-        )
+    for key in ("targets", "modules_to_save"):  # TOML and JSON have lists, and one name may be written alone
+        if isinstance(names := values.get(key), str | list):
+            values[key] = (names,) if isinstance(names, str) else tuple(names)
     try:
         return cls(**values)
     except ValidationError as error:
@@ -297,7 +308,10 @@ def _need_consistent(recipe: Recipe, where: str) -> None:
         if broken:
             raise Stop(wanted, str(found), where, todo)
 
-    model, training = recipe.model, recipe.training
+    model, training, lora = recipe.model, recipe.training, recipe.lora
+    whole = "lora.modules_to_save" if lora.modules_to_save else "lora.dora" if lora.dora else ""
+    wanted = f"training.fsdp = false, since {whole} is not sharded"
+    refuse(whole and training.fsdp, wanted, "true", "--set training.fsdp=false")
     tokens, packing, questions = training.row_tokens, training.packing, training.heldout_questions
     wanted = f"training.row_tokens of 0, or at least training.max_length = {training.max_length}"
     todo = "raise training.row_tokens, or lower training.max_length"

@@ -27,6 +27,9 @@ def refused(key: str, hint: Any, value: Any, where: str, kind: str) -> Stop:
     plain, *_ = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
     if typing.get_origin(plain) is tuple:
         kind = "tuple"
+    if typing.get_origin(plain) is dict and typing.get_args(plain)[1] is not str:
+        wanted = "a table of whole numbers of at least 1, such as {down_proj = 32}"
+        return Stop(f"{key} as {wanted}", repr(value), where, f"write {key} as {wanted}")
     if kind == "literal_error":
         return Stop(f"{key}: one of {', '.join(typing.get_args(plain))}", repr(value), where, f"change {key}")
     if kind == "string_pattern_mismatch":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ def new_adapter(base: Any, lora: Lora, seed: int, folder: Path) -> Any:
         folder: of the base model, which the adapter's config names.
 
     Raises:
-        Stop: lora.targets names a layer that the model does not have.
+        Stop: the recipe names a layer that the model does not have, or a pattern that fits no target.
     """
+    _need_patterns_used(base, lora)
     set_seed(seed)  # before the weights are drawn
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=_targets(base, lora),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        rank_pattern=dict(lora.rank_pattern),
+        alpha_pattern=dict(lora.alpha_pattern),
+        modules_to_save=_modules_to_save(base, lora),
         task_type="CAUSAL_LM",
         bias="none",
     )
@@ -36,6 +43,40 @@ def new_adapter(base: Any, lora: Lora, seed: int, folder: Path) -> Any:
     # a set, whose order on disk would change from process to process
     config.target_modules = sorted(config.target_modules or ())
     return model
+
+
+def _modules_to_save(base: Any, lora: Lora) -> list[str] | None:
+    known = sorted({name.rpartition(".")[2] for name, module in base.named_modules() if _has_weights(module)})
+    for name in lora.modules_to_save:
+        if name not in known:
+            wanted = f"lora.modules_to_save among {', '.join(known)}"
+            raise Stop(wanted, repr(name), "the recipe, [lora] modules_to_save", "--set lora.modules_to_save=[]")
+    return list(lora.modules_to_save) or None
+
+
+def _has_weights(module: Any) -> bool:
+    return next(module.parameters(recurse=False), None) is not None
+
+
+def _need_patterns_used(base: Any, lora: Lora) -> None:
+    """Raise Stop for a pattern that fits no layer to adapt, by PEFT's rule: a regular expression of the name's end."""
+    named = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
+    head = base.get_output_embeddings()
+    layers = [
+        name
+        for name in named
+        if (base.get_submodule(name) is not head if lora.targets == ("all-linear",) else name.endswith(lora.targets))
+    ]
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(lora, key):
+            try:
+                fits = any(re.match(rf"(.*\.)?({pattern})$", name) for name in layers)
+            except re.error:
+                fits = False
+            if not fits:
+                ends = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+                where, todo = f"the recipe, [lora] {key}", f"--set lora.{key}={{}}"
+                raise Stop(f"the end of an adapted layer's name, such as {ends}", repr(pattern), where, todo)
 
 
 def _targets(base: Any, lora: Lora) -> str | list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -83,8 +84,8 @@ def load_adapter(adapted: Any, folder: Path) -> None:
     Raises:
         Stop: it has other tensors.
     """
-    trained = ((name, weight) for name, weight in adapted.named_parameters() if weight.requires_grad)
-    weights = {name.replace(".default.", "."): weight for name, weight in trained}
+    trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+    weights = get_peft_model_state_dict(adapted, trained)  # the same tensors, by their names in a file
     saved = load_file(folder / load.ADAPTER)
     wanted, found = ({name: tuple(each.shape) for name, each in held.items()} for held in (weights, saved))
     load.need_same_tensors(adapted.get_base_model(), wanted, found, folder)

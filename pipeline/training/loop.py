@@ -51,6 +51,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     recipe, settings = job.recipe, job.recipe.training
     precision, why = load.precision(settings.precision)
     _need_ranks(settings)
+    _need_whole_precision(recipe, precision)
     _need_memory(job, precision)
     template, contexts, left_out = distributed.raise_together(lambda: encoded(job))
     contexts, held_out = validation.divide(contexts, settings.heldout_contexts)
@@ -81,6 +82,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
         callbacks=[each for each in (metrics, measured, preemption, publishing) if each],
         metrics=metrics,
         settings=settings,
+        plus_ratio=recipe.lora.plus_ratio,
     )
     metrics.skipped = lambda: bool(trainer.accelerator.optimizer_step_was_skipped)
     trainer.remove_callback(PrinterCallback)
@@ -217,6 +219,13 @@ def _need_ranks(settings: Training) -> None:
         where = "the recipe, [training] batch_contexts"
         todo = f"--set training.batch_contexts={count}"
         raise Stop(f"a context for each of the {count} processes", found, where, todo)
+
+
+def _need_whole_precision(recipe: Recipe, precision: str) -> None:
+    if recipe.lora.modules_to_save and precision != "fp32":
+        wanted = "training.precision = fp32 for lora.modules_to_save, whose modules would be trained in half precision"
+        where, todo = "the recipe, [lora] modules_to_save", "--set training.precision=fp32"
+        raise Stop(wanted, precision, where, f"{todo}, or --set lora.modules_to_save=[]")
 
 
 def _need_memory(job: Job, precision: str) -> None:

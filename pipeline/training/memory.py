@@ -4,7 +4,8 @@
 
 Activations are what each layer keeps for its backward pass, counted as in Korthikanti et al. 2022 (arXiv:2205.05198,
 section 4), for grouped queries and gated MLPs, without the attention matrix, which SDPA does not keep, plus what LoRA
-adds: in half precision a copy of each adapted layer's input, and with dropout one more in fp32. Only answers go through
+adds: in half precision a copy of each adapted layer's input, with dropout one more in fp32, and with DoRA the largest
+weight twice in fp32, for its rows' lengths. Only answers go through
 the output head, LOGITS_AT_ONCE logits at a time, held in fp32 three times: as logits, as probabilities and as gradient.
 A context counts as six questions, as in TAT-QA, the longest of them max_length tokens long: an upper bound for most
 data, but not a guarantee.
@@ -12,12 +13,14 @@ data, but not a guarantee.
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
-from pipeline.recipe import Recipe, Training
+from pipeline.recipe import Lora, Recipe, Training
 
 _ADAM = 8  # bytes per trained parameter: two moments in fp32
 _TRAINED = 8  # bytes per trained parameter: weight and gradient in fp32
@@ -29,6 +32,8 @@ LOGITS_AT_ONCE = 2**26
 """Logits that training holds at once: 256 MiB in float32, 1,365 answer tokens of SmolLM2 and 335 of Phi-4-mini."""
 
 _RUNTIME = 2**29  # bytes of PyTorch and its libraries, as seen on a CPU; a CUDA context takes about as much
+
+_MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
 
 Estimate = dict[str, Any]
 
@@ -57,7 +62,7 @@ def estimate(recipe: Recipe, base_model: Path, answer_tokens: int) -> Estimate |
         raise Stop("a decoder's shape in config.json", one_line(error), str(path), todo) from None
     tokens, questions = _pass(recipe.training)
     logits = min(answer_tokens * questions * shape.vocabulary, max(LOGITS_AT_ONCE, shape.vocabulary))
-    trained = shape.lora(recipe.lora.r, recipe.lora.targets)
+    trained = shape.lora(recipe.lora)
     adapted = shape.inputs(recipe.lora.targets)
     by_precision = {}
     for precision, size in (("fp16", 2), ("bf16", 2), ("fp32", 4)):
@@ -72,7 +77,7 @@ def estimate(recipe: Recipe, base_model: Path, answer_tokens: int) -> Estimate |
             "weights": shape.parameters * size,
             "adapter": trained * _TRAINED,
             "optimizer": trained * _ADAM,
-            "activations": tokens * kept + logits * 4 * 3,
+            "activations": tokens * kept + logits * 4 * 3 + (shape.widest * 4 * 2 if recipe.lora.dora else 0),
             "runtime": _RUNTIME,
         }
         by_precision[precision] = {**parts, "total": sum(parts.values())}
@@ -164,11 +169,20 @@ class Shape:
         """Features that go into the adapted layers of one decoder layer."""
         return sum(taken[0] for name, taken in self.linear.items() if targets == ("all-linear",) or name in targets)
 
-    def lora(self, r: int, targets: tuple[str, ...]) -> int:
-        """Trained parameters of LoRA on every layer: r * (in + out) for each target."""
-        taken = (
-            self.linear.values()
-            if targets == ("all-linear",)
-            else [self.linear[name] for name in targets if name in self.linear]
-        )
-        return self.layers * sum(r * (a + b) for a, b in taken)
+    def lora(self, lora: Lora) -> int:
+        """Trained parameters: r * (in + out) for each adapted layer, its rows' lengths (DoRA), and modules_to_save."""
+        trained = 0
+        for number, (name, (taken, given)) in itertools.product(range(self.layers), self.linear.items()):
+            if lora.targets == ("all-linear",) or name in lora.targets:
+                part = "mlp" if name in _MLP else "self_attn"
+                full = f"model.layers.{number}.{part}.{name}"
+                ranks = (r for end, r in lora.rank_pattern.items() if re.match(rf"(.*\.)?({end})$", full))
+                trained += next(ranks, lora.r) * (taken + given) + (given if lora.dora else 0)
+        saved = {name: self.layers * taken * given for name, (taken, given) in self.linear.items()}
+        saved |= dict.fromkeys(("embed_tokens", "lm_head"), self.vocabulary * self.hidden)
+        return trained + sum(saved.get(name, 0) for name in lora.modules_to_save)  # a norm's are next to nothing
+
+    @property
+    def widest(self) -> int:
+        """Elements of a decoder layer's largest weight."""
+        return max(taken * given for taken, given in self.linear.values())

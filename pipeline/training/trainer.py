@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.optimizers import create_loraplus_optimizer
 
 from pipeline.data import packing
 from pipeline.recipe import Training
@@ -23,11 +24,28 @@ class AnswerTrainer(HookedTrainer):
     Args:
         metrics: counts tokens, questions and skipped steps.
         settings: of the recipe.
+        plus_ratio: of the recipe's [lora].
     """
 
-    def __init__(self, *positional: Any, metrics: MetricsCallback, settings: Training, **options: Any) -> None:
+    def __init__(
+        self,
+        *positional: Any,
+        metrics: MetricsCallback,
+        settings: Training,
+        plus_ratio: float = 1.0,
+        **options: Any,
+    ) -> None:
         self.metrics, self.row_tokens, self.sharded = metrics, settings.row_tokens, settings.fsdp
+        self.plus_ratio = plus_ratio
         super().__init__(*positional, **options)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Trainer's AdamW; for LoRA+ in PEFT's groups of parameters, the first of which has A's learning rate."""
+        if getattr(self, "optimizer", None) is None and self.plus_ratio > 1:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            options |= {"loraplus_lr_ratio": self.plus_ratio, "loraplus_weight_decay": self.args.weight_decay}
+            self.optimizer = create_loraplus_optimizer(self.model, kind, **options)
+        return super().create_optimizer(model)
 
     def training_step(
         self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
