@@ -33,7 +33,8 @@ def test_both_runners_train_the_same_adapter(image: str, invoke: Invoke, checkou
     hashes = []
     for runner in ("docker", "venv"):
         threads = {"OMP_NUM_THREADS": "1"} if runner == "venv" else {}  # how many there are must not matter either
-        done = invoke("build", "--runner", runner, "train", *SMALL, "evaluate", "export", "ask", **threads)
+        words = ("train", *SMALL, "evaluate", "export", "--format", "gguf", "ask")
+        done = invoke("build", "--runner", runner, *words, **threads)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         assert re.search(r"EM base +tuned", done.stdout)
         assert "Answer: " in done.stdout
@@ -41,7 +42,9 @@ def test_both_runners_train_the_same_adapter(image: str, invoke: Invoke, checkou
         assert made["environment"]["runner"] == runner
         assert made["environment"]["lock_sha256"]
         assert made["environment"]["capability"] == "AVX2"  # whatever this processor has beyond
-        hashes.append({name: value for name, value in made["outputs"].items() if "safetensors" in name})
+        weights = {name: value for name, value in made["outputs"].items() if name.endswith((".safetensors", ".gguf"))}
+        assert {Path(name).suffix for name in weights} == {".safetensors", ".gguf"}
+        hashes.append(weights)
         if runner == "docker":
             assert made["environment"]["image_digest"] == engine.image_id(image)
             assert made["environment"]["image"] == "train"
