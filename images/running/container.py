@@ -26,7 +26,7 @@ from images.running.limits import Limits
 
 OTHER_UID = 1000  # the container's user where the caller is root: no step runs as root
 HUB = ("HF_TOKEN", "HF_ENDPOINT")  # passed to steps with a network, for the Hugging Face hub
-KEYS = ("PINTUNE_API_KEY", "VLLM_API_KEY")  # that requests to a server must have
+KEYS = ("PINTUNE_API_KEY", "VLLM_API_KEY", "JUPYTER_TOKEN")  # that requests to a service must have
 LABEL = "dev.pintune.step"  # of every step's container
 _REMOVED_AFTER = 60  # seconds after its end: a verb that lives removes its container at once
 STOP_TIMEOUT = 60  # seconds from SIGTERM to SIGKILL: a training finishes its step and saves

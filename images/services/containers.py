@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import docker.errors
@@ -21,6 +23,7 @@ from images.services.service import Running, Service, url
 
 LABEL = "dev.pintune.service"  # its name
 _OF, _URL, _CHECKOUT = "dev.pintune.service.of", "dev.pintune.service.url", "dev.pintune.checkout"
+_TOKEN = "dev.pintune.service.token"  # the name of the variable that has it
 _OPTIONS = {
     "com.docker.network.bridge.enable_ip_masquerade": "false",
     "com.docker.network.bridge.enable_icc": "false",
@@ -48,8 +51,9 @@ def of(service: Service) -> Container:
     if service.container is None:
         raise ValueError(f"{service.name} is a process")
     link = url(service.host, service.port, service.path)
-    labels = ((LABEL, service.name), (_CHECKOUT, str(matrix.ROOT)), (_OF, service.of), (_URL, link))
-    return dataclasses.replace(service.container, network=network(service.name), labels=labels, detach=True)
+    labels = [(LABEL, service.name), (_CHECKOUT, str(matrix.ROOT)), (_OF, service.of), (_URL, link)]
+    labels += [(_TOKEN, service.link_token)] if service.link_token else []
+    return dataclasses.replace(service.container, network=network(service.name), labels=tuple(labels), detach=True)
 
 
 def start(service: Service) -> Running:
@@ -59,44 +63,67 @@ def start(service: Service) -> Running:
         Stop: the engine cannot start it.
     """
     asked = of(service)
-    _remove(service.name)  # one that has ended, and the network of a start that was killed
+    with _engine():
+        _remove(service.name)  # one that has ended, and the network of a start that was killed
     try:
         labels = {LABEL: service.name, _CHECKOUT: str(matrix.ROOT)}
         engine.client().networks.create(asked.network, driver="bridge", options=_OPTIONS, labels=labels)
         made = engine.client().containers.create(**container.settings(asked))
         made.start()
-    except (docker.errors.APIError, docker.errors.ImageNotFound) as error:
-        _remove(service.name)
-        raise Stop(f"a container for {service.name}", line(error), asked.image, "invoke doctor") from None
-    return _running(made)
+        made.reload()
+        return _running(made)
+    except (docker.errors.DockerException, OSError) as error:
+        with _engine():
+            _remove(service.name)
+        taken = re.search("port is already allocated|address already in use", line(error))
+        todo = "the same command again, which takes the next free port" if taken else "invoke doctor"
+        raise Stop(f"a container for {service.name}", line(error), asked.image, todo) from None
 
 
 def found() -> list[Running]:
-    """The services of this checkout that run."""
-    return [_running(each) for each in _listed() if each.status == "running"]
+    """The services of this checkout that run.
+
+    Raises:
+        Stop: the engine has ended; so do the functions below.
+    """
+    with _engine():
+        return [_running(each) for each in _listed() if each.status == "running"]
 
 
 def is_alive(running: Running) -> bool:
     """Whether a service's container runs."""
-    try:
-        return str(engine.client().containers.get(running.handle).status) == "running"
-    except docker.errors.NotFound:
-        return False
+    with _engine():
+        try:
+            return str(engine.client().containers.get(running.handle).status) == "running"
+        except docker.errors.NotFound:
+            return False
 
 
 def log(running: Running) -> str:
     """What a service has written."""
-    try:
-        return str(engine.client().containers.get(running.handle).logs().decode(errors="replace"))
-    except docker.errors.NotFound:
-        return ""
+    with _engine():
+        try:
+            return str(engine.client().containers.get(running.handle).logs().decode(errors="replace"))
+        except docker.errors.NotFound:
+            return ""
 
 
 def stop(running: Running) -> None:
     """End a service, and remove its container and network."""
-    with contextlib.suppress(docker.errors.NotFound):
-        engine.client().containers.get(running.handle).stop(timeout=_GRACE)
-    _remove(running.name)
+    with _engine():
+        with contextlib.suppress(docker.errors.NotFound):
+            engine.client().containers.get(running.handle).stop(timeout=_GRACE)
+        _remove(running.name)
+
+
+@contextlib.contextmanager
+def _engine() -> Iterator[None]:
+    """Report an engine that has ended, or fails."""
+    try:
+        yield
+    except (docker.errors.DockerException, OSError) as error:  # requests' exceptions are OSErrors
+        where, todo = str(engine.client().api.base_url), "start Docker, then invoke down, then the same command again"
+        raise Stop("a Docker engine that answers", line(error), where, todo) from None
 
 
 def _remove(name: str) -> None:
@@ -114,4 +141,7 @@ def _listed(name: str = "") -> list[Any]:
 
 
 def _running(each: Any) -> Running:
-    return Running(each.labels[LABEL], each.labels[_OF], each.labels[_URL], str(each.id))
+    variable = str(each.labels.get(_TOKEN, ""))
+    own = dict(line.partition("=")[::2] for line in each.attrs["Config"]["Env"] or ())
+    found = (each.labels[LABEL], each.labels[_OF], each.labels[_URL], str(each.id))
+    return Running(*found, variable, own.get(variable, ""))

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from images import matrix
+from images.errors import Stop
 from images.services.service import Running, Service, url
 
 _GRACE = 40  # seconds from SIGTERM to SIGKILL: requests in progress get 30
@@ -42,9 +43,11 @@ def start(service: Service) -> Running:
         )
     _own[process.pid] = process
     handle = f"{process.pid} {_started(process.pid)}"
-    running = Running(service.name, service.of, url(service.host, service.port, service.path), handle)
-    text = json.dumps(dataclasses.asdict(running), indent=2)
-    _record(service.name).write_text(text + "\n", encoding="utf-8")
+    link = url(service.host, service.port, service.path)
+    token = service.environment.get(service.link_token, "")
+    running = Running(service.name, service.of, link, handle, service.link_token, token)
+    recorded = {key: value for key, value in dataclasses.asdict(running).items() if key != "token"}
+    _record(service.name).write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
     return running
 
 
@@ -57,7 +60,7 @@ def found() -> list[Running]:
         except (ValueError, TypeError):
             each = None
         if each and is_alive(each):
-            running.append(each)
+            running.append(dataclasses.replace(each, token=_token(each)))
         else:
             record.unlink(missing_ok=True)
     return running
@@ -75,7 +78,11 @@ def stop(running: Running) -> None:
     """End a service, and remove its record and its log."""
     pid = int(running.handle.partition(" ")[0])
     if is_alive(running):
-        os.kill(pid, signal.SIGTERM)
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except PermissionError:
+            found, todo = f"process {pid} of another user", "ask them to stop it"
+            raise Stop(f"a {running.name} that you may stop", found, running.url, todo) from None
     end = time.monotonic() + _GRACE
     while is_alive(running) and time.monotonic() < end:
         time.sleep(0.05)
@@ -101,6 +108,15 @@ def _record(name: str) -> Path:
 
 def _log(name: str) -> Path:
     return folder() / f"{name}.log"
+
+
+def _token(running: Running) -> str:
+    """The token in a process's environment, which only its user may read (proc(5)); "" if there is none."""
+    try:
+        own = Path(f"/proc/{running.handle.partition(' ')[0]}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return dict(line.decode(errors="replace").partition("=")[::2] for line in own).get(running.link_token, "")
 
 
 def _started(pid: int) -> str:

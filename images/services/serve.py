@@ -7,18 +7,18 @@ import hashlib
 import json
 import os
 import re
-import secrets
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from images import matrix
 from images.errors import Stop
 from images.running import container, environment, step_call, user_files
 from images.running.choices import Choices
 from images.running.user_files import UserFile
+from images.services import program as programs
+from images.services.program import LOOPBACK, Program, Token
 from images.services.service import Service
 
-IMAGE, KEY, INSIDE = "serve", "PINTUNE_API_KEY", 8000
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+IMAGE, KEY = "serve", "PINTUNE_API_KEY"
 _SETTINGS = "PINTUNE_SERVE_"  # the server's limits (pipeline/serving/limits.py)
 _CONTEXT, _SLOTS, _TOKENS = 4096, 16, 1024  # its defaults, for vLLM
 
@@ -51,21 +51,13 @@ def model(choices: Choices, folder: str) -> Model:
     raise Stop(f"a merged model of {recipe}", "none", str(runs), "invoke export")
 
 
-def key(host: str) -> tuple[str, bool]:
-    """The key that requests need, "" for none, and whether it is a new one: PINTUNE_API_KEY; else one for an address
-    that other machines reach."""
-    if given := os.environ.get(KEY, ""):
-        return given, False
-    return ("", False) if host in _LOOPBACK else (f"pintune-{secrets.token_urlsafe(24)}", True)
-
-
 def service(
     choices: Choices,
     runner: str,
     served: Model,
     host: str,
     port: int,
-    secret: str,
+    secret: Token,
     scratch: Path,
     with_mcp: bool = False,
 ) -> Service:
@@ -74,61 +66,48 @@ def service(
     Args:
         runner: docker or venv.
         port: a free one of the address `host`.
-        secret: the key that requests need, "" for none.
+        secret: the key that requests need.
         with_mcp: whether it has /mcp.
 
     Raises:
         Stop: /mcp, or another address than loopback, on a GPU.
     """
     vllm = bool(matrix.load().flavor(choices.flavor).cuda)
-    if vllm and host not in _LOOPBACK:  # its key guards /v1 alone, and others of its paths answer too
+    if vllm and host not in LOOPBACK:  # its key guards /v1 alone, and others of its paths answer too
         found, todo = f"the address {host}", "leave out --host, and put a proxy in front that asks for a key"
         raise Stop("vLLM on loopback", found, "--host", todo)
     if with_mcp:
         need_own_server(choices, "--mcp")
-    in_container = runner == "docker"
-    at = ("0.0.0.0", INSIDE) if in_container else (host, port)
-    flags: dict[str, str | int | bool] = {"--host": at[0], "--port": at[1], "--mcp": with_mcp}
+    flags: dict[str, str | int | bool] = {"--host": "{host}", "--port": "{port}", "--mcp": with_mcp}
     if not served.newest:
         flags["--model"] = served.folder.name
     call = step_call.make(choices, IMAGE, flags)
-    own = _limits()
-    of = f"{served.folder.name}, {choices.flavor}, {host}" + (", with /mcp" if with_mcp else "")
-    of += f", settings {_settings(served, own)}"
-    own |= {"VLLM_API_KEY" if vllm else KEY: secret} if secret else {}
-    made = Service(IMAGE, of, host, port, "/v1", "/health", 900 if vllm else 300)
-    if not in_container:
-        command, variables = environment.for_process(choices, runner, call, IMAGE)
-        if vllm:
-            program = str(Path(command[0]).with_name("vllm"))
-            command = vllm_argv(served, str(served.folder.path), *at, program)
-        return dataclasses.replace(made, command=tuple(command), environment={**variables, **own})
-    asked = environment.for_container(choices, call, scratch, capture=True, image_name=IMAGE)
-    inside = PurePosixPath(user_files.WORKDIR) / served.folder.name
-    command = vllm_argv(served, str(inside), *at) if vllm else list(asked.command)
-    asked = dataclasses.replace(
-        asked,
-        command=tuple(command),
-        mounts=(*asked.mounts, *user_files.mounts([served.folder])),
-        environment={**asked.environment, **own, "PINTUNE_PUBLISHED": host},
-        publish=("127.0.0.1" if host == "localhost" else host, port, INSIDE),
+    limits = _limits()
+    program = Program(
+        IMAGE,
+        IMAGE,
+        tuple(vllm_argv(served, served.folder.name) if vllm else step_call.argv(call)),
+        port=8000,
+        health="/health",
+        patience=900 if vllm else 300,
+        path="/v1",
+        token="VLLM_API_KEY" if vllm else KEY,
+        mounts=tuple(user_files.mounts([*call.user_files, served.folder])),
+        environment={**limits, **({"PINTUNE_PUBLISHED": host} if runner == "docker" else {})},
+        gpu=True,
     )
-    return dataclasses.replace(made, container=asked)
+    of = f"{served.folder.name}, weights {_weights(served)}" + (", with /mcp" if with_mcp else "")
+    return programs.service(choices, runner, program, host, port, secret, scratch, of)
 
 
 def _limits() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
 
 
-def _settings(served: Model, limits: dict[str, str]) -> str:
-    """A short hash of what a running service does not take up: the model's files, the key that is set, the limits."""
+def _weights(served: Model) -> str:
+    """A short hash of the model's files, by their hashes: a new export into the same folder is another model."""
     sums = served.folder.path / "SHA256SUMS"
-    parts = [
-        sums.read_text(encoding="utf-8") if sums.is_file() else "",
-        os.environ.get(KEY, ""),
-        sorted(limits.items()),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+    return hashlib.sha256(sums.read_bytes()).hexdigest()[:8] if sums.is_file() else "unknown"
 
 
 def need_own_server(choices: Choices, what: str) -> None:
@@ -156,12 +135,12 @@ def mcp(choices: Choices, runner: str, served: Model, scratch: Path) -> tuple[li
     return [*words[:2], "--interactive", *words[2:]], dict(os.environ)
 
 
-def vllm_argv(served: Model, folder: str, host: str, port: int, program: str = "vllm") -> list[str]:
+def vllm_argv(served: Model, folder: str) -> list[str]:
     """The command that serves a model by vLLM, greedy unless a request says otherwise, as it was evaluated."""
     config = _json(served.folder.path / "config.json")
     longest = config.get("max_position_embeddings")
-    words = [program, "serve", folder, "--served-model-name", served.name]
-    words += ["--host", host, "--port", str(port), "--load-format", "safetensors"]
+    words = ["vllm", "serve", folder, "--served-model-name", served.name]
+    words += ["--host", "{host}", "--port", "{port}", "--load-format", "safetensors"]
     words += ["--dtype", "bfloat16" if config.get("dtype") == "bfloat16" else "float16", "--allowed-origins", "[]"]
     words += ["--max-model-len", str(min(_CONTEXT, longest) if isinstance(longest, int) else _CONTEXT)]
     words += ["--max-num-seqs", str(_SLOTS)]

@@ -22,6 +22,7 @@ class Service:
     container: Container | None = None  # else a process:
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    link_token: str = ""  # variable of its environment that holds the token of its link; "" for a link without
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,15 @@ class Running:
 
     name: str
     of: str
-    url: str  # its link
+    url: str  # without a token
     handle: str  # ID of its container, or of its process and when that started
+    link_token: str = ""  # as in Service; the token itself is in no label, record or command line
+    token: str = field(default="", repr=False, compare=False)  # "" if there is none, or it is another user's
+
+    @property
+    def link(self) -> str:
+        """What a browser opens."""
+        return f"{self.url}?token={self.token}" if self.token else self.url
 
 
 def url(host: str, port: int, path: str = "") -> str:

@@ -9,6 +9,7 @@ import os
 import shlex
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -16,9 +17,10 @@ from images import engine, matrix
 from images.errors import Stop
 from images.running import container
 from images.services import containers, processes
-from images.services.service import Running, Service, url
+from images.services.service import Running, Service
 
 _LAST = 15  # lines of a log that a failure shows
+_ANSWER = 10  # seconds that one that runs already has to answer
 _PORTS = 100  # how many are tried after the one that is wanted
 
 
@@ -52,11 +54,13 @@ def start(service: Service) -> tuple[Running, float]:
     """Start a service and wait until it is ready; returns it, and after how many seconds it was, 0 if it ran already.
 
     Raises:
-        Stop: it runs already and is of something else, or it ends before it is ready; its log's last lines are shown.
+        Stop: it runs already and is of something else, another user's, or does not answer; or it ends before it is
+            ready, and its log's last lines are shown.
     """
     with _alone():
         if running := found(service.name):
             _need_same(service, running[0])
+            _need_answer(service, running[0])
             return running[0], 0.0
         kind = _kind(service)
         begun = time.monotonic()
@@ -64,7 +68,8 @@ def start(service: Service) -> tuple[Running, float]:
         try:
             _wait(service, started, kind, begun)
         except BaseException:
-            kind.stop(started)
+            with contextlib.suppress(Stop):  # the engine may be what failed
+                kind.stop(started)
             raise
     return started, time.monotonic() - begun
 
@@ -97,13 +102,27 @@ def _need_same(service: Service, running: Running) -> None:
         raise Stop(wanted, f"one of {running.of} runs", running.url, todo)
 
 
+def _need_answer(service: Service, running: Running) -> None:
+    """Raise Stop if a service that runs is not to be used: a link without its token, or one that nothing answers."""
+    if running.link_token and not running.token:
+        todo = f"ask them to stop it, or use a checkout of your own; its log: .pintune/services/{running.name}.log"
+        raise Stop(f"{service.name} of yours", "one that another user started", running.url, todo)
+    end = time.monotonic() + _ANSWER
+    while not _is_healthy(running.url, service.health):
+        if time.monotonic() > end:
+            todo = f"invoke down --name {service.name}, then again"
+            found = f"it runs, but has not answered at {service.health} for {_ANSWER} s"
+            raise Stop(f"{service.name} that answers", found, running.url, todo)
+        time.sleep(0.1)
+
+
 def _wait(service: Service, started: Running, kind: ModuleType, begun: float) -> None:
     """Wait until a service is ready.
 
     Raises:
         Stop: it ends before, or takes too long.
     """
-    while not _is_healthy(service):
+    while not _is_healthy(started.url, service.health):
         if not kind.is_alive(started):
             found = "it ended; its last lines:\n" + _last(kind.log(started))
             raise Stop(f"{service.name} to start", found, _where(service), "correct what they name, then again")
@@ -121,12 +140,11 @@ def _where(service: Service) -> str:
     return service.container.image if service.container else shlex.join(service.command[:4])
 
 
-def _is_healthy(service: Service) -> bool:
-    """Whether a service answers; no proxy is asked."""
-    address = url(service.host, service.port).removeprefix("http://")
-    connection = http.client.HTTPConnection(address, timeout=2)
+def _is_healthy(link: str, path: str) -> bool:
+    """Whether the service of a link answers; no proxy is asked."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(link).netloc, timeout=2)
     try:
-        connection.request("GET", service.health)
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

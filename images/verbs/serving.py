@@ -12,6 +12,7 @@ from images import engine, matrix, pip_config
 from images.errors import StepFailed, Stop
 from images.running import runner as runners
 from images.running.choices import Choices
+from images.services import program as programs
 from images.services import serve as serving
 from images.services import start as services
 from images.verbs import cli
@@ -22,7 +23,7 @@ def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None
     asked = cli.runner(choices)
     runner = "docker" if asked == "docker" else "venv"  # a devcontainer has no server's packages, but environments
     served = serving.model(choices, model)
-    secret, is_new = serving.key(host)
+    secret = programs.token(serving.KEY, host)
     if not choices.dry:
         runners.need_environment(choices, runner, image=serving.IMAGE)
     with pip_config.secrets(choices.dry) as scratch:
@@ -37,8 +38,8 @@ def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None
     print(f"serve  {started.url}: the model {served.name} ({served.folder.name}), {how}")
     if seconds and at != port:
         print(f"serve  port {port} was taken")
-    if seconds and is_new:
-        print(f"serve  key, shown once: {secret}")
+    if seconds and secret.is_new:
+        print(f"serve  key, shown once: {secret.value}")
     print("serve  to stop it: invoke down", flush=True)
 
 

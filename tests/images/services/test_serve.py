@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from images import engine, matrix
+from images.building import build
 from images.errors import Stop
 from images.running import container
 from images.running.choices import Choices
-from images.services import containers, serve
+from images.services import containers, program, serve
+from images.services.program import Token
 
 CHOICES = Choices("quickstart", "cpu", "docker", dry=True)
 
@@ -26,6 +28,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (merged / "model.safetensors").touch()
         (merged / "config.json").write_text(json.dumps({"max_position_embeddings": 2048}))
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "source_hash", lambda image, flavor: "0")
     for name in ("PINTUNE_API_KEY", "PINTUNE_PIDS", "CUDA_VISIBLE_DEVICES", "PINTUNE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
@@ -41,22 +44,14 @@ def test_the_newest_merged_model_is_served(checkout: Path) -> None:
     assert serve.model(CHOICES, str(checkout / found.folder.name)).name == "merged"
 
 
-def test_only_loopback_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PINTUNE_API_KEY", raising=False)
-    assert [serve.key(host) for host in ("127.0.0.1", "localhost", "::1")] == [("", False)] * 3
-    (one, is_new), (other, _) = serve.key("0.0.0.0"), serve.key("0.0.0.0")
-    assert is_new and len(one) > 32 and one != other
-    monkeypatch.setenv("PINTUNE_API_KEY", "mine")
-    assert serve.key("0.0.0.0") == serve.key("127.0.0.1") == ("mine", False)
-
-
 def _service(host: str, secret: str, flavor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words of the `docker run` command."""
     monkeypatch.setattr(matrix, "lock_file", lambda image, flavor: matrix.FILE)
     monkeypatch.setattr(container, "user", lambda: (501, 20))
     monkeypatch.setenv("PINTUNE_SERVE_SLOTS", "2")
     choices = dataclasses.replace(CHOICES, flavor=flavor)
-    made = serve.service(choices, "docker", serve.model(choices, ""), host, 8003, secret, tmp_path)
+    token = Token(secret, False)
+    made = serve.service(choices, "docker", serve.model(choices, ""), host, 8003, token, tmp_path)
     return container.argv(containers.of(made))
 
 
@@ -66,7 +61,8 @@ def test_the_command_of_a_container(checkout: Path, tmp_path: Path, monkeypatch:
     root, network = str(checkout), containers.network("serve")
     assert line.startswith(
         f"docker run --detach --label dev.pintune.service=serve --label dev.pintune.checkout={root}"
-        " --label 'dev.pintune.service.of=runs/quickstart/20260102-000000-b/merged, cpu, 127.0.0.1, settings 6a3fffca'"
+        " --label 'dev.pintune.service.of=runs/quickstart/20260102-000000-b/merged, weights unknown, cpu, 127.0.0.1,"
+        " settings 3dc82d02'"
         " --label dev.pintune.service.url=http://127.0.0.1:8003/v1 --user 501:20 --cap-drop ALL"
         " --security-opt no-new-privileges --read-only --init --tmpfs /tmp:exec,mode=1777,size=2g --pids-limit 4096"
         f" --network {network} --publish 127.0.0.1:8003:8000"
@@ -98,7 +94,8 @@ def test_another_key_limit_or_export_is_another_service(checkout: Path, monkeypa
     monkeypatch.setattr(matrix, "lock_file", lambda image, flavor: matrix.FILE)
 
     def of() -> str:
-        return serve.service(CHOICES, "docker", serve.model(CHOICES, ""), "127.0.0.1", 8003, "", checkout).of
+        token = program.token(serve.KEY, "127.0.0.1")
+        return serve.service(CHOICES, "docker", serve.model(CHOICES, ""), "127.0.0.1", 8003, token, checkout).of
 
     found = [of()]
     monkeypatch.setenv("PINTUNE_API_KEY", "mine")
@@ -107,14 +104,16 @@ def test_another_key_limit_or_export_is_another_service(checkout: Path, monkeypa
     found.append(of())
     (serve.model(CHOICES, "").folder.path / "SHA256SUMS").write_text("0  model.safetensors\n")
     found.append(of())
-    assert of() == found[-1] and len(set(found)) == 4 and "mine" not in " ".join(found)
+    monkeypatch.setattr(build, "source_hash", lambda image, flavor: "1")  # the image was built again
+    found.append(of())
+    assert of() == found[-1] and len(set(found)) == 5 and "mine" not in " ".join(found)
 
 
 def test_vllm_computes_as_the_model_is_stored(checkout: Path) -> None:
     served = serve.model(CHOICES, "")
     for stored, computed in (("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "float16")):
         (served.folder.path / "config.json").write_text(json.dumps({"dtype": stored}))
-        words = serve.vllm_argv(served, "m", "127.0.0.1", 8000)
+        words = serve.vllm_argv(served, "m")
         assert words[words.index("--dtype") + 1] == computed
 
 
@@ -123,7 +122,7 @@ def test_vllms_command(checkout: Path, tmp_path: Path, monkeypatch: pytest.Monke
     at = words.index("pintune/serve:cu130")
     assert words[at - 20 : at].count("--gpus") <= 1 and "--gpus" in words
     assert engine.shown(words[at + 1 :]) == (
-        "vllm serve /pintune/runs/quickstart/20260102-000000-b/merged --served-model-name quickstart --host 0.0.0.0"
+        "vllm serve runs/quickstart/20260102-000000-b/merged --served-model-name quickstart --host 0.0.0.0"
         " --port 8000 --load-format safetensors --dtype float16 --allowed-origins '[]' --max-model-len 2048"
         " --max-num-seqs 16"
         """ --override-generation-config '{"temperature": 0.0, "max_new_tokens": 1024}'"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +62,71 @@ def test_a_service_is_started_found_and_stopped_without_a_trace(checkout: Path) 
         assert start.stop("serve") == [running]
     assert not processes.is_alive(running) and start.found() == []
     assert sorted(checkout.rglob("*")) == sorted([*before, checkout / ".pintune"])
+
+
+def test_the_token_of_a_link_is_found_again_and_written_nowhere(checkout: Path) -> None:
+    service = _service()
+    service = dataclasses.replace(
+        service, link_token="PAGE_TOKEN", environment={**service.environment, "PAGE_TOKEN": "secret-token"}
+    )
+    running, _ = start.start(service)
+    try:
+        assert running.link == f"{running.url}?token=secret-token"
+        (found,) = start.found()
+        assert found.link == running.link and "secret-token" not in repr(found)
+        written = [file.read_text() for file in processes.folder().iterdir()]
+        assert len(written) == 2 and not any("secret-token" in text for text in written)
+        if os.getuid() == 0:  # another user of the machine
+            assert _as_another_user(checkout, running) == "'' process of another user"
+            assert start.found() == [running]
+    finally:
+        start.stop()
+
+
+def _as_another_user(checkout: Path, running: Running) -> str:
+    """What another user finds of a service's token, and when stopping it."""
+    for folder in (checkout, *checkout.parents[:2]):
+        folder.chmod(0o755)
+    reader, writer = os.pipe()
+    if not (child := os.fork()):  # another interpreter may lie where that user must not read
+        try:
+            os.setuid(65534)
+            (found,) = processes.found()
+            try:
+                processes.stop(found)
+            except Stop as stop:
+                told = stop.found.replace(f"process {running.handle.split()[0]}", "process")
+                os.write(writer, f"{found.token!r} {told}".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as file:
+        return file.read()
+
+
+def test_one_that_is_another_users_or_does_not_answer_is_not_found_silently(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = dataclasses.replace(_service(), link_token="PAGE_TOKEN")
+    monkeypatch.setattr(processes, "_token", lambda running: "")  # /proc/PID/environ of another user's process
+    monkeypatch.setattr(start, "_ANSWER", 1)
+    running, _ = start.start(service)
+    try:
+        with pytest.raises(Stop, match="one that another user started"):
+            start.start(service)
+        own = dataclasses.replace(service, link_token="")
+        record = processes.folder() / "serve.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "link_token": ""}))
+        assert start.start(own)[1] == 0.0
+        pid = int(running.handle.partition(" ")[0])
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Stop, match="has not answered at /health for 1 s") as hung:
+            start.start(own)
+        assert hung.value.todo == "invoke down --name serve, then again"
+        os.kill(pid, signal.SIGCONT)
+    finally:
+        start.stop()
 
 
 def test_one_that_fails_shows_the_end_of_its_log_and_leaves_nothing(checkout: Path) -> None:
