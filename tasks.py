@@ -130,11 +130,14 @@ def export(choices: Choices, format: str = "", quantize: str = "", push_to_hub: 
     context="number of the context in the evaluation split, from 0 (default 0)",
     file="a JSON file with one context in TAT-QA's schema, instead of --context",
     table="a CSV file, or JSON rows: a table alone, with --question",
-    question="the question (default: the context's first)",
+    question="the question (default: in a terminal, whatever you type; else the context's first)",
+    json="for programs: answer, evidence, equation and the gold answer as one line",
 )
-def ask(choices: Choices, context: int = 0, file: str = "", table: str = "", question: str = "") -> None:
-    """Ask the newest merged model about one context, or about a table of yours."""
-    stages.ask(choices, context, file, table, question)
+def ask(
+    choices: Choices, context: int = 0, file: str = "", table: str = "", question: str = "", json: bool = False
+) -> None:
+    """Ask the newest merged model about one context, or about a table of yours; in a terminal, as often as you like."""
+    stages.ask(choices, context, file, table, question, json)
 
 
 @cli.verb(

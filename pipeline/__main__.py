@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     asks.add_argument("--context", type=int, default=0, help="number of the context in the evaluation split, from 0")
     asks.add_argument("--file", default="", help="a file with one context or one table, instead of --context")
     asks.add_argument("--question", default="", help="the question; default: the context's first")
+    asks.add_argument("--json", action="store_true", help="JSON for programs: an object on one line")
+    asks.add_argument("--interactive", action="store_true", help="ask again and again, until quit or the input's end")
     serves = parsers["serve"]
     serves.add_argument("--model", default="", help="a Transformers folder, instead of the newest merged model")
     parsers["mcp"].add_argument("--model", default="", help="a Transformers folder, instead of the newest merged model")
@@ -275,8 +277,9 @@ def _push_hub(args: argparse.Namespace) -> None:
     _say(f"push   {hub.push(run, made, args.repo, _say)}")
 
 
-def _merged(args: argparse.Namespace) -> tuple[Path, Job]:
-    """The newest merged model, and the job of the recipe that it was exported with, with the overrides of this call."""
+def _merged(args: argparse.Namespace) -> tuple[Path, Job, dict[str, Any]]:
+    """The newest merged model, the job of the recipe that it was exported with, with the overrides of this call, and
+    its run's manifest."""
     from pipeline import job, recipe
     from pipeline.runs import manifest, store
 
@@ -284,28 +287,31 @@ def _merged(args: argparse.Namespace) -> tuple[Path, Job]:
     manifest.need_trained_adapter(merged.parent, made)
     where = str(merged.parent / store.MANIFEST)
     values = made["export"].get("recipe", made["recipe"])
-    return merged, job.resolve(recipe.resolve(merged.parent.parent.name, values, args.set, where))
+    return merged, job.resolve(recipe.resolve(merged.parent.parent.name, values, args.set, where)), made
 
 
 def _ask(args: argparse.Namespace) -> None:
     """Ask the newest merged model about one context."""
     from pipeline.data.formatted_rows import answer_limit
-    from pipeline.serving import ask
+    from pipeline.serving import ask, session
 
-    merged, asked = _merged(args)
+    merged, asked, made = _merged(args)
     if args.file:
         context = ask.context_of_file(Path(args.file))
     else:
         context = ask.context_of_data(asked.evaluation.raw, args.context)
-    answered = ask.ask(asked.recipe, merged, context, args.question, answer_limit(asked))
+    asker = ask.Asker(asked.recipe, merged, answer_limit(asked))
+    if args.interactive:
+        source = None if args.file else asked.evaluation.raw
+        session.run(asker, session.Shown(context, args.context, source), f"ask    {merged}", _say)
+        return
+    answered = asker.ask(context, args.question)
+    if args.json:
+        of = {"run": f"{asked.recipe.name}/{merged.parent.name}", "adapter_sha256": made["training"]["adapter_sha256"]}
+        _say(json.dumps({**answered.as_json(), **of}, ensure_ascii=False))
+        return
     _say(f"ask    {merged}")
-    if answered.left_out:
-        _say(f"ask    {answered.left_out}")
-    _say(answered.asked)
-    if answered.text != answered.answer:
-        _say(answered.text)
-    gold = f"   (gold: {answered.gold})" if answered.gold else ""
-    _say(f"Answer: {answered.answer or f'none: {answered.problem}'}{gold}")
+    _say(session.answer(answered, context) if sys.stdout.isatty() else answered.as_text())
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -333,7 +339,7 @@ def _mcp(args: argparse.Namespace) -> None:
 
 def _served(args: argparse.Namespace) -> tuple[Path, str, Job]:
     """The model to serve, its name, and the job of its recipe."""
-    folder, asked = (Path(args.model), _job(args)) if args.model else _merged(args)
+    folder, asked = (Path(args.model), _job(args)) if args.model else _merged(args)[:2]
     return folder, folder.resolve().name if args.model else asked.recipe.name, asked
 
 

@@ -58,6 +58,7 @@ class Container:
     gid: int
     network: str = "none"  # the engine's name of it
     terminal: bool = False
+    interactive: bool = False  # reads standard input
     name: str = ""  # by which others on its network reach it
     gpus: tuple[str, ...] = ()  # by the driver's numbers; all of them if empty
     gpu: str = ""  # how GPUs are passed: "nvidia" (the runtime's hook), "cdi" (Container Device Interface), "" for none
@@ -88,6 +89,7 @@ def _facts(container: Container) -> list[tuple[str, Any]]:
         ("network", container.network),
         *([("shm_size", _SHARED_MEMORY)] if container.gpu else []),
         *([(container.gpu, container.gpus)] if container.gpu else []),
+        *([("interactive", True)] if container.interactive else []),
         *([("tty", True)] if container.terminal else []),
         *([("name", container.name)] if container.name else []),
         *([("publish", container.publish)] if container.publish else []),
@@ -133,6 +135,7 @@ _WORDS: Mapping[str, Callable[[Any], list[str]]] = {
     "shm_size": lambda value: ["--shm-size", str(value)],
     "nvidia": lambda gpus: ["--gpus", f'"device={",".join(gpus)}"' if gpus else "all"],
     "cdi": lambda gpus: [word for each in _cdi(gpus) for word in ("--device", each)],
+    "interactive": lambda value: ["--interactive"],
     "tty": lambda value: ["--tty"],
     "name": lambda value: ["--name", value],
     "publish": _publish_words,
@@ -165,6 +168,7 @@ _SETTINGS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "shm_size": lambda value: {"shm_size": value},
     "nvidia": lambda gpus: {"device_requests": [_gpu_request(gpus)]},
     "cdi": lambda gpus: {"device_requests": [docker.types.DeviceRequest(driver="cdi", device_ids=_cdi(gpus))]},
+    "interactive": lambda value: {"stdin_open": value},
     "tty": lambda value: {"tty": value},
     "name": lambda value: {"name": value},
     "publish": lambda publish: {"ports": {f"{publish[2]}/tcp": publish[:2]}},

@@ -78,6 +78,8 @@ def for_container(
         mounts.append(Mount(folder, f"{user_files.WORKDIR}/{name}", writable))
     if not choices.dry:
         environment |= provenance(image)
+    if call.interactive:  # how its terminal shows text
+        environment.update({name: os.environ[name] for name in ("TERM", "NO_COLOR") if os.environ.get(name)})
     if step.network:
         mounts += _network(environment, scratch, choices.dry)
     mounts += user_files.mounts(call.user_files)
@@ -91,6 +93,7 @@ def for_container(
         gid,
         "bridge" if step.network else "none",
         terminal=sys.stdout.isatty() and not capture,
+        interactive=call.interactive,
         gpu=_gpu(choices) if step.gpu and matrix.load().flavor(choices.flavor).cuda else "",
         limits=limited,
     )

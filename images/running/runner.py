@@ -122,7 +122,7 @@ def run(choices: Choices, runner: str, call: StepCall, capture: bool = False) ->
         else:
             command, variables = environment.for_process(choices, runner, call)
             commands = [command]
-            status, text = (0, "") if choices.dry else _as_process(command, variables, scratch, capture)
+            status, text = (0, "") if choices.dry else _as_process(call, command, variables, scratch, capture)
     if choices.dry:
         print_commands(commands, _prepared_by(choices, call) if runner == "docker" else [])
     declared = dataclasses.astuple(steps.exit_status())
@@ -173,12 +173,17 @@ def _in_containers(choices: Choices, call: StepCall, scratch: Path, capture: boo
         return commands, 0, ""
     with lifeline.held(scratch) as pipe:
         nodes = [lifeline.tied(node, pipe) for node in nodes]
+        if call.interactive:  # by docker's own client, which passes the terminal's keys and size on
+            words = container.argv(nodes[0])
+            return commands, *process.run(words, dict(os.environ), capture=False, interactive=True)
         return (commands, cluster.run(nodes), "") if call.nodes > 1 else (commands, *container.run(nodes[0], capture))
 
 
-def _as_process(command: list[str], variables: dict[str, str], scratch: Path, capture: bool) -> tuple[int, str]:
+def _as_process(
+    call: StepCall, command: list[str], variables: dict[str, str], scratch: Path, capture: bool
+) -> tuple[int, str]:
     with lifeline.held(scratch) as pipe:
-        return process.run(command, {**variables, lifeline.VARIABLE: str(pipe)}, capture)
+        return process.run(command, {**variables, lifeline.VARIABLE: str(pipe)}, capture, call.interactive)
 
 
 def again(choices: Choices, call: StepCall) -> str:

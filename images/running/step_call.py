@@ -1,6 +1,7 @@
 """One call of a step: what a verb asks for, and the command line that asks the pipeline for it.
 
-python -m pipeline STEP [--recipe RECIPE] [the step's own flags] [--processes N] [--set KEY=VALUE ...] [a node's flags]
+python -m pipeline STEP [--recipe RECIPE] [the step's own flags] [--interactive] [--processes N] [--set KEY=VALUE ...]
+                        [a node's flags]
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class StepCall:
     inputs: tuple[UserFile, ...] = ()  # files that the step reads without a flag of their own: recipe, data
     nodes: int = 1  # containers that run the step together
     processes: int = 1  # in each of them
+    interactive: bool = False  # a person types in a terminal what the step reads
 
     @property
     def user_files(self) -> tuple[UserFile, ...]:
@@ -49,6 +51,7 @@ def make(
     files: Mapping[str, UserFile] | None = None,
     nodes: int = 1,
     processes: int = 1,
+    interactive: bool = False,
 ) -> StepCall:
     """A call of the step with these choices. A flag that is False, 0 or "" is at its default and left out.
 
@@ -69,7 +72,7 @@ def make(
             overrides = (*overrides, f"data.source={data.name}")
             inputs += [data] if known.source and data.path.is_file() else []
     passed = {flag: value for flag, value in (flags or {}).items() if value}
-    return StepCall(known, recipe, overrides, passed, files or {}, tuple(inputs), nodes, processes)
+    return StepCall(known, recipe, overrides, passed, files or {}, tuple(inputs), nodes, processes, interactive)
 
 
 def argv(call: StepCall, python: str = "python", node: Node | None = None) -> list[str]:
@@ -85,6 +88,7 @@ def argv(call: StepCall, python: str = "python", node: Node | None = None) -> li
             command.append(f"{flag}={value}")
         else:
             command += [flag, str(value)]
+    command += ["--interactive"] if call.interactive else []
     command += ["--processes", str(call.processes)] if call.processes > 1 else []
     for override in call.overrides:
         command += ["--set", override]

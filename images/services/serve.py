@@ -131,8 +131,9 @@ def mcp(choices: Choices, runner: str, served: Model, scratch: Path) -> tuple[li
         return command, {**variables, **own}
     asked = environment.for_container(choices, call, scratch, capture=True, image_name=IMAGE)
     mounts = (*asked.mounts, *user_files.mounts([served.folder]))
-    words = container.argv(dataclasses.replace(asked, mounts=mounts, environment={**asked.environment, **own}))
-    return [*words[:2], "--interactive", *words[2:]], dict(os.environ)
+    environment_ = {**asked.environment, **own}
+    asked = dataclasses.replace(asked, mounts=mounts, environment=environment_, interactive=True)
+    return container.argv(asked), dict(os.environ)
 
 
 def vllm_argv(served: Model, folder: str) -> list[str]:

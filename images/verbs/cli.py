@@ -133,8 +133,13 @@ def run_step(
     nodes: int = 1,
     processes: int = 1,
     on_stderr: bool = False,
+    interactive: bool = False,
 ) -> None:
     """Run a step, once its image or environment is up to date.
+
+    Args:
+        on_stderr: the line that names the runner goes to standard error.
+        interactive: a person types in a terminal what the step reads.
 
     Raises:
         Stop, StepFailed: as `runner.run`.
@@ -143,7 +148,12 @@ def run_step(
     name = runner(chosen, on_stderr, light)
     if not chosen.dry and not (light and name == "here"):
         runners.need_environment(chosen, name, steps.get(step).gpu)
-    runners.run(chosen, name, step_call.make(chosen, step, flags, files, nodes, processes))
+    runners.run(chosen, name, step_call.make(chosen, step, flags, files, nodes, processes, interactive))
+
+
+def is_alone() -> bool:
+    """Whether this call of invoke has one verb: in a chain, nobody waits for a question."""
+    return len(_call) == 1
 
 
 def need_processes(chosen: Choices, nodes: int, gpus_per_node: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from images.errors import Stop
 from images.running import runner as runners
@@ -58,14 +59,19 @@ def _need_format(format: str, quantize: str) -> None:
         raise Stop("--quantize q8_0 with --format gguf", found, "the command line", todo)
 
 
-def ask(choices: Choices, context: int, file: str, table: str, question: str) -> None:
-    """Ask about a context of a file, a table alone, or else a context of the data."""
+def ask(choices: Choices, context: int, file: str, table: str, question: str, json: bool) -> None:
+    """Ask about a context of a file, a table alone, or else a context of the data.
+
+    Again and again, if a person calls the verb alone in a terminal and gives no question.
+    """
     files = {}
     if file and table:
         raise Stop("--file or --table", "both", "the command line", "leave one out")
     if file := file or table:
         files["--file"] = user_files.existing(file, "a file with one context or table", "invoke ask --context 0")
-    cli.run_step(choices, "ask", {"--context": 0 if file else context, "--question": question}, files)
+    flags: dict[str, str | int | bool] = {"--context": 0 if file else context, "--question": question, "--json": json}
+    asks_on = not (question or json) and cli.is_alone() and sys.stdin.isatty() and sys.stdout.isatty()
+    cli.run_step(choices, "ask", flags, files, on_stderr=json, interactive=asks_on)
 
 
 def score(choices: Choices, predictions: str, gold: str, json: bool) -> None:

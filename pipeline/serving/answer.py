@@ -233,12 +233,8 @@ def _no_answer(problem: str, text: str) -> Refusal:
 
 def _is_in(item: str, context: str) -> bool:
     """Whether a context has a text, and not only as a part of a longer figure."""
-    words = re.escape(" ".join(item.split()).casefold())
-    if not words:
-        return False
-    before = r"(?<!\d)(?<!\d[.,])" if item.strip()[0].isdigit() else ""
-    after = r"(?!\d)(?![.,]\d)" if item.strip()[-1].isdigit() else ""
-    return re.search(f"{before}{words}{after}", " ".join(context.split()).casefold()) is not None
+    finder = figures.finder(item)
+    return finder is not None and finder.search(context) is not None
 
 
 def _unknown(written: str, known: frozenset[Decimal]) -> str:

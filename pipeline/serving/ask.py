@@ -8,8 +8,10 @@ python -m pipeline ask --file table.csv --question "…"          # a table alon
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,50 +23,144 @@ from pipeline.generation.generate import answers
 from pipeline.models import chat_template, load, reasoning
 from pipeline.models.chat_template import ChatTemplate
 from pipeline.recipe import Recipe
-from pipeline.tatqa import prompt, schema, target, truncate
+from pipeline.serving.marked import Evidence
+from pipeline.tatqa import figures, prompt, schema, target, truncate
 from pipeline.tatqa.language import LANGUAGES
 from pipeline.tatqa.normalize import plain
+from pipeline.tatqa.target import Said
 
 
 @dataclass(frozen=True)
 class Answered:
     """A question, the model's answer, and the gold one if the context has it."""
 
+    question: str
     asked: str  # table, notes and question as the model read them
     left_out: str  # what was left out of the context, in words; "" for nothing
     text: str  # as the model wrote it
-    answer: str  # read from it, with its scale
-    problem: str  # why there is no answer, else ""
-    gold: str
+    said: Said  # read from it
+    answer: str  # the same in words, with its scale
+    kind: str  # answer type; "" where neither labelled lines nor the context tell it
+    evidence: tuple[Evidence, ...]
+    gold: schema.Question | None
+    gold_answer: str  # in words; "" for none
+
+    @property
+    def problem(self) -> str:
+        """Why there is no answer, else ""."""
+        return self.said.problem
+
+    def as_text(self, asked: str = "", more: Sequence[str] = ()) -> str:
+        """For a person: what was asked, what the model wrote, and the answer.
+
+        Args:
+            asked: instead of what the model read.
+            more: lines before the answer.
+        """
+        lines = [f"ask    {self.left_out}"] if self.left_out else []
+        lines += [asked or self.asked, *([self.text] if self.text != self.answer else []), *more]
+        gold = f"   (gold: {self.gold_answer})" if self.gold_answer else ""
+        return "\n".join([*lines, f"Answer: {self.answer or f'none: {self.problem}'}{gold}"])
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        given = None
+        if self.gold and self.gold_answer:
+            given = {"answer": self.gold.answer, "scale": self.gold.scale, "answer_type": self.gold.answer_type}
+        return {
+            "question": self.question,
+            "answer": None if self.problem else self.said.answer,
+            "scale": self.said.scale,
+            "answer_type": self.kind,
+            "evidence": [each.text for each in self.evidence],
+            "equation": self.said.equation,
+            "problem": self.problem,
+            "gold": given,
+            "left_out": self.left_out,
+            "text": self.text,
+        }
 
 
-def ask(recipe: Recipe, merged: Path, context: schema.Context, question: str, answer_tokens: int) -> Answered:
-    """Ask one question; an empty `question` means the context's own first one.
+class Asker:
+    """Asks a merged model, which is loaded once, when it is first needed."""
 
-    Args:
-        answer_tokens: at which the answer is cut off.
+    def __init__(self, recipe: Recipe, merged: Path, answer_tokens: int) -> None:
+        """Args:
+        answer_tokens: at which an answer is cut off.
+        """
+        self._recipe, self._merged, self._tokens = recipe, merged, answer_tokens
 
-    Raises:
-        Stop: no question given and none in the context, or one that is too long by itself.
+    @functools.cached_property
+    def template(self) -> ChatTemplate:
+        """The model's chat template.
+
+        Raises:
+            Stop: as `chat_template.load`.
+        """
+        return chat_template.load(self._merged)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The model.
+
+        Raises:
+            Stop: as `load.load_base`.
+        """
+        precision, _ = load.precision(self._recipe.training.precision)
+        return load.load_base(self._merged, load.DTYPES[precision])
+
+    def load(self) -> None:
+        """Load template and model now.
+
+        Raises:
+            Stop: as they.
+        """
+        self.template  # noqa: B018
+        self.model  # noqa: B018
+
+    def ask(self, context: schema.Context, question: str) -> Answered:
+        """Ask one question; an empty `question` means the context's own first one.
+
+        Raises:
+            Stop: no question given and none in the context, or one that is too long by itself.
+        """
+        own = {each.text: each for each in context.questions}
+        if not question and not own:
+            found, todo = "none given and none in the context", 'invoke ask --file FILE --question "…"'
+            raise Stop("a question", found, "the command line", todo)
+        question = question or next(iter(own))
+        recipe, language = self._recipe, self._recipe.data.language
+        asked = plain(question, Counter()).strip()
+        row, left_out = _fitting(recipe, self.template, in_plain_characters(context), asked)
+        text = answers(self.model, self.template, [row], self._tokens, 1)[0] or ""
+        gold = own.get(question)
+        answer = reasoning.split(text)[1]
+        said = target.read(answer, language, row["input"])
+        currency = LANGUAGES[language].currency(row["input"])
+        in_words = target.write_answer(said.answer, said.scale, language, currency)
+        told = target.write_answer(gold.answer, gold.scale, language, currency) if gold and gold.answer != "" else ""
+        kind, evidence = _evidence(said, answer, row["input"].removesuffix(asked), language)
+        return Answered(question, row["input"], left_out, text, said, in_words, kind, evidence, gold, told)
+
+
+def in_plain_characters(context: schema.Context) -> schema.Context:
+    """A context with the characters that the model reads."""
+    return prompt.in_plain_characters(context, Counter())
+
+
+def _evidence(said: Said, text: str, context: str, language: str) -> tuple[str, tuple[Evidence, ...]]:
+    """The type of an answer, and what it is from; a plain answer that table and notes have is its own evidence.
+
+    The type of any other plain answer is "".
     """
-    own = {each.text: each for each in context.questions}
-    if not question and not own:
-        found, todo = "none given and none in the context", 'invoke ask --file FILE --question "…"'
-        raise Stop("a question", found, "the command line", todo)
-    question = question or next(iter(own))
-    template = chat_template.load(merged)
-    row, left_out = _fitting(
-        recipe, template, prompt.in_plain_characters(context, Counter()), plain(question, Counter())
-    )
-    precision, _ = load.precision(recipe.training.precision)
-    model = load.load_base(merged, load.DTYPES[precision])
-    text = answers(model, template, [row], answer_tokens, 1)[0] or ""
-    gold, language = own.get(question), recipe.data.language
-    said = target.read(reasoning.split(text)[1], language, row["input"])
-    currency = LANGUAGES[language].currency(row["input"])
-    answer = target.write_answer(said.answer, said.scale, language, currency)
-    written = target.write_answer(gold.answer, gold.scale, language, currency) if gold and gold.answer != "" else ""
-    return Answered(row["input"], left_out, text, answer, said.problem, written)
+    if said.kind:
+        written = target.evidence_as_written(text, language)
+        return said.kind, tuple(Evidence(*each) for each in zip(said.evidence, written, strict=True))
+    spans = said.answer if isinstance(said.answer, list) else [said.answer]
+    finders = [figures.finder(span) for span in spans]
+    if said.problem or not all(finder and finder.search(context) for finder in finders):
+        return "", ()
+    return "span" if len(spans) == 1 else "multi-span", tuple(Evidence(span, span) for span in spans)
 
 
 def _fitting(

@@ -83,6 +83,16 @@ def without_name(item: str, context: str) -> str:
     return cell if told else item
 
 
+def finder(item: str) -> re.Pattern[str] | None:
+    """What finds an item in a text, in any case and with any white space, and not within a longer figure; None for
+    an empty item."""
+    if not (words := item.split()):
+        return None
+    before = r"(?<!\d)(?<!\d[.,])" if words[0][0].isdigit() else ""
+    after = r"(?!\d)(?![.,]\d)" if words[-1][-1].isdigit() else ""
+    return re.compile(before + r"\s+".join(map(re.escape, words)) + after, re.IGNORECASE)
+
+
 _WORD = re.compile(r"\w+")
 
 

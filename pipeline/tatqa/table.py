@@ -50,7 +50,7 @@ def headings(rows: Rows) -> str:
     first = [over[0], *(each for each in alone if each != over[0])] if over[0] else alone
     lines = [" | ".join(first)] if first else []
     for row in below:
-        lines.append(" | ".join(written for _, written in _named(over, row)) or row[0])
+        lines.append(" | ".join(written for _, _, written in _named(over, row)) or row[0])
     return "\n".join(lines)
 
 
@@ -58,7 +58,14 @@ def named_cells(rows: Rows) -> Iterator[tuple[str, str]]:
     """Each cell that `headings` writes, alone and as it writes it: `3,258`, `Sales 2019: 3,258`."""
     over, below = _heading(_cells(rows))
     for row in below:
-        yield from _named(over, row)
+        yield from ((cell, written) for _, cell, written in _named(over, row))
+
+
+def places(rows: Rows) -> dict[tuple[int, int], str]:
+    """What `headings` writes for each cell, by its row and column from 0."""
+    over, below = _heading(_cells(rows))
+    first = len(rows) - len(below)
+    return {(i, column): written for i, row in enumerate(below, first) for column, _, written in _named(over, row)}
 
 
 def row_labels(rows: Rows) -> list[str]:
@@ -67,12 +74,13 @@ def row_labels(rows: Rows) -> list[str]:
     return list(dict.fromkeys(row[0] for row in below if row[0]))
 
 
-def _named(over: list[str], row: list[str]) -> Iterator[tuple[str, str]]:
+def _named(over: list[str], row: list[str]) -> Iterator[tuple[int, str, str]]:
+    """Column, text and text with name of each cell that is not empty."""
     label, *cells = row
-    for heading, cell in zip(over[1:], cells, strict=True):
+    for column, (heading, cell) in enumerate(zip(over[1:], cells, strict=True), 1):
         if cell:
             name = " ".join(filter(None, (label, heading)))
-            yield cell, f"{name}: {cell}" if name else cell
+            yield column, cell, f"{name}: {cell}" if name else cell
 
 
 def _heading(cells: list[list[str]]) -> tuple[list[str], list[list[str]]]:

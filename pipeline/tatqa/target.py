@@ -158,11 +158,7 @@ def read(text: str, language: str, context: str) -> Said:
 
     Labels identify the lines of the target "equation"; a text without them is a plain answer.
     """
-    words = LANGUAGES[language]
-    labels = {label: name for name, label in words.labels.items()}
-    pattern = rf"\s*({'|'.join(labels)})\s*[:：]\s*(.*?)\s*"
-    found = [match.groups() for line in text.splitlines() if (match := re.fullmatch(pattern, line, re.IGNORECASE))]
-    lines = {labels[label.lower()]: value for label, value in reversed(found)}  # the first line of each label counts
+    words, lines = LANGUAGES[language], _labelled(text, language)
     if not lines.keys() & {"type", "evidence", "equation"}:
         return read_answer(text, language, context)
     scales = {(word or words.no_scale).lower(): name for name, word in words.scale_words()}
@@ -171,8 +167,7 @@ def read(text: str, language: str, context: str) -> Said:
         return Said("", "", f"no scale: {lines.get('scale', 'the line is missing')!r}")
     kinds = {word.lower(): name for name, word in words.types.items()}
     kind = kinds.get(lines.get("type", "").lower(), "arithmetic" if "equation" in lines else "multi-span")
-    items = (item.strip() for item in lines.get("evidence", "").split(SEPARATOR))
-    evidence = [figures.without_name(item, context) for item in items if item]
+    evidence = [figures.without_name(item, context) for item in evidence_as_written(text, language)]
     if kind == "arithmetic":
         if not lines.get("equation"):
             return Said("", scale, "no equation")
@@ -189,6 +184,20 @@ def read(text: str, language: str, context: str) -> Said:
     if kind == "span" or len(evidence) == 1:
         return Said(SEPARATOR.join(evidence), scale, "", "span", tuple(evidence))
     return Said(evidence, scale, "", kind, tuple(evidence))
+
+
+def evidence_as_written(text: str, language: str) -> list[str]:
+    """The evidence in a model's text, with the names that `Said.evidence` leaves out."""
+    items = (item.strip() for item in _labelled(text, language).get("evidence", "").split(SEPARATOR))
+    return [item for item in items if item]
+
+
+def _labelled(text: str, language: str) -> dict[str, str]:
+    """The labelled lines of a text; the first line of each label counts."""
+    labels = {label: name for name, label in LANGUAGES[language].labels.items()}
+    pattern = rf"\s*({'|'.join(labels)})\s*[:：]\s*(.*?)\s*"
+    found = [match.groups() for line in text.splitlines() if (match := re.fullmatch(pattern, line, re.IGNORECASE))]
+    return {labels[label.lower()]: value for label, value in reversed(found)}
 
 
 def read_answer(text: str, language: str, context: str) -> Said:

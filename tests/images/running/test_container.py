@@ -111,7 +111,7 @@ def test_folders_are_given_to_the_containers_user(tmp_path: Path, monkeypatch: p
 def _of_command(words: list[str]) -> dict[str, Any]:
     """The settings of a `docker run` command."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in ("rm", "read-only", "init", "tty"):
+    for flag in ("rm", "read-only", "init", "interactive", "tty"):
         parser.add_argument(f"--{flag}", action="store_true")
     valued = ("label", "user", "network", "tmpfs", "pids-limit", "memory", "memory-swap", "cpus", "shm-size", "gpus")
     for flag in (*valued, "name"):
@@ -134,6 +134,7 @@ def _of_command(words: list[str]) -> dict[str, Any]:
         "security_opt": given.security_opt,
         "read_only": given.read_only,
         "init": given.init,
+        "stdin_open": given.interactive,
         "tty": given.tty,
         "name": given.name,
         "tmpfs": given.tmpfs,
@@ -156,7 +157,15 @@ def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
     requests = asked.pop("device_requests", [])
     nvidia = [request["DeviceIDs"] or ["all"] for request in requests if request["Capabilities"] == [["gpu"]]]
     made = {
-        **{"tty": False, "name": "", "shm_size": 0, "mem_limit": "", "memswap_limit": "", "nano_cpus": 0},
+        **{
+            "stdin_open": False,
+            "tty": False,
+            "name": "",
+            "shm_size": 0,
+            "mem_limit": "",
+            "memswap_limit": "",
+            "nano_cpus": 0,
+        },
         **asked,
         "tmpfs": ":".join(*asked["tmpfs"].items()),
         "network": asked["network_mode"],
@@ -176,6 +185,7 @@ def _of_settings(asked: dict[str, Any]) -> dict[str, Any]:
     [
         {},
         {"terminal": True, "name": "node", "network": "internal"},
+        {"terminal": True, "interactive": True},
         {"limits": Limits(pids=64, memory="12g", cpus=1.5, tmp="64m")},
         {"gpu": "nvidia"},
         {"gpu": "nvidia", "gpus": ("2", "3")},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.marks import NO_ENGINE, Invoke
+from tests.terminal import terminal
 
 
 def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
@@ -31,6 +34,7 @@ def test_a_missing_gpu_stops_a_run_with_a_cuda_flavor(call: Invoke) -> None:
         (("ask",), "ask --recipe quickstart"),
         (("ask", "--context", "3", "--question=-5?"), "ask --recipe quickstart --context 3 '--question=-5?'"),
         (("ask", "--file", "tasks.py", "--context", "3"), "ask --recipe quickstart --file tasks.py"),
+        (("ask", "--json"), "ask --recipe quickstart --json"),
         (("train", "--resume", "--gpus-per-node", "2"), "train --recipe quickstart --resume --processes 2"),
         (("fetch", "--format", "gguf"), "fetch_gguf"),
         (("export", "--format", "gguf", "--quantize", "q8_0"), "gguf --recipe quickstart --quantize q8_0"),
@@ -44,6 +48,34 @@ def test_flags_reach_the_step(call: Invoke, words: tuple[str, ...], command: str
     done = call("--dry", *words, PINTUNE_RUNNER="venv", PINTUNE_FLAVOR="cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"-m pipeline {command}")
+
+
+IN_A_TERMINAL = [sys.executable, "-m", "invoke", "--dry"]
+
+
+@pytest.mark.parametrize(
+    ("words", "asks_on"),
+    [
+        (("ask",), True),
+        (("ask", "--context", "3"), True),
+        (("ask", "--question", "Why?"), False),
+        (("ask", "--json"), False),
+        (("export", "ask"), False),  # in a chain nobody waits for it
+    ],
+)
+def test_in_a_terminal_ask_alone_asks_on_under_the_same_hardening(
+    bare: Path, words: tuple[str, ...], asks_on: bool
+) -> None:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
+    environment = {**known, **NO_ENGINE, "NO_COLOR": "1", "PINTUNE_RUNNER": "docker", "PINTUNE_FLAVOR": "cpu"}
+    with terminal([*IN_A_TERMINAL, *words], bare, environment) as person:
+        status, written = person.end()
+    assert status == 0, written
+    line = written.splitlines()[-1]
+    assert ("--interactive --tty" in line, line.endswith("--interactive")) == (asks_on, asks_on), line
+    assert ("NO_COLOR=1" in line) == asks_on
+    for each in ("--cap-drop ALL", "--security-opt no-new-privileges", "--read-only", "--network none"):
+        assert each in line
 
 
 def test_the_converter_is_there_before_the_merge_and_only_fetching_it_has_a_network(call: Invoke) -> None:

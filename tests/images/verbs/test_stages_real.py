@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from images import engine
 from tests.conftest import ROOT
 from tests.marks import QUICKSTART_ADAPTER, SMALL, Invoke
+from tests.terminal import CTRL_C, CTRL_D, terminal
 
 pytestmark = pytest.mark.docker
 
@@ -71,6 +74,34 @@ def test_the_callers_files_are_mounted(
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Question: Who audited the figures?\n" in done.stdout and "\nAnswer: " in done.stdout
     assert _manifest(checkout, "mine")["recipe_name"] == "mine"
+
+
+@pytest.mark.parametrize("runner", ["docker", "venv"])
+def test_a_person_asks_again_and_again_in_a_terminal(runner: str, image: str, invoke: Invoke, checkout: Path) -> None:
+    words = ("train", *SMALL, "export") if not list(checkout.glob("runs/quickstart/*/merged")) else ()
+    done = invoke("build", "--runner", runner, *words)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
+    known |= {"PINTUNE_BASE_IMAGE": os.environ.get("PINTUNE_BASE_IMAGE", "")}
+    asked = [sys.executable, "-m", "invoke", "ask", "--runner", runner]
+    with terminal(asked, checkout, known) as person:
+        person.until("\n> ")
+        person.type("What is new?\n")
+        answered = person.until("\n> ")
+        assert "Question: What is new?\n" in answered and "\nAnswer: " in answered
+        if runner == "docker":
+            (running,) = _docker("ps", "--quiet", "--filter", f"ancestor={image}").stdout.split()
+            host = json.loads(_docker("inspect", running).stdout)[0]["HostConfig"]
+            assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["NetworkMode"] == "none"
+        person.type("half a question" + CTRL_C)
+        person.until("\n> ")
+        person.type("context 3\n")
+        assert "context 3 of" in person.until("\n> ")
+        person.type(CTRL_D)
+        status, left = person.end()
+        assert status == 0, left
+    if runner == "docker":
+        assert _docker("inspect", running).returncode == 1  # it is removed
 
 
 @pytest.mark.parametrize("runner", ["docker", "venv"])

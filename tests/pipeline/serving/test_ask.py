@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Stop
-from pipeline.serving import ask
-from pipeline.tatqa import sample
+from pipeline.models import chat_template
+from pipeline.recipe import load
+from pipeline.serving import ask, session
+from pipeline.tatqa import sample, schema
 from tests.conftest import ROOT
-from tests.steps import step
+from tests.steps import latest, manifest, step
 
 
 def test_ask_reads_a_context_from_a_file(
@@ -122,3 +124,85 @@ def test_a_table_alone_is_answered(place: Path, capsys: pytest.CaptureFixture[st
     assert step("ask", "--file", str(case), "--question", "What were sales in 2019?") == 0
     printed = capsys.readouterr().out
     assert "$(300)" in printed and "Answer: " in printed
+
+
+def test_json_is_one_object_on_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert step("train") == step("export") == 0
+    capsys.readouterr()
+    assert step("ask", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    said, (first, *_) = json.loads(line), ask.context_of_data(Path("data/sample/raw/heldout.json"), 0).questions
+    assert said["question"] == first.text
+    assert said["gold"] == {"answer": first.answer, "scale": first.scale, "answer_type": first.answer_type}
+    assert said["adapter_sha256"] == manifest()["training"]["adapter_sha256"]
+    assert said["run"] == f"tiny/{latest().name}"
+    assert step("ask", "--json", "--question", "What is new?") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["question"], said["gold"]) == ("What is new?", None)
+    assert step("ask", "--json", "--context", "99") == 1
+    assert capsys.readouterr().out == ""
+
+
+ARITHMETIC = "type: arithmetic\nevidence: Other 2019: 44.1 ; Other 2018: 56.7\nequation: 44.1 - 56.7\nscale: million"
+TABLE = (("", "2019", "2018"), ("Sales", "44.1", "56.7"), ("Other", "44.1", "56.7"))
+
+
+def _answered(text: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, target: str = "equation") -> ask.Answered:
+    """What becomes of a text that a model writes about TABLE."""
+    monkeypatch.setattr(ask, "answers", lambda *words: [text])
+    recipe = load("quickstart", [f"data.target={target}", "training.max_length=2000"])
+    asker = ask.Asker(recipe, tiny_model, 100)
+    asker.__dict__.update(template=chat_template.load(tiny_model), model=None)
+    return asker.ask(CONTEXT, "What was the change in Other?")
+
+
+CONTEXT = schema.Context("c", TABLE, ((1, "Net sales (in millions) of Leeds."),), ())
+
+
+def test_an_answer_has_its_equation_and_its_evidence_in_the_table(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = _answered(ARITHMETIC, tiny_model, monkeypatch)
+    assert answered.as_json() == {
+        "question": "What was the change in Other?",
+        "answer": "-12.6",
+        "scale": "million",
+        "answer_type": "arithmetic",
+        "evidence": ["44.1", "56.7"],
+        "equation": "44.1 - 56.7",
+        "problem": "",
+        "gold": None,
+        "left_out": "",
+        "text": ARITHMETIC,
+    }
+    written = session.answer(answered, CONTEXT)
+    assert written == (
+        "         2019    2018\nSales    44.1    56.7\nOther  [44.1]  [56.7]\n\nNet sales (in millions) of Leeds.\n\n"
+        f"Question: What was the change in Other?\n{ARITHMETIC}\nAnswer: -12.6 million"
+    )
+
+
+def test_evidence_that_is_not_there_is_named(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = _answered("type: span\nevidence: Leeds ; York\nscale: none", tiny_model, monkeypatch)
+    written = session.answer(answered, CONTEXT)
+    assert "of [Leeds].\n" in written and "\nneither table nor notes have: York\nAnswer: " in written
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "kind", "evidence"),
+    [
+        ("Leeds", "Leeds", "span", ["Leeds"]),
+        ("Leeds ; Sales", ["Leeds", "Sales"], "multi-span", ["Leeds", "Sales"]),
+        ("-12.6 million", "-12.6", "", []),
+        ("44.1 million", "44.1", "span", ["44.1"]),
+        ("", None, "", []),
+    ],
+)
+def test_a_plain_answer_is_its_own_evidence(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, text: str, answer: Any, kind: str, evidence: list[str]
+) -> None:
+    answered = _answered(text, tiny_model, monkeypatch, "answer")
+    said = answered.as_json()
+    assert (said["answer"], said["answer_type"], said["evidence"]) == (answer, kind, evidence)
+    assert bool(said["problem"]) == (answer is None)
+    assert "neither" not in session.answer(answered, CONTEXT)
