@@ -21,11 +21,11 @@ from pipeline.files import sha256
 from pipeline.job import Job
 from pipeline.models import attention, chat_template, load, lora, norms
 from pipeline.models.chat_template import ChatTemplate
-from pipeline.recipe import Recipe, Training
+from pipeline.recipe import Recipe, Training, as_values
 from pipeline.training import checkpoint as checkpoints
 from pipeline.training import fsdp, memory
 from pipeline.training.arguments import training_arguments
-from pipeline.training.callbacks import validation
+from pipeline.training.callbacks import tensorboard, validation
 from pipeline.training.callbacks.metrics import MetricsCallback
 from pipeline.training.callbacks.preemption import PreemptionCallback
 from pipeline.training.callbacks.publish import CheckpointCallback
@@ -68,7 +68,8 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     arguments = training_arguments(settings, precision, checkpoints.staging_folder(checkpoints.folder(run)))
     adapted, replaced = prepared(recipe, job.base_model, precision, [*contexts, *held_out])
     load.need_vocabulary(adapted, template.tokenizer)
-    metrics = MetricsCallback(run, resumed=checkpoint is not None, scaled=precision == "fp16")
+    values = tensorboard.hyperparameters(as_values(recipe))
+    metrics = MetricsCallback(run, resumed=checkpoint is not None, scaled=precision == "fp16", settings=values)
     ranks = (distributed.rank(), distributed.world_size())
     pad = template.tokenizer.pad_token_id or 0
     collator = Collator(settings.packing, pad, settings.row_tokens, *ranks, even=settings.fsdp)

@@ -6,7 +6,7 @@ import json
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,22 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         resumed: whether the run continues from a checkpoint.
         scaled: whether the loss is scaled (fp16), so that a step may overflow and be skipped.
         skipped: whether the last optimizer step was skipped.
+        settings: of the run, by name, for TensorBoard.
     """
 
     def __init__(
-        self, run: Path, resumed: bool, scaled: bool = False, skipped: Callable[[], bool] = lambda: False
+        self,
+        run: Path,
+        resumed: bool,
+        scaled: bool = False,
+        skipped: Callable[[], bool] = lambda: False,
+        settings: Mapping[str, bool | float | str] | None = None,
     ) -> None:
         self.path, self.last_loss = run / "metrics.jsonl", float("nan")
         self.tokens = self.questions = self.overflows = 0
         self.tokens_before = self.questions_before = 0  # counted before the run was resumed
         self.seconds_before = 0.0
-        self.skipped = skipped
+        self.skipped, self._settings = skipped, settings
         self._resumed, self._scaled = resumed, scaled
         self._lost = self._skipped_in_a_row = self._nothing = 0
         self._started = time.monotonic()
@@ -71,7 +77,7 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         write_text(self.path, "".join(line + "\n" for line in self.lines(state.global_step)))
-        self._events = EventWriter(tensorboard.folder(self.path.parent), state.global_step + 1)
+        self._events = EventWriter(tensorboard.folder(self.path.parent), state.global_step + 1, self._settings)
         self._progress = Progress("train", state.max_steps, done=state.global_step)
 
     def lines(self, step: int) -> list[str]:

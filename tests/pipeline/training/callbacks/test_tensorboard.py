@@ -64,3 +64,20 @@ def test_a_resumed_run_hides_the_later_points_of_the_first(tmp_path: Path) -> No
     first.close()
     starts = [event for event in _events(tmp_path / "tensorboard") if event.session_log.status == SessionLog.START]
     assert [event.step for event in starts] == [5]
+
+
+def test_the_settings_of_a_run_are_written_once_for_each_start(tmp_path: Path) -> None:
+    recipe = {"lora": {"r": 8, "targets": ("q_proj", "v_proj")}, "training": {"fsdp": False, "learning_rate": 1e-3}}
+    values = tensorboard.hyperparameters(recipe)
+    assert values == {
+        "lora.r": 8,
+        "lora.targets": "('q_proj', 'v_proj')",
+        "training.fsdp": False,
+        "training.learning_rate": 1e-3,
+    }
+    writer = EventWriter(tmp_path / "tensorboard", 1, values)
+    writer.add(1, {"train/loss": 1.0})
+    writer.add(2, {"train/loss": 0.5})
+    writer.close()
+    tags = [each.tag for event in _events(tmp_path / "tensorboard") for each in event.summary.value]
+    assert tags == ["_hparams_/session_start_info", "train/loss", "train/loss"]
