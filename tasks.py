@@ -145,10 +145,18 @@ def ask(
     host="address to listen on; another than loopback asks for a key, PINTUNE_API_KEY (default 127.0.0.1)",
     port="port to listen on; if it is taken, the next free one (default 8000)",
     mcp="offer the tool answer_financial_question by the Model Context Protocol too, at /mcp",
+    check="ask it the questions that evaluate asked, and compare EM and answers; starts no server that stays",
 )
-def serve(choices: Choices, model: str = "", host: str = "127.0.0.1", port: int = 8000, mcp: bool = False) -> None:
+def serve(
+    choices: Choices,
+    model: str = "",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    mcp: bool = False,
+    check: bool = False,
+) -> None:
     """Start an OpenAI-compatible server of the newest merged model, in the background."""
-    serving.serve(choices, model, host, port, mcp)
+    (serving.check if check else serving.serve)(choices, model, host, port, mcp)
 
 
 @cli.verb(model="a Transformers folder, instead of the recipe's newest merged model")

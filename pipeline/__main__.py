@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     serves.add_argument("--mcp", action="store_true", help="offer the tool by the Model Context Protocol too, at /mcp")
     serves.add_argument("--host", default="127.0.0.1", help="address to listen on; another than loopback needs a key")
     serves.add_argument("--port", type=int, default=8000, help="port to listen on; 0: a free one")
+    parsers["check_answers"].add_argument("--answers", required=True, help="JSON lines of uid and message")
     scores = parsers["score"]
     scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")
     scores.add_argument("--gold", required=True, help="a raw file in TAT-QA's schema, with answers")
@@ -343,6 +344,46 @@ def _served(args: argparse.Namespace) -> tuple[Path, str, Job]:
     return folder, folder.resolve().name if args.model else asked.recipe.name, asked
 
 
+def _check_questions(args: argparse.Namespace) -> None:
+    """Print what a server is asked, to compare it with evaluate, as JSON lines."""
+    from pipeline.serving import check
+
+    of_run, run, made = _served_and_evaluated(args)
+    for each in check.requests(of_run, run, made, run.parent.name):
+        _say(json.dumps(each, ensure_ascii=False))
+
+
+def _check_answers(args: argparse.Namespace) -> None:
+    """Compare a server's answers with evaluate's."""
+    from pipeline.serving import check
+
+    check.check(*_served_and_evaluated(args), Path(args.answers), _say)
+
+
+def _served_and_evaluated(args: argparse.Namespace) -> tuple[Job, Path, dict[str, Any]]:
+    """The run of the newest merged model, or that of --run: the job that it was evaluated as, its folder, its manifest.
+
+    Raises:
+        Stop: it was not evaluated, or its data have changed.
+    """
+    from pipeline import job, recipe
+    from pipeline.data import check as data
+    from pipeline.runs import store
+    from pipeline.serving import check
+
+    if args.run:
+        run, made = store.named(job.all_runs(), args.run)
+    else:
+        merged, made = store.merged_model(_job(args).runs)
+        run = merged.parent
+    check.need_evaluated(run, made)
+    values, where = made["evaluation"].get("recipe", made["recipe"]), str(run / store.MANIFEST)
+    of_run = job.resolve(recipe.resolve(run.parent.name, values, args.set, where))
+    data.need_raw(of_run)
+    data.need_formatted(of_run)
+    return of_run, run, made
+
+
 def _spin_less() -> None:
     """Before torch is imported: GNU's OpenMP waits for milliseconds in a busy loop, which on a machine that computes
     something else too takes the cores from the thread that is waited for."""
@@ -413,6 +454,8 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ask": _ask,
     "serve": _serve,
     "mcp": _mcp,
+    "check_questions": _check_questions,
+    "check_answers": _check_answers,
     "estimate": _estimate,
     "score": _score,
     "resolve": _resolve,

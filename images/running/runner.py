@@ -191,7 +191,17 @@ def again(choices: Choices, call: StepCall) -> str:
     if not call.step.recipe:
         return "run the same command again"
     # no verb of their name, or not with --set
-    if call.step.name in ("missing", "resolve", "estimate", "reproduce", "fetch_gguf", "gguf", "push_hub"):
+    if call.step.name in (
+        "missing",
+        "resolve",
+        "estimate",
+        "reproduce",
+        "fetch_gguf",
+        "gguf",
+        "push_hub",
+        "check_questions",
+        "check_answers",
+    ):
         return "run the same command again"
     verb = "data" if call.step.name == "format" else call.step.name
     words = ["invoke", verb, *(["--resume"] if verb == "train" else [])]

@@ -96,7 +96,7 @@ def service(
         environment={**limits, **({"PINTUNE_PUBLISHED": host} if runner == "docker" else {})},
         gpu=True,
     )
-    of = f"{served.folder.name}, weights {_weights(served)}" + (", with /mcp" if with_mcp else "")
+    of = identity(served) + (", with /mcp" if with_mcp else "")
     return programs.service(choices, runner, program, host, port, secret, scratch, of)
 
 
@@ -104,10 +104,16 @@ def _limits() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}
 
 
-def _weights(served: Model) -> str:
-    """A short hash of the model's files, by their hashes: a new export into the same folder is another model."""
+def identity(served: Model) -> str:
+    """A model and a short hash of its files, by their hashes: a new export into the same folder is another model."""
     sums = served.folder.path / "SHA256SUMS"
-    return hashlib.sha256(sums.read_bytes()).hexdigest()[:8] if sums.is_file() else "unknown"
+    weights = hashlib.sha256(sums.read_bytes()).hexdigest()[:8] if sums.is_file() else "unknown"
+    return f"{served.folder.name}, weights {weights}"
+
+
+def is_served(of: str, choices: Choices, served: Model) -> bool:
+    """Whether a service, by what it says that it is of, serves a model on the flavor."""
+    return of.startswith(f"{identity(served)}, ") and choices.flavor in of.split(", ")
 
 
 def need_own_server(choices: Choices, what: str) -> None:

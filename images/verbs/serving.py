@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from images import engine, matrix, pip_config
 from images.errors import StepFailed, Stop
 from images.running import runner as runners
+from images.running import step_call, user_files
 from images.running.choices import Choices
 from images.services import program as programs
+from images.services import questions
 from images.services import serve as serving
 from images.services import start as services
+from images.services.service import Running
 from images.verbs import cli
 
 
 def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None:
     """Start the server of a model in the background, and print its link once it is ready."""
-    asked = cli.runner(choices)
-    runner = "docker" if asked == "docker" else "venv"  # a devcontainer has no server's packages, but environments
-    served = serving.model(choices, model)
-    secret = programs.token(serving.KEY, host)
+    started, _ = _start(choices, serving.model(choices, model), host, port, mcp, programs.token(serving.KEY, host))
+    if started:
+        print("serve  to stop it: invoke down", flush=True)
+
+
+def _start(
+    choices: Choices, served: serving.Model, host: str, port: int, mcp: bool, secret: programs.Token
+) -> tuple[Running | None, float]:
+    """The server and after how many seconds it was ready, 0 if it ran already; for a dry call none.
+
+    Args:
+        secret: the key that requests need.
+    """
+    runner = "docker" if cli.runner(choices) == "docker" else "venv"  # a devcontainer has environments
     if not choices.dry:
         runners.need_environment(choices, runner, image=serving.IMAGE)
     with pip_config.secrets(choices.dry) as scratch:
@@ -32,15 +48,68 @@ def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None
         service = serving.service(choices, runner, served, host, at, secret, scratch, mcp)
         if choices.dry:
             print("\n".join(services.shown(service)))
-            return
+            return None, 0.0
         started, seconds = services.start(service)
     how = f"ready after {seconds:.1f} s" if seconds else "it runs already"
     print(f"serve  {started.url}: the model {served.name} ({served.folder.name}), {how}")
     if seconds and at != port:
         print(f"serve  port {port} was taken")
     if seconds and secret.is_new:
-        print(f"serve  key, shown once: {secret.value}")
-    print("serve  to stop it: invoke down", flush=True)
+        print(f"serve  key, shown once: {secret.value}", flush=True)
+    return started, seconds
+
+
+def check(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None:
+    """Ask the server what evaluate asked, and compare; one that did not run before is stopped again.
+
+    Raises:
+        Stop: there is no such evaluation, another model is served, or a request is refused.
+        StepFailed: the server does not answer as evaluate did.
+    """
+    if model:
+        todo = "leave one out: only a run's own merged model has an evaluation to compare with"
+        raise Stop("--check or --model", "both", "the command line", todo)
+    served, runner = serving.model(choices, ""), cli.runner(choices)
+    run = "/".join(served.folder.path.parent.parts[-2:])
+    running = [] if choices.dry else services.found(serving.IMAGE)
+    if running and not serving.is_served(running[0].of, choices, served):
+        wanted, todo = f"a server of {serving.identity(served)}", "invoke down --name serve, then invoke serve --check"
+        raise Stop(f"{wanted}, on {choices.flavor}", running[0].of, running[0].url, todo)
+    if not choices.dry:
+        runners.need_environment(choices, runner)
+    asked = runners.run(choices, runner, step_call.make(choices, "check_questions", {"--run": run}), capture=True)
+    secret = programs.token(serving.KEY, host)
+    started, seconds = (running[0], 0.0) if running else _start(choices, served, host, port, mcp, secret)
+    with _scratch(choices.dry) as folder:
+        file = folder / "answers.jsonl"
+        try:
+            if started:
+                answers = questions.ask(
+                    started.url, secret.value, [json.loads(line) for line in asked.split("\n") if line], _say
+                )
+                file.write_text("".join(f"{json.dumps(each)}\n" for each in answers), encoding="utf-8")
+                file.chmod(0o644)  # whatever the umask: the container's user reads it
+        finally:
+            if seconds:
+                services.stop(serving.IMAGE)
+        cli.run_step(choices, "check_answers", {"--run": run}, {"--answers": user_files.of(file)})
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _scratch(dry: bool) -> Iterator[Path]:
+    """A folder in the checkout, which an engine can mount wherever it runs; for a dry call only its name."""
+    parent = matrix.ROOT / ".pintune"
+    if dry:
+        yield parent / "check"
+        return
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="check-", dir=parent) as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 def mcp(choices: Choices, model: str) -> None:

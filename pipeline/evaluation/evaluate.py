@@ -83,8 +83,8 @@ def evaluate(job: Job, run: Path, trained: dict[str, Any]) -> dict[str, Any]:
     _write(run, fitting, answers, results)
     report.write(job, run)
     section = {key: results[key] for key in ("split", "questions", "questions_left_out")}
-    seconds = round(time.monotonic() - started, 1)
-    manifest.add(run, trained, "evaluation", {**section, "recipe": as_values(job.recipe), "seconds": seconds})
+    section |= {"rows_sha256": sha256(job.evaluation.rows), "recipe": as_values(job.recipe)}
+    manifest.add(run, trained, "evaluation", {**section, "seconds": round(time.monotonic() - started, 1)})
     _cache(run).unlink(missing_ok=True)
     return results
 

@@ -11,10 +11,10 @@ import jsonschema
 
 from pipeline.errors import Stop, one_line
 from pipeline.models.chat_template import ChatTemplate
-from pipeline.serving import tool_calls
+from pipeline.serving import tool_calls, turns
 from pipeline.serving.constrain import JSON_OBJECT, Grammars, Refused
 from pipeline.serving.limits import Limits
-from pipeline.serving.protocol import ChatRequest, Message, NamedTool, Refusal
+from pipeline.serving.protocol import ChatRequest, NamedTool, Refusal
 from pipeline.serving.tool_calls import Family
 
 
@@ -120,14 +120,7 @@ class Chat:
 
     def _prompt(self, request: ChatRequest, tools: list[dict[str, Any]]) -> list[int]:
         """Token ids up to where the model begins to write."""
-        first = next((i for i, each in enumerate(request.messages) if not _is_system(each)), len(request.messages))
-        turns = request.messages[first:]
-        if any(map(_is_system, turns)):
-            raise Refusal(400, "messages: a system message after another one", "invalid_value", "messages")
-        if not turns or turns[-1].role == "assistant":
-            raise Refusal(400, "messages: the last one must be the user's or a tool's", "invalid_value", "messages")
-        system = "\n\n".join(each.text for each in request.messages[:first])
-        row: dict[str, Any] = {"system": system, "messages": [_turn(each) for each in turns]}
+        row = turns.row(request)
         if any(self._has_control(each.get("tool_calls")) for each in row["messages"]):
             raise Refusal(400, "messages: a tool call contains a control token of the model", None, "messages")
         try:
@@ -150,37 +143,3 @@ class Chat:
         messages = [{"role": "system", "content": row["system"], "tools": functions}, *row["messages"]]
         text = self.template.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.template.ids([str(text)])[0]
-
-
-def _is_system(message: Message) -> bool:
-    return message.role in ("system", "developer")
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    """A turn as chat templates take it.
-
-    Raises:
-        Refusal: a call's arguments are not a JSON object.
-    """
-    if message.role == "tool":
-        return {"role": "tool", "content": message.text, "tool_call_id": message.tool_call_id or ""}
-    if not message.tool_calls:
-        return {"role": message.role, "content": message.text}
-    calls = [
-        {"name": call.function.name, "arguments": _arguments(call.function.arguments)} for call in message.tool_calls
-    ]
-    listed = [
-        {"id": call.id, "type": "function", "function": each}
-        for call, each in zip(message.tool_calls, calls, strict=True)
-    ]
-    return {"role": "assistant", "content": message.text, "tool_calls": listed}
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Refusal(400, "messages: arguments of a tool call that are not a JSON object", None, "messages")
-    return found

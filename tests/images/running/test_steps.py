@@ -27,6 +27,7 @@ def test_only_what_fetches_and_pushes_has_a_network() -> None:
         "export",
         "ask",
         "serve",
+        "check_answers",
         "mcp",
         "reproduce",
     ]
