@@ -15,6 +15,7 @@ from images.running.choices import Choices
 from images.verbs import builds, checks, cli, overview, serving, stages
 from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
+from images.verbs import llama_factory as factory
 from images.verbs import reproduce as reproductions
 from images.verbs import runs as all_runs
 from images.verbs import sweep as sweeps
@@ -120,10 +121,11 @@ def reproduce(choices: Choices, run: str) -> None:
     format="gguf: then convert the merged model to GGUF (fetches llama.cpp's converter if it is missing)",
     quantize="q8_0: with --format gguf, a quantized file too",
     push_to_hub="then push the merged model to this repository, OWNER/NAME, with HF_TOKEN (uses the network)",
+    adapter="a folder of PEFT with an adapter of another trainer, instead of the newest run's; it becomes a run",
 )
-def export(choices: Choices, format: str = "", quantize: str = "", push_to_hub: str = "") -> None:
+def export(choices: Choices, format: str = "", quantize: str = "", push_to_hub: str = "", adapter: str = "") -> None:
     """Merge the adapter into the model, and check the merged model from disk."""
-    stages.export(choices, format, quantize, push_to_hub)
+    stages.export(choices, format, quantize, push_to_hub, adapter)
 
 
 @cli.verb(
@@ -138,6 +140,16 @@ def ask(
 ) -> None:
     """Ask the newest merged model about one context, or about a table of yours; in a terminal, as often as you like."""
     stages.ask(choices, context, file, table, question, json)
+
+
+@cli.verb(
+    from_="a YAML file of llamafactory-cli train: make a recipe of it instead",
+    to="a new file to write (default: standard output)",
+    run="train with it in the image webui, with results under runs/llama-factory/",
+)
+def llamafactory(choices: Choices, from_: str = "", to: str = "", run: bool = False) -> None:
+    """Write the recipe as arguments of LLaMA Factory, or such arguments as a recipe; what does not match is named."""
+    factory.llamafactory(choices, from_, to, run)
 
 
 @cli.verb(
@@ -266,6 +278,7 @@ ns = cli.collection(
     runs,
     sweep,
     reproduce,
+    llamafactory,
     doctor,
     test,
     lint,

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
             added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
+    parsers["export"].add_argument("--adapter", default="", help="a folder of PEFT, instead of a run's adapter")
     parsers["gguf"].add_argument(
         "--quantize", choices=("q8_0",), default="", help="write a quantized file too, 8.5 bits a weight"
     )
@@ -106,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     serves.add_argument("--host", default="127.0.0.1", help="address to listen on; another than loopback needs a key")
     serves.add_argument("--port", type=int, default=8000, help="port to listen on; 0: a free one")
     parsers["check_answers"].add_argument("--answers", required=True, help="JSON lines of uid and message")
+    of_factory = parsers["llamafactory"]
+    of_factory.add_argument("--from", dest="origin", default="", help="a YAML file: print it as a recipe instead")
+    of_factory.add_argument("--output", default="", help="folder for its results; default: runs/llama-factory/RECIPE")
     scores = parsers["score"]
     scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")
     scores.add_argument("--gold", required=True, help="a raw file in TAT-QA's schema, with answers")
@@ -239,10 +243,14 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     """Merge the adapter into the model, and check the merged one from disk."""
+    from pipeline.export import foreign
     from pipeline.export import run as exports
 
-    of_run, run, made = _job_of_run(args)
-    checked = exports.export(of_run, run, made)
+    if args.adapter:
+        run, checked = foreign.export(_job(args), Path(args.adapter), _say)
+    else:
+        of_run, run, made = _job_of_run(args)
+        checked = exports.export(of_run, run, made)
     difference = f"logits within {checked['largest_logit_difference']:.4f} of base + adapter"
     _say(f"export  {run / 'merged'}: {checked['dtype']}, {difference}")
     asked, answer, gold = (" | ".join(str(checked[key]).splitlines()) for key in ("question", "answer", "gold"))
@@ -403,6 +411,19 @@ def _score(args: argparse.Namespace) -> None:
         _say(scoring.table(scoring.summary(scored)))
 
 
+def _llamafactory(args: argparse.Namespace) -> None:
+    """Print the recipe as arguments of LLaMA Factory, or such arguments as a recipe."""
+    from pipeline import job
+    from pipeline.llama_factory import convert
+
+    if args.origin:
+        _say(convert.to_recipe(Path(args.origin)).rstrip("\n"))
+        return
+    asked = _job(args)
+    output = Path(args.output) if args.output else job.all_runs() / "llama-factory" / asked.recipe.name
+    _say(convert.to_yaml(asked, output).rstrip("\n"))
+
+
 def _estimate(args: argparse.Namespace) -> None:
     """Print the memory that training needs, as JSON."""
     from pipeline.data.formatted_rows import answer_limit
@@ -456,6 +477,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "mcp": _mcp,
     "check_questions": _check_questions,
     "check_answers": _check_answers,
+    "llamafactory": _llamafactory,
     "estimate": _estimate,
     "score": _score,
     "resolve": _resolve,

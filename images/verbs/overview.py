@@ -13,6 +13,7 @@ from images.table import aligned
 GROUPS = {
     "set up": ("doctor", "build", "wheelhouse", "push", "pull", "clean"),
     "a run": ("fetch", "data", "train", "evaluate", "export"),
+    "LLaMA Factory": ("llamafactory",),
     "use a model": ("ask", "serve", "mcp", "down"),
     "runs": ("runs", "score", "sweep", "reproduce"),
     "work on Pintune": ("test", "lint", "docs", "lock"),

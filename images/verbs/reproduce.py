@@ -60,8 +60,12 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         manifest["environment"], manifest["recipe"]["data"]["source"], manifest["outputs"]
+        unknown = (manifest.get("training") or {}).get("unknown")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Stop("a finished run, as RECIPE/ID", line(error), str(path), "invoke runs lists them") from None
+    if unknown:
+        found = f"an adapter of another trainer: unknown are {', '.join(unknown)}"
+        raise Stop("a run that Pintune trained", found, str(path), "train a run of ours: invoke train")
     return dict(manifest)
 
 

@@ -84,15 +84,16 @@ def _shown(value: Any) -> str:
 def _row(run: Run, differing: str) -> tuple[str, ...]:
     try:
         training = run.training
+        known = "unknown" not in training  # else another trainer made it
         loss, seconds, adapter = (
-            f"{training['last_loss']:.3f}",
-            f"{training['seconds']:.0f} s",
+            f"{training['last_loss']:.3f}" if known else "",
+            f"{training['seconds']:.0f} s" if known else "",
             training["adapter_sha256"][:12],
         )
     except (KeyError, TypeError, ValueError):
         state = _unfinished(run.folder)
         return (run.name, "", "", "", "", "", "", "", state, differing)
-    state = "merged" if is_merged(run) else "trained"
+    state = ("merged" if is_merged(run) else "trained") + ("" if known else ", of another trainer")
     scores = (run.score("em", "base"), run.score("em"), run.score("f1"))
     questions = str(run.evaluation["questions"]) if scores[0] is not None else ""
     return (

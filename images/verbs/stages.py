@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from images.errors import Stop
 from images.running import runner as runners
@@ -34,15 +35,25 @@ def fetch(choices: Choices, format: str) -> None:
         cli.run_step(choices, "fetch_gguf")
 
 
-def export(choices: Choices, format: str, quantize: str, push_to_hub: str) -> None:
-    """Merge and check; then convert to a format and push to a repository of the hub, if they are named."""
+def export(choices: Choices, format: str, quantize: str, push_to_hub: str, adapter: str) -> None:
+    """Merge and check, with `adapter` one of another trainer; then convert to a format and push to a repository of the
+    hub, if they are named."""
     _need_format(format, quantize)
+    files = {}
+    if adapter:
+        if not (Path(adapter) / "adapter_config.json").is_file():
+            found = "no adapter_config.json" if Path(adapter).is_dir() else "no such folder"
+            raise Stop("a folder of PEFT with an adapter", found, adapter, "invoke export --adapter FOLDER")
+        files["--adapter"] = user_files.of(Path(adapter))
     if push_to_hub and not choices.dry and not os.environ.get("HF_TOKEN"):  # before minutes of merging
         todo = f"HF_TOKEN=… invoke export --push-to-hub {push_to_hub}"
         raise Stop("a token of the Hugging Face hub that may write", "no HF_TOKEN", "the environment", todo)
     if format:
         cli.run_step(choices, "fetch_gguf")
-    cli.run_step(choices, "export")
+    if adapter:  # no training has fetched and formatted
+        for step in runners.missing(choices, cli.runner(choices)):
+            cli.run_step(choices, step)
+    cli.run_step(choices, "export", files=files)
     if format:
         cli.run_step(choices, "gguf", {"--quantize": quantize})
     if push_to_hub:

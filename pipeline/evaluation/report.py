@@ -38,7 +38,8 @@ def write(job: Job, run: Path) -> Path:
     """Write the page of an evaluated run; returns its path."""
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    answers, losses = (_lines(run / name) for name in ("answers.jsonl", "metrics.jsonl"))
+    answers = _lines(run / "answers.jsonl")
+    losses = [] if "unknown" in manifest["training"] else _lines(run / "metrics.jsonl")  # of another trainer
     counted = formatted_rows.read_report(job.formatted).get("splits", {})
     changes = _changes(job.evaluation, answers)
     environment = jinja2.Environment(

@@ -110,7 +110,8 @@ def _text(recipe: Recipe, manifest: Mapping[str, Any], sha256: str, scores: Any)
         "## Scores",
         _scores(scores),
         "## Recipe",
-        f"```toml\n{_toml(recipe)}```",
+        "Another trainer made the adapter. What [training] was is unknown." if "unknown" in training else "",
+        f"```toml\n{_toml(recipe, left_out='training' if 'unknown' in training else '')}```",
         "## Origin",
         _table(
             [
@@ -147,13 +148,14 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
 
-def _toml(recipe: Recipe) -> str:
-    """A recipe file with every key."""
+def _toml(recipe: Recipe, left_out: str = "") -> str:
+    """A recipe file with every key, but for those of the section `left_out`."""
     values = as_values(recipe)
     values["data"]["source"] = _named(recipe.data.source)
     sections = [
         "\n".join([f"[{name}]", *(f"{key} = {_value(value)}" for key, value in body.items())])
         for name, body in values.items()
+        if name != left_out
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -6,10 +6,13 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,20 +32,35 @@ def create(runs: Path, recipe: dict[str, Any], started: dict[str, Any]) -> Path:
     Args:
         started: what else the run is started with, which a resume compares.
     """
-    mark = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:6]
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    number = 1
-    while True:
-        run = runs / (f"{stamp}-{mark}" if number == 1 else f"{stamp}-{mark}-{number}")
+    for run in _names(runs, recipe):
         try:
             with atomic_folder(run, replace=False) as staging:  # no run exists without unfinished.json, even if killed
                 write_json(staging / UNFINISHED, {"recipe": recipe, **started})
             return run
         except FileExistsError:  # of the same second
-            number += 1
+            continue
         except OSError as error:
             todo = "check its owner and the free disk space"
             raise Stop("a runs/ folder that can be written", str(error), str(runs), todo) from None
+    raise AssertionError("names never end")
+
+
+@contextlib.contextmanager
+def whole(runs: Path, recipe: dict[str, Any]) -> Iterator[Path]:
+    """The staging folder of a new run that is finished when the block succeeds, and becomes `latest`; else none is
+    left. Its name is the run's."""
+    run = next(each for each in _names(runs, recipe) if not each.exists())
+    with atomic_folder(run, replace=False) as staging:
+        yield staging
+    set_latest(run)
+
+
+def _names(runs: Path, recipe: dict[str, Any]) -> Iterator[Path]:
+    """The folders that a new run may have, in order."""
+    mark = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:6]
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    yield runs / f"{stamp}-{mark}"
+    yield from (runs / f"{stamp}-{mark}-{number}" for number in itertools.count(2))
 
 
 def lock(run: Path) -> IO[str]:

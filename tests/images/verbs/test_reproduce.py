@@ -45,6 +45,15 @@ def test_the_commands_repeat_the_run_as_it_was_made(call: Invoke, bare: Path) ->
     ]
 
 
+def test_an_adapter_of_another_trainer_is_not_reproduced(call: Invoke, bare: Path) -> None:
+    _manifest(bare)
+    file = bare / "runs" / RUN / "manifest.json"
+    made = json.loads(file.read_text())
+    file.write_text(json.dumps({**made, "training": {"unknown": ["data", "seeds"]}}))
+    done = call("--dry", "reproduce", RUN)
+    assert done.returncode == 1 and "unknown are data, seeds" in done.stderr, done.stderr
+
+
 def test_another_lock_is_refused(call: Invoke, bare: Path) -> None:
     _manifest(bare, lock_sha256="0" * 64, revision="f" * 40)
     done = call("--dry", "reproduce", RUN)

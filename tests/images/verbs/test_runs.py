@@ -15,6 +15,17 @@ from images.verbs import runs
 from tests.conftest import ROOT
 
 
+def test_a_run_of_another_trainer_has_no_loss_and_no_time(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "quickstart" / "20260101-000000-abc"
+    (run / "merged").mkdir(parents=True)
+    (run / "merged" / "config.json").write_text("{}")
+    made = {"adapter_sha256": "f" * 64, "by": "another trainer", "unknown": ["data", "seeds"]}
+    (run / "manifest.json").write_text(json.dumps({"training": made}))
+    assert runs.table(tmp_path).splitlines()[1].split() == [
+        "quickstart/20260101-000000-abc", "f" * 12, "merged,", "of", "another", "trainer",
+    ]  # fmt: skip
+
+
 def test_runs_are_listed_with_their_state(tmp_path: Path) -> None:
     assert runs.table(tmp_path) == "no runs yet; next: invoke train"
     whole, half, lost = (tmp_path / "runs" / "quickstart" / f"2026010{i}-000000-abc" for i in (1, 2, 3))
