@@ -34,9 +34,9 @@ def refused(key: str, hint: Any, value: Any, where: str, kind: str) -> Stop:
         return Stop(f"{key}: one of {', '.join(typing.get_args(plain))}", repr(value), where, f"change {key}")
     if kind == "string_pattern_mismatch":
         return Stop(f"{key}: the name of a folder under models/", repr(value), where, f"change {key}")
-    wanted = _TYPES.get(kind.partition("_")[0]) if not kind.startswith("too_") or kind == "too_short" else None
-    if wanted:
-        return Stop(f"{key} as {wanted}", repr(value), where, f"write {key} as {wanted}")
+    known = _TYPES.get(kind.partition("_")[0]) if not kind.startswith("too_") or kind == "too_short" else None
+    if known:
+        return Stop(f"{key} as {known}", repr(value), where, f"write {key} as {known}")
     return Stop(f"{key}: {' and '.join(_bounds(hint))}", repr(value), where, f"change {key}")
 
 

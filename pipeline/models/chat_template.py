@@ -265,7 +265,9 @@ def inspect(tokenizer: Any, model: Path | None = None) -> ChatTemplate:
     ends = list(_end_ids(tokenizer, model))
     if found:  # the token that the template writes after an answer comes first: Phi's <|end|> is not its end-of-text
         after = tokenizer(tail, add_special_tokens=False).input_ids[:1]
-        ends = [*(i for i in after if i in tokenizer.all_special_ids or i in ends), *ends]
+        control = control_tokens.pattern(tokenizer)  # all_special_ids lacks those of tokenizer.json alone
+        special = [i for i in after if control and control.fullmatch(str(tokenizer.convert_ids_to_tokens(i)))]
+        ends = [*special, *(i for i in after if i in ends), *ends]
     lead = _lead(tokenizer, before, _EMPTY_TRACE.sub("", lead)) if found else ""
     return ChatTemplate(
         tokenizer,

@@ -110,6 +110,23 @@ def test_phi_ends_an_answer_with_its_end_of_turn_token(tiny: Any, rows: list[dic
     assert template.prompt(rows[0]).endswith("<|end|><|assistant|>")
 
 
+def test_an_end_of_turn_that_is_special_by_its_own_entry_alone_ends_an_answer(tiny: Any, tmp_path: Path) -> None:
+    """Qwen2.5-Math names <|endoftext|> as end and padding; <|im_end|> is special in tokenizer.json and nowhere else."""
+    from tokenizers import AddedToken
+
+    qwen = copy.deepcopy(tiny)  # whose own end is <|im_end|>
+    qwen.add_tokens([AddedToken("<|endoftext|>", special=True)])
+    qwen.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    values = json.loads(file.read_text())
+    ends = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    file.write_text(json.dumps({"tokenizer_class": values["tokenizer_class"], **ends}))
+    template = chat_template.load(tmp_path)
+    turn, text = template.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert turn not in template.tokenizer.all_special_ids
+    assert template.ends == (turn, text)
+
+
 def test_a_system_role_is_used_where_the_template_has_one(tiny: Any, rows: list[dict[str, Any]]) -> None:
     template = chat_template.inspect(tiny)
     assert template.system_role
