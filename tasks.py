@@ -12,7 +12,7 @@ from images import matrix
 from images.building import registry as registries
 from images.errors import reported
 from images.running.choices import Choices
-from images.verbs import builds, checks, cli, overview, serving, stages
+from images.verbs import builds, checks, cli, overview, serving, stages, workbench
 from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
 from images.verbs import llama_factory as factory
@@ -177,6 +177,27 @@ def mcp(choices: Choices, model: str = "") -> None:
     serving.mcp(choices, model)
 
 
+@cli.verb(
+    host="address to listen on (default 127.0.0.1); a token is asked for on any, JUPYTER_TOKEN or a new one",
+    port="port to listen on; if it is taken, the next free one (default 8888)",
+)
+def notebook(choices: Choices, host: str = "127.0.0.1", port: int = 8888) -> None:
+    """Start Jupyter Lab of the image dev over notebooks/, in the background."""
+    workbench.notebook(choices, host, port)
+
+
+@cli.verb(port="port to listen on, on this machine alone; if it is taken, the next free one (default 6006)")
+def tensorboard(choices: Choices, port: int = 6006) -> None:
+    """Start TensorBoard over all runs, with their settings and reports, in the background."""
+    workbench.tensorboard(choices, port)
+
+
+@cli.verb(step="the step whose mounts, network and limits it has (default train)")
+def shell(choices: Choices, step: str = "train") -> None:
+    """Open a shell in the image that a step runs in, with its mounts and walls."""
+    workbench.shell(choices, step)
+
+
 @task(help={"name": "of the service, such as serve (default: all of this checkout)"})
 def down(c: Context, name: str = "") -> None:
     """Stop what listens in the background."""
@@ -273,6 +294,9 @@ ns = cli.collection(
     ask,
     serve,
     mcp,
+    notebook,
+    tensorboard,
+    shell,
     down,
     score,
     runs,

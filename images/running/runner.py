@@ -18,7 +18,7 @@ from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
 
-_IN_VENV = ("train", "serve")  # images that an environment can replace
+_IN_VENV = ("train", "dev", "serve")  # images that an environment can replace
 
 
 def make(choices: Choices, runner: str, image: str = "train", offline: Path | None = None) -> str:
@@ -36,7 +36,8 @@ def make(choices: Choices, runner: str, image: str = "train", offline: Path | No
             "--image",
             "invoke build --runner docker, where an engine answers",
         )
-    if runner == "venv" or image != "train":  # a devcontainer has train's packages, and the others in environments
+    # a devcontainer has its own packages and train's, and the others in environments
+    if runner == "venv" or image not in ("train", os.environ.get("PINTUNE_IMAGE")):
         return venv.build(image, choices.flavor, choices.dry)
     return f"build  nothing to do: this is the image {inside(choices.flavor)} that the matrix asks for"
 

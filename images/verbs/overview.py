@@ -16,6 +16,7 @@ GROUPS = {
     "LLaMA Factory": ("llamafactory",),
     "use a model": ("ask", "serve", "mcp", "down"),
     "runs": ("runs", "score", "sweep", "reproduce"),
+    "look and try": ("notebook", "tensorboard", "shell"),
     "work on Pintune": ("test", "lint", "docs", "lock"),
     "help": ("help", "version"),
 }

@@ -23,6 +23,8 @@ from images.services import start as services
 from images.services.service import Running
 from images.verbs import cli
 
+_LISTENING = ("serve", "notebook", "tensorboard", "webui")  # verbs of services
+
 
 def serve(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None:
     """Start the server of a model in the background, and print its link once it is ready."""
@@ -130,9 +132,12 @@ def mcp(choices: Choices, model: str) -> None:
 
 def _need_no_verb_meant_as_name(words: Sequence[str]) -> None:
     """Raise Stop for `invoke down serve`, which would stop everything and then start a server: NAME is a flag."""
-    if ("down", "serve") in itertools.pairwise(words):
-        todo = "invoke down --name serve; to start it again: invoke down, then invoke serve"
-        raise Stop("a service's name after --name", "the verb serve after the verb down", "the command line", todo)
+    for verb, name in itertools.pairwise(words):
+        if verb == "down" and name in _LISTENING:
+            todo = f"invoke down --name {name}; to start it again: invoke down, then invoke {name}"
+            raise Stop(
+                "a service's name after --name", f"the verb {name} after the verb down", "the command line", todo
+            )
 
 
 def down(name: str, dry: bool) -> None:

@@ -67,7 +67,8 @@ def test_a_resumed_run_hides_the_later_points_of_the_first(tmp_path: Path) -> No
 
 
 def test_the_settings_of_a_run_are_written_once_for_each_start(tmp_path: Path) -> None:
-    recipe = {"lora": {"r": 8, "targets": ("q_proj", "v_proj")}, "training": {"fsdp": False, "learning_rate": 1e-3}}
+    lora: dict[str, Any] = {"r": 8, "targets": ("q_proj", "v_proj")}
+    recipe = {"lora": lora, "training": {"fsdp": False, "learning_rate": 1e-3}}
     values = tensorboard.hyperparameters(recipe)
     assert values == {
         "lora.r": 8,
