@@ -28,6 +28,7 @@ _OPTIONS = {
     "com.docker.network.bridge.enable_ip_masquerade": "false",
     "com.docker.network.bridge.enable_icc": "false",
 }
+_ALIVE = ("running", "paused", "restarting")  # only an ended container is replaced by a start
 _GRACE = 40  # seconds from SIGTERM to SIGKILL: requests in progress get 30
 
 
@@ -87,14 +88,14 @@ def found() -> list[Running]:
         Stop: the engine has ended; so do the functions below.
     """
     with _engine():
-        return [_running(each) for each in _listed() if each.status == "running"]
+        return [_running(each) for each in _listed() if each.status in _ALIVE]
 
 
 def is_alive(running: Running) -> bool:
     """Whether a service's container runs."""
     with _engine():
         try:
-            return str(engine.client().containers.get(running.handle).status) == "running"
+            return str(engine.client().containers.get(running.handle).status) in _ALIVE
         except docker.errors.NotFound:
             return False
 

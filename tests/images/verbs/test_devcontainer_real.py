@@ -87,6 +87,25 @@ def test_the_devcontainers_environment(opened: Path, words: tuple[str, ...], wan
     assert (done.returncode, done.stdout.startswith(wanted)) == (0, True), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("verb", "port"), [("notebook", 8888), ("tensorboard", 6006)])
+def test_the_workbench_opens_inside_on_the_forwarded_port(opened: Path, verb: str, port: int) -> None:
+    """A process of the devcontainer; what devcontainer.json forwards is what it listens on."""
+    configured = json.loads((opened / ".devcontainer" / "devcontainer.json").read_text())
+    assert port in configured["forwardPorts"]
+    started = _cli("exec", "invoke", verb, folder=opened)
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert "runner here (inside the image dev)" in started.stdout
+        found = re.search(rf"http://127\.0\.0\.1:{port}/\S*", started.stdout)
+        assert found is not None, started.stdout
+        code = f"import urllib.request; print(urllib.request.urlopen('{found.group()}').status)"
+        assert _cli("exec", "python", "-c", code, folder=opened).stdout == "200\n"
+        assert found.group() in _cli("exec", "invoke", verb, folder=opened).stdout
+    finally:
+        stopped = _cli("exec", "invoke", "down", folder=opened)
+    assert f"stopped {verb}" in stopped.stdout, stopped.stdout + stopped.stderr
+
+
 def test_the_workspace_of_any_host_user_can_be_written_and_committed(opened: Path) -> None:
     """The tests are often run by root, whose files the container's user does not own."""
     identity = "-c user.name=tests -c user.email=tests@example.invalid"
