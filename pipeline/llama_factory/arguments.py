@@ -29,6 +29,9 @@ SAME = {
 }
 """Recipe keys, and the arguments with the same value."""
 
+SWITCHES = {"rslora": "use_rslora", "dora": "use_dora"}
+"""Switches of [lora], and the arguments that turn them on."""
+
 TEMPLATES = {
     "smollm2-135m-instruct": "smollm2",
     "phi-4-mini-reasoning": "phi4_mini",
@@ -98,6 +101,9 @@ def arguments(job: Job, data: Counted, on_gpu: bool, output: Path) -> tuple[dict
     made |= {"max_samples": data.first} if data.first else {}
     values = {key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2]) for key in SAME}
     made |= {SAME[key]: value for key, value in values.items()}
+    made |= {argument: True for key, argument in SWITCHES.items() if getattr(recipe.lora, key)}
+    made |= {"loraplus_lr_ratio": recipe.lora.plus_ratio} if recipe.lora.plus_ratio > 1 else {}
+    made |= {"additional_target": ",".join(recipe.lora.modules_to_save)} if recipe.lora.modules_to_save else {}
     made |= {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": batches,
@@ -179,6 +185,8 @@ def _notes(job: Job, data: Counted) -> list[Note]:
     note(moved, "training.checkpoint_steps", "save_steps is the next multiple of eval_steps, as Transformers asks")
     note(training.heldout_questions, "training.heldout_questions", "not known: it answers no questions while it trains")
     note(training.heldout_metric == "em", "training.heldout_metric", '"em" is not known: the lowest loss is kept')
+    for key in ("rank_pattern", "alpha_pattern"):
+        note(getattr(recipe.lora, key), f"lora.{key}", "not known: all layers have one rank and one alpha")
     note(data.reasoning, "data.reasoning", "the data set has no reasoning traces: answers alone are trained")
     template = recipe.model.random or recipe.model.source in TEMPLATES
     note(not template, "model.source", "no template of it is known here: it reads the tokenizer's chat template")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import Stop
-from pipeline.llama_factory.arguments import SAME, TEMPLATES, Counted, Note
+from pipeline.llama_factory.arguments import SAME, SWITCHES, TEMPLATES, Counted, Note
 
 Arguments = dict[str, Any]
 Values = dict[str, dict[str, Any]]
@@ -36,7 +36,7 @@ _NUMBERS: dict[str, Callable[[str], int | float]] = {
     **dict.fromkeys(("lora_rank", "lora_alpha", "cutoff_len", "seed", "per_device_train_batch_size"), int),
     **dict.fromkeys(("gradient_accumulation_steps", "save_steps", "eval_steps", "logging_steps", "max_samples"), int),
     **dict.fromkeys(("save_total_limit", "early_stopping_steps"), int),
-    **dict.fromkeys(("warmup_steps", "val_size"), float),
+    **dict.fromkeys(("warmup_steps", "val_size", "loraplus_lr_ratio"), float),
 }
 _SCHEDULERS = ("cosine", "linear", "constant_with_warmup")
 
@@ -104,6 +104,11 @@ def training(given: Arguments, data: Counted, where: str) -> tuple[Values, list[
     made["lora"].setdefault("alpha", 2 * asked["lora_rank"])
     targets = str(asked["lora_target"])
     made["lora"]["targets"] = ["all-linear"] if targets == "all" else [each.strip() for each in targets.split(",")]
+    made["lora"] |= {key: True for key, argument in SWITCHES.items() if asked.get(argument)}
+    if ratio := asked.get("loraplus_lr_ratio"):
+        made["lora"]["plus_ratio"] = ratio
+    if whole := str(asked.get("additional_target") or ""):
+        made["lora"]["modules_to_save"] = [each.strip() for each in whole.split(",")]
     own = made["training"]
     own["gradient_checkpointing"] = not asked.get("disable_gradient_checkpointing")
     own["precision"] = (
@@ -218,7 +223,7 @@ def _validation(own: dict[str, Any], asked: Arguments, data: Counted, said: list
 def _others(given: Arguments) -> list[Note]:
     """Notes for the arguments that nothing else reads; one that is off needs none."""
     read = {*SAME.values(), *_DEFAULTS, *_NUMBERS, *_WITHOUT_EFFECT, "model_name_or_path", "dataset", "dataset_dir"}
-    read |= {"disable_gradient_checkpointing", "fp16", "bf16", "eval_dataset"}
+    read |= {*SWITCHES.values(), "additional_target", "disable_gradient_checkpointing", "fp16", "bf16", "eval_dataset"}
     said = []
     for key, value in given.items():
         if key in read or value in (None, False, "", "none", "None", 0) or value in _AS_HERE.get(key, ()):

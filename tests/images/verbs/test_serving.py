@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from images import matrix
+from images.building import build
 from images.errors import StepFailed, Stop
 from images.running import runner
 from images.running.choices import Choices
@@ -49,6 +50,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(start, "start", lambda service: did.append("start") or (_running("here"), 2.0))  # type: ignore[func-returns-value]
     monkeypatch.setattr(start, "stop", lambda name: did.append(f"stop {name}"))
     monkeypatch.setattr(matrix, "lock_file", lambda image, flavor: matrix.FILE)
+    monkeypatch.setattr(build, "source_hash", lambda image, flavor: "0")
     return did
 
 
@@ -69,7 +71,7 @@ def test_a_server_that_was_not_up_is_stopped_again_before_the_comparison(done: l
 def test_a_server_that_is_up_stays_whatever_its_address_and_settings(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = f"{serve.identity(CHOICES, serve.model(CHOICES, ''))}, 0.0.0.0, with /mcp, settings 12345678"
+    of = f"{serve.identity(serve.model(CHOICES, ''))}, with /mcp, cpu, 0.0.0.0, settings 12345678"
     monkeypatch.setattr(start, "found", lambda name: [_running(of)])
     serving.check(CHOICES, "", "127.0.0.1", 8000, False)
     assert done == [*STEPS, *LAST]
@@ -79,13 +81,15 @@ def test_a_server_that_is_up_stays_whatever_its_address_and_settings(
 def test_a_server_of_another_model_is_refused(
     done: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str
 ) -> None:
-    of = f"{serve.identity(CHOICES, serve.model(CHOICES, ''))}, 127.0.0.1, settings 12345678"
+    of = f"{serve.identity(serve.model(CHOICES, ''))}, cpu, 127.0.0.1, settings 12345678"
     if change == "export":
         (tmp_path / MERGED / "SHA256SUMS").write_text("1  model.safetensors\n")
     else:
         of = of.replace("cpu", "cu130") if change == "flavor" else of.replace("-b/", "-a/")
     monkeypatch.setattr(start, "found", lambda name: [_running(of)])
-    with pytest.raises(Stop, match=r"wanted: a server of runs/quickstart/20260102-000000-b/merged \(") as stopped:
+    with pytest.raises(
+        Stop, match=r"wanted: a server of runs/quickstart/20260102-000000-b/merged, weights "
+    ) as stopped:
         serving.check(CHOICES, "", "127.0.0.1", 8000, False)
     assert "invoke down --name serve" in stopped.value.todo and done == []
 

@@ -57,7 +57,8 @@ def test_every_setting_with_a_counterpart_comes_back(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     changed = [
         "model.random=true", "model.width=384", "lora.r=5", "lora.alpha=7", "lora.dropout=0.1",
-        'lora.targets=["q_proj"]',
+        'lora.targets=["q_proj"]', "lora.rslora=true", "lora.dora=true", "lora.plus_ratio=16",
+        'lora.modules_to_save=["lm_head", "norm"]',
         "training.seed=7", "training.precision=bf16", "training.gradient_checkpointing=true", "training.epochs=0.5",
         "training.batch_contexts=3", "training.accumulation=2", "training.learning_rate=1e-6", "training.max_length=99",
         "training.scheduler=constant_with_warmup", "training.warmup_steps=3", "training.weight_decay=0.01",
@@ -76,12 +77,14 @@ def test_no_key_of_a_recipe_is_left_out_in_silence() -> None:
     by_rows = {f"data.{each.name}" for each in dataclasses.fields(recipe.Data)} - {"data.reasoning"}
     by_model = {f"model.{each.name}" for each in dataclasses.fields(recipe.Model)}
     others = {
-        "lora.targets", "training.precision", "training.gradient_checkpointing", "training.accumulation",
+        "lora.targets", "lora.rslora", "lora.dora", "lora.plus_ratio", "lora.modules_to_save",
+        "training.precision", "training.gradient_checkpointing", "training.accumulation",
         "training.heldout_steps", "training.early_stopping", "training.checkpoint_steps",
     }  # fmt: skip
     changed = [
         "training.row_tokens=4096", "training.fsdp=true", "training.heldout_contexts=3", "training.heldout_steps=7",
-        "training.heldout_questions=3", "training.heldout_metric=em",
+        "training.heldout_questions=3", "training.heldout_metric=em", "lora.rank_pattern={o_proj=2}",
+        "lora.alpha_pattern={o_proj=2}",
     ]  # fmt: skip
     _, said = _made("quickstart", *changed, data=Counted(True, 480, 8.0, 0, False, True))
     named = {line.partition(":")[0] for line in said.splitlines()}
@@ -148,7 +151,8 @@ def _of(given: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 def test_an_argument_that_is_not_given_has_llama_factorys_default_not_ours() -> None:
     values, said = _of(MINIMAL)
-    assert values["lora"] == {"r": 8, "alpha": 16, "dropout": 0.0, "targets": ("all-linear",)}
+    wanted = {"r": 8, "alpha": 16, "dropout": 0.0, "targets": ("all-linear",)}
+    assert values["lora"] == {**dataclasses.asdict(recipe.Lora()), **wanted}
     training = values["training"]
     assert (training["learning_rate"], training["scheduler"], training["warmup_steps"]) == (5e-5, "linear", 0)
     assert training["gradient_checkpointing"] is True and training["precision"] == "fp32"
@@ -161,9 +165,7 @@ def test_an_argument_that_is_not_given_has_llama_factorys_default_not_ours() -> 
     ("key", "value"),
     [
         ("quantization_bit", 4),
-        ("use_dora", True),
-        ("use_rslora", True),
-        ("additional_target", "embed_tokens"),
+        ("pissa_init", True),
         ("neftune_noise_alpha", 5),
         ("packing", True),
         ("trust_remote_code", True),

@@ -49,8 +49,8 @@ def test_b_learns_faster_with_a_ratio(place: Path) -> None:
     """One step of AdamW moves every weight by about the learning rate, whatever its gradient."""
     from safetensors.torch import load_file
 
-    words = ("data.train_contexts=1", "training.epochs=1", "training.warmup_steps=0", "training.learning_rate=1e-4")
-    words = (*words, "training.scheduler=constant_with_warmup", "training.max_grad_norm=1000")
+    short = ("data.train_contexts=1", "training.epochs=1", "training.warmup_steps=0", "training.learning_rate=1e-4")
+    words = (*short, "training.scheduler=constant_with_warmup", "training.max_grad_norm=1000")
     moved = {}
     for ratio in (1, 16):
         assert step("train", *overrides(*words, f"lora.plus_ratio={ratio}")) == 0
