@@ -58,6 +58,7 @@ class Image:
     lock_only: bool = False  # a lock for a virtual environment
     torch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by flavor, in place of the flavor's own
     other: Mapping[str, Image] = field(default_factory=dict)  # by flavor, what the image is instead in that flavor
+    excludes: tuple[str, ...] = ()  # packages that its requirements ask for, and that are left out
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _image(
     torch = {flavor: _strings(raw, path, "images", name, "torch", flavor) for flavor in body.get("torch", {})}
     requirements, extends = _content(raw, path, above, name)
     other = {
-        flavor: Image(name, content[0], made_in, content[1])
+        flavor: Image(name, content[0], made_in, content[1], excludes=_excludes(raw, path, name, flavor))
         for flavor in made_in
         if flavor in body
         for content in [_content(raw, path, above, name, flavor)]
@@ -189,6 +190,11 @@ def _content(raw: dict[str, Any], path: Path, above: Mapping[str, Image], *keys:
         raise Stop(f"an image defined above: {', '.join(above)}", repr(extends), where, "fix it")
     own = _strings(raw, path, "images", *keys, "requirements")
     return ((*above[extends].requirements, *own) if extends else own), extends
+
+
+def _excludes(raw: dict[str, Any], path: Path, name: str, flavor: str) -> tuple[str, ...]:
+    keys = ("images", name, flavor)
+    return _strings(raw, path, *keys, "excludes") if "excludes" in _read(raw, path, dict, *keys) else ()
 
 
 def lock_file(image: str, flavor: str) -> Path:

@@ -46,6 +46,7 @@ class Row:
     requirements: tuple[str, ...]
     torch_backend: str = ""
     extends: Path | None = None  # a lock whose versions this one repeats, so that the images share layers
+    excludes: tuple[str, ...] = ()  # packages that are left out, though others require them
 
 
 def wanted() -> list[Row]:
@@ -71,12 +72,17 @@ def write_all(upgrade: bool = False) -> Iterator[Path]:
         yield each.path
 
 
-def argv(row: Row, python: str, output: Path) -> list[str]:
-    """The command that resolves a lock from the requirements on its standard input, into the file `output`."""
+def argv(row: Row, python: str, output: Path, excludes: Path | None = None) -> list[str]:
+    """The command that resolves a lock from the requirements on its standard input, into the file `output`.
+
+    Args:
+        excludes: a file with the packages that are left out.
+    """
     command = [pip_config.uv(), "pip", "compile", "-", "--generate-hashes", "--no-header", "--no-annotate"]
     # glibc 2.36 is Debian bookworm's
     command += ["--no-emit-index-url", "--python-version", python, "--python-platform", "x86_64-manylinux_2_36"]
     command += ["--only-binary", ":all:", "--no-progress", "--quiet", "--output-file", str(output)]
+    command += ["--excludes", str(excludes)] if excludes else []
     return command + (["--constraint", str(row.extends)] if row.extends else [])
 
 
@@ -85,7 +91,9 @@ def shown() -> Iterator[str]:
     python = matrix.load().base.python
     for row in wanted():
         requirements = shlex.join(["printf", r"%s\n", *row.requirements])
-        yield f"{requirements} | {shlex.join(argv(row, python, row.path))}"
+        left_out = shlex.join(["printf", r"%s\n", *row.excludes])
+        command = shlex.join(argv(row, python, row.path)) + (f" --excludes <({left_out})" if row.excludes else "")
+        yield f"{requirements} | {command}"
 
 
 def _resolve(row: Row, python: str, settings: pip_config.Settings, upgrade: bool) -> str:
@@ -93,13 +101,20 @@ def _resolve(row: Row, python: str, settings: pip_config.Settings, upgrade: bool
         output = Path(scratch) / "lock.txt"  # uv prefers the versions of the file that it overwrites
         if row.path.exists() and not upgrade:
             output.write_text(row.path.read_text(encoding="utf-8"), encoding="utf-8")
+        excludes = Path(scratch) / "excludes.txt" if row.excludes else None
+        if excludes:
+            excludes.write_text("\n".join(row.excludes) + "\n", encoding="utf-8")
         # a folder of wheels may have torch's +cpu build, which satisfies every flavor's version
         folders = list(settings.folders) if row.torch_backend else []
         wheels = [file.name for folder in folders for file in folder.glob("*.whl")]
         backend = pip_config.torch_backend(settings, wheels, row.torch_backend)
         env = pip_config.uv_environment(settings, Path(scratch), folders, backend)
         done = subprocess.run(
-            argv(row, python, output), input="\n".join(row.requirements), capture_output=True, text=True, env=env
+            argv(row, python, output, excludes),
+            input="\n".join(row.requirements),
+            capture_output=True,
+            text=True,
+            env=env,
         )
         if done.returncode:
             raise Stop(
@@ -118,12 +133,14 @@ def row(image: str, flavor: str) -> Row:
         Stop: the matrix has no such image or flavor.
     """
     known = matrix.load()
-    under = known.image(image, flavor).extends
+    made = known.image(image, flavor)
+    under = made.extends
     return Row(
         matrix.lock_file(image, flavor),
         known.requirements(image, flavor),
         known.flavor(flavor).torch_backend,
         matrix.lock_file(under, flavor) if under else None,
+        made.excludes,
     )
 
 
@@ -162,7 +179,8 @@ def asked_for(wanted: Row) -> str:
     """Hash of a lock's inputs: Python, platform, requirements, and the lock that it extends."""
     base = matrix.load().base
     under = [sha256(wanted.extends)] if wanted.extends and wanted.extends.exists() else []
-    return matrix.digest((base.python, base.platform, *under, *wanted.requirements))
+    left_out = [f"without {name}" for name in wanted.excludes]
+    return matrix.digest((base.python, base.platform, *under, *wanted.requirements, *left_out))
 
 
 def parse(body: str) -> Iterator[Pin]:

@@ -18,7 +18,7 @@ from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
 
-_IN_VENV = ("train", "dev", "serve")  # images that an environment can replace
+_IN_VENV = ("train", "dev", "serve", "webui")  # images that an environment can replace
 
 
 def make(choices: Choices, runner: str, image: str = "train", offline: Path | None = None) -> str:

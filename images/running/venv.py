@@ -47,6 +47,7 @@ def argv(image: str, flavor: str) -> list[list[str]]:
         "--python",
         f"{target}/bin/python",
         "--require-hashes",
+        "--no-deps",
         "--only-binary",
         ":all:",
         "--compile-bytecode",
@@ -91,8 +92,17 @@ def build(image: str, flavor: str, dry: bool) -> str:
                 str(quiet.log_file(log).relative_to(matrix.ROOT)),
                 "check the network and `pip config list`, then invoke build",
             )
+    _leave_out_cuda(target)
     (target / _SEAL).write_text(lock.sha256(matrix.lock_file(image, flavor)) + "\n", encoding="utf-8")
     return f"build  {target.relative_to(matrix.ROOT)}: {len(pins)} packages"
+
+
+def _leave_out_cuda(target: Path) -> None:
+    """Remove what images/layers/wheels.sh removes: torchaudio's libraries, if torch has no CUDA."""
+    for site in target.glob("lib/python*/site-packages"):
+        if not (site / "torch" / "lib" / "libtorch_cuda.so").exists():
+            for file in site.glob("torchaudio/lib/*.so"):
+                file.unlink()
 
 
 def _create(command: list[str], environment: dict[str, str], python: str) -> None:

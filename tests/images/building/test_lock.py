@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_no_lock_names_an_address_or_a_path(path: Path) -> None:
         r"https?:|file:|--(extra-)?index|--find-links|/",
         path.read_text(encoding="utf-8").replace("images/matrix.toml", ""),
     )
+
+
+def test_what_a_row_leaves_out_is_in_no_lock_and_part_of_what_was_asked_for() -> None:
+    row = lock.row("webui", "cpu")
+    assert row.excludes == ("torchvision",) and "torchvision" not in {pin.name for pin in lock.read(row)}
+    assert lock.asked_for(row) != lock.asked_for(dataclasses.replace(row, excludes=()))
+    (shown,) = [line for line in lock.shown() if "webui-cpu" in line]
+    assert shown.endswith(r"--excludes <(printf '%s\n' torchvision)")
+    assert not any("--excludes" in line for line in lock.shown() if line != shown)
 
 
 REQUIREMENTS = ("six==1.17.0",)

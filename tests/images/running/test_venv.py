@@ -24,7 +24,7 @@ def test_the_commands() -> None:
         engine.shown(make),
     )
     assert re.fullmatch(
-        r"uv pip install --python \S+/bin/python --require-hashes --only-binary :all: --compile-bytecode"
+        r"uv pip install --python \S+/bin/python --require-hashes --no-deps --only-binary :all: --compile-bytecode"
         r" -r images/locks/train-cpu\.txt",
         engine.shown(install),
     )
