@@ -294,6 +294,7 @@ def _merged(args: argparse.Namespace) -> tuple[Path, Job, dict[str, Any]]:
 
     merged, made = store.merged_model(_job(args).runs)
     manifest.need_trained_adapter(merged.parent, made)
+    manifest.need_exported(merged.parent, made)
     where = str(merged.parent / store.MANIFEST)
     values = made["export"].get("recipe", made["recipe"])
     return merged, job.resolve(recipe.resolve(merged.parent.parent.name, values, args.set, where)), made

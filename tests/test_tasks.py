@@ -77,7 +77,7 @@ def test_dry_prints_commands_to_paste_and_does_nothing(call: Invoke, bare: Path)
         (("train", "--runner", "here"), {}, "to be inside a Pintune image"),
         (("train",), NO_ENGINE, "invoke build"),
         (("build", "--flavor", "cu99"), NO_ENGINE, "a flavor: cpu"),
-        (("build", "--image", "webui", "--flavor", "cu128"), NO_ENGINE, "a Docker engine for the image webui"),
+        (("build", "--image", "test", "--flavor", "cpu"), NO_ENGINE, "a Docker engine for the image test"),
         (
             ("build", "--image", "serve", "--flavor", "cu128", "--runner", "docker", "--dry"),
             {},

@@ -101,6 +101,11 @@ def _with_lora(job: Job, config: dict[str, Any], where: str) -> recipes.Recipe:
         else ["all-linear"]
         if targets == "all-linear"
         else None,
+        "rslora": config.get("use_rslora"),
+        "dora": config.get("use_dora"),
+        "rank_pattern": config.get("rank_pattern"),
+        "alpha_pattern": config.get("alpha_pattern"),
+        "modules_to_save": config.get("modules_to_save"),
     }
     values = recipes.as_values(job.recipe)
     values["lora"] |= {key: value for key, value in own.items() if value is not None}

@@ -74,7 +74,7 @@ def need_merged(base: Path, merged: Path, adapter: Adapter, dtype: str, where: s
             raise Stop("every LoRA target merged", f"{name} is the base model's", where, "report it")
         small.append(name)
     if not changed:
-        todo = "train longer, or with a higher training.learning_rate"
+        todo = "more steps than training.warmup_steps, or a higher training.learning_rate"
         raise Stop("a merge that changes the model", "not one weight differs from the base model's", where, todo)
     return len(changed), len(small)
 

@@ -16,17 +16,11 @@ from pipeline.job import Job
 from pipeline.recipe import Recipe, as_values
 from pipeline.runs.store import MANIFEST
 
-_OUTPUTS = (
-    "adapter",
-    "merged",
-    "gguf",
-    "metrics.jsonl",
-    "evaluation.json",
-    "predictions.json",
-    "predictions-base.json",
-    "answers.jsonl",
-    "report.html",
-)
+_EVALUATION = ("evaluation.json", "predictions.json", "predictions-base.json", "answers.jsonl", "report.html")
+_WRITTEN = {"evaluation": _EVALUATION, "export": ("merged",), "gguf": ("gguf",)}  # by a later step, for its section
+_TRAINED = ("adapter", "metrics.jsonl")
+_AGAIN = "invoke export"
+_OWN = ("README.md", "SHA256SUMS")  # of merged/: nobody loads them, and the card is the user's to edit
 
 
 def of_training(recipe: Recipe, run: Path, inputs: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
@@ -50,20 +44,37 @@ def of_training(recipe: Recipe, run: Path, inputs: dict[str, Any], training: dic
 
 
 def add(run: Path, manifest: dict[str, Any], section: str, values: dict[str, Any]) -> None:
-    """Add a later step's section to a run's manifest, and the hashes of what it wrote."""
+    """Add a later step's section to a run's manifest, and the hashes of what it wrote; those of other files stay."""
     by = {
         key: os.environ.get(f"PINTUNE_{key.upper()}") or None for key in ("runner", "image_digest", "lock", "revision")
     }
-    write_json(run / MANIFEST, {**manifest, section: {**values, "at": now(), "by": by}, "outputs": outputs(run)})
+    own = _WRITTEN[section]
+    kept = {name: value for name, value in manifest["outputs"].items() if name.partition("/")[0] not in own}
+    made = {**manifest, section: {**values, "at": now(), "by": by}, "outputs": {**kept, **_hashes(run, own)}}
+    write_json(run / MANIFEST, made)
 
 
 def need_trained_adapter(run: Path, manifest: dict[str, Any]) -> None:
-    """Raise Stop if a run's adapter is not the one that was trained."""
-    path = run / "adapter" / "adapter_model.safetensors"
-    trained, found = manifest["training"].get("adapter_sha256"), sha256(path)
-    if found != trained:
-        todo = f"bring it back; or make the run again: invoke reproduce {run.parent.name}/{run.name}"
-        raise Stop(f"the adapter that was trained, sha256 {trained}", f"sha256 {found}", str(path), todo)
+    """Raise Stop if a run's adapter is not the one that was trained, by its weights or its config."""
+    folder = run / "adapter"
+    trained = {"adapter_model.safetensors": manifest["training"].get("adapter_sha256")}
+    if known := manifest["outputs"].get("adapter/adapter_config.json"):
+        trained["adapter_config.json"] = known
+    for name, wanted in trained.items():
+        found = sha256(folder / name) if (folder / name).exists() else "of no such file"
+        if found != wanted:
+            todo = f"bring it back; or make the run again: invoke reproduce {run.parent.name}/{run.name}"
+            raise Stop(f"the adapter that was trained, sha256 {wanted}", f"sha256 {found}", str(folder / name), todo)
+
+
+def need_exported(run: Path, manifest: dict[str, Any]) -> None:
+    """Raise Stop if what is loaded of a run's merged model is not what export wrote; hidden files and its card are not.
+
+    The remedy replaces merged/ with what the adapter makes, and nothing of a person's.
+    """
+    others = [name for name in _others(run, manifest) if name not in _OWN and not name.startswith(".")]
+    if others:
+        raise Stop("the merged model that export wrote", f"others: {', '.join(others)}", str(run / "merged"), _AGAIN)
 
 
 def need_merged(run: Path, manifest: dict[str, Any]) -> dict[str, str]:
@@ -72,16 +83,20 @@ def need_merged(run: Path, manifest: dict[str, Any]) -> dict[str, str]:
     Raises:
         Stop: there is no merged model of an export that ended, or a file is another one.
     """
-    merged, prefix = run / "merged", "merged/"
-    recorded = {
-        name.removeprefix(prefix): value for name, value in manifest["outputs"].items() if name.startswith(prefix)
-    }
-    if not recorded or not isinstance(manifest.get("export"), dict) or not merged.is_dir():
-        raise Stop("a merged model of an export that ended", "none", str(merged), "invoke export")
-    found = tree_sha256(merged)
-    if differing := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
-        raise Stop("the files that export wrote", f"others: {', '.join(differing)}", str(merged), "invoke export")
-    return found
+    merged = run / "merged"
+    if not isinstance(manifest.get("export"), dict) or not merged.is_dir():
+        raise Stop("a merged model of an export that ended", "none", str(merged), _AGAIN)
+    if others := _others(run, manifest):
+        raise Stop("the files that export wrote", f"others: {', '.join(others)}", str(merged), _AGAIN)
+    return tree_sha256(merged)
+
+
+def _others(run: Path, manifest: dict[str, Any]) -> list[str]:
+    """The files of merged/ that are not as export wrote them, or are missing."""
+    names = (name for name in manifest["outputs"] if name.startswith("merged/"))
+    recorded = {name.removeprefix("merged/"): manifest["outputs"][name] for name in names}
+    found = tree_sha256(run / "merged")
+    return sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
 
 
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:
@@ -159,8 +174,12 @@ def model_inputs(folder: Path) -> dict[str, Any]:
 
 def outputs(run: Path) -> dict[str, str]:
     """SHA-256 of every output file of a run, by its path in the run."""
+    return _hashes(run, (*_TRAINED, *(name for names in _WRITTEN.values() for name in names)))
+
+
+def _hashes(run: Path, names: tuple[str, ...]) -> dict[str, str]:
     hashes: dict[str, str] = {}
-    for name in _OUTPUTS:
+    for name in names:
         path = run / name
         if path.is_dir():
             hashes.update({f"{name}/{file}": value for file, value in tree_sha256(path).items()})

@@ -99,6 +99,9 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
         ):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         steps = trainer.state.global_step
+    if steps <= settings.warmup_steps:
+        low = f"{steps} steps, training.warmup_steps = {settings.warmup_steps}"
+        distributed.print_once(f"train  the learning rate did not reach its peak: {low}")
     seconds = metrics.seconds_before + time.monotonic() - started
     preemption.need_finished()
     with distributed.reporting_lost_ranks():

@@ -109,6 +109,32 @@ def test_a_truncated_file_is_reported_and_nothing_is_written(
         assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
+def test_a_changed_file_is_never_taken_for_what_was_trained_or_exported(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--set", "data.train_contexts=2", "--set", "training.epochs=1")
+    assert step("train", *small) == step("export") == 0
+    merged, adapter = (Path("runs/tiny/latest").resolve() / name for name in ("merged", "adapter"))
+    (merged / "README.md").write_text("a card of one's own")
+    (merged / ".DS_Store").touch()
+    assert step("ask") == 0
+    whole = (merged / "model.safetensors").read_bytes()
+    (merged / "model.safetensors").write_bytes(Path("models/tiny/model.safetensors").read_bytes())
+    assert step("evaluate", "--set", "data.evaluation_contexts=1") == 0  # does not take up the changed file's hash
+    capsys.readouterr()
+    assert step("ask") == 1
+    message = capsys.readouterr().err
+    assert "the merged model that export wrote" in message and "others: model.safetensors" in message
+    (merged / "model.safetensors").write_bytes(whole)
+    assert step("ask") == 0
+    config = (adapter / "adapter_config.json").read_text()
+    (adapter / "adapter_config.json").write_text(config.replace('"lora_alpha": 32', '"lora_alpha": 1'))
+    for name in ("evaluate", "export", "ask"):
+        assert step(name) == 1
+        message = capsys.readouterr().err
+        assert "the adapter that was trained" in message and "adapter_config.json" in message
+
+
 @pytest.mark.parametrize(
     "words",
     [
