@@ -15,6 +15,7 @@ from images.running.choices import Choices
 from images.verbs import builds, checks, cli, overview, serving, stages, workbench
 from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
+from images.verbs import llama_board as board
 from images.verbs import llama_factory as factory
 from images.verbs import reproduce as reproductions
 from images.verbs import runs as all_runs
@@ -198,6 +199,15 @@ def shell(choices: Choices, step: str = "train") -> None:
     workbench.shell(choices, step)
 
 
+@cli.verb(
+    host="address to listen on: loopback alone, since the page asks nobody for a token (default 127.0.0.1)",
+    port="port to listen on; if it is taken, the next free one (default 7860)",
+)
+def webui(choices: Choices, host: str = "127.0.0.1", port: int = 7860) -> None:
+    """Start LLaMA Factory's WebUI in the background, with the recipe's data, models and recipes to choose."""
+    board.webui(choices, host, port)
+
+
 @task(help={"name": "of the service, such as serve (default: all of this checkout)"})
 def down(c: Context, name: str = "") -> None:
     """Stop what listens in the background."""
@@ -303,6 +313,7 @@ ns = cli.collection(
     sweep,
     reproduce,
     llamafactory,
+    webui,
     doctor,
     test,
     lint,

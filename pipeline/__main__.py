@@ -425,6 +425,18 @@ def _llamafactory(args: argparse.Namespace) -> None:
     _say(convert.to_yaml(asked, output).rstrip("\n"))
 
 
+def _llamaboard(args: argparse.Namespace) -> None:
+    """Write the working folder of LLaMA Board: data sets, models and presets."""
+    from pipeline import job, recipe
+    from pipeline.data import check
+    from pipeline.llama_factory import board, convert
+
+    asked = _job(args)
+    check.need_formatted(asked)
+    shipped = [job.resolve(recipe.load(file.stem)) for file in sorted(recipe.SHIPPED.glob("*.toml"))]
+    board.write(asked, shipped, job.all_runs(), convert.on_gpu(), _say)
+
+
 def _estimate(args: argparse.Namespace) -> None:
     """Print the memory that training needs, as JSON."""
     from pipeline.data.formatted_rows import answer_limit
@@ -479,6 +491,7 @@ _STEPS: dict[str, Callable[[argparse.Namespace], None]] = {
     "check_questions": _check_questions,
     "check_answers": _check_answers,
     "llamafactory": _llamafactory,
+    "llamaboard": _llamaboard,
     "estimate": _estimate,
     "score": _score,
     "resolve": _resolve,

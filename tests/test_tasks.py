@@ -42,6 +42,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "test",
         "train",
         "version",
+        "webui",
         "wheelhouse",
     ]
     for verb in verbs:

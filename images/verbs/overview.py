@@ -13,7 +13,7 @@ from images.table import aligned
 GROUPS = {
     "set up": ("doctor", "build", "wheelhouse", "push", "pull", "clean"),
     "a run": ("fetch", "data", "train", "evaluate", "export"),
-    "LLaMA Factory": ("llamafactory",),
+    "LLaMA Factory": ("llamafactory", "webui"),
     "use a model": ("ask", "serve", "mcp", "down"),
     "runs": ("runs", "score", "sweep", "reproduce"),
     "look and try": ("notebook", "tensorboard", "shell"),

@@ -21,7 +21,7 @@ WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "reproduce": ((RUN, "--runner", "docker"), (RUN, "--runner", "venv")),
     "llamafactory": (("--runner", "docker"), ("--from", "mkdocs.yml", "--runner", "venv")),
     "sweep": (("--set", "lora.r=8,16", "--runner", "docker"), ("--set", "lora.r=8,16", "--runner", "venv")),
-    **dict.fromkeys(("fetch", "data", "train", "evaluate", "export", "ask", "serve", "mcp"), BOTH),
+    **dict.fromkeys(("fetch", "data", "train", "evaluate", "export", "ask", "serve", "mcp", "webui"), BOTH),
 }  # a call without further words for every other verb
 DOCTOR = ("doctor",)  # reports what is missing here by its exit status, and has nothing to run
 NEEDS_RELEASE = ("push", "pull")  # stop without a release
