@@ -24,7 +24,7 @@ from pipeline.sources import HELD_OUT
 from pipeline.tatqa import schema
 
 _RECORD = "file.json"  # in the raw folder: the hash of the file that was imported
-_FORM = 4  # of the import; another form is imported again
+_FORM = 5  # of the import; another form is imported again
 _UNZIPPED = 12  # times the size of a gzip file, at most for text like this
 
 Say = Callable[[str], None]

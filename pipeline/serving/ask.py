@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.format import style
-from pipeline.data.readers import records, tatqa
+from pipeline.data.readers import delimited, records, tatqa
 from pipeline.errors import Stop
 from pipeline.generation.generate import answers
 from pipeline.models import chat_template, load, reasoning
@@ -216,7 +216,7 @@ def context_of_file(path: Path) -> schema.Context:
     faults: list[Stop] = []
     kind, placed = records.read(path, faults.append)
     if kind.startswith("CSV"):
-        raw: Any = {"table": records.csv_table(path)}
+        raw: Any = {"table": delimited.table(path)}
     else:
         items = [item for _, item in itertools.islice(placed, 2)]
         if not items:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop
+
+Fault = Callable[[Stop], None]  # is given the rows that cannot be read
 
 LISTED = 10  # faults that a message names
 

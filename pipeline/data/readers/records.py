@@ -5,21 +5,17 @@ What a file is, is told from its content; its name is not looked at.
 
 from __future__ import annotations
 
-import csv
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline import json_stream
-from pipeline.data.readers import encoding
+from pipeline.data.readers import delimited, encoding
 from pipeline.data.readers.encoding import Encoding
+from pipeline.data.readers.reading import Fault
 from pipeline.errors import Stop, one_line
 from pipeline.json_stream import LARGEST, Placed
-
-Fault = Callable[[Stop], None]  # is given the rows that cannot be read
-
-_DELIMITERS = ",\t;|"
 
 
 def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
@@ -42,8 +38,8 @@ def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
     elif start[0] == "{":
         lines = json_stream.is_json(start.partition("\n")[0])
         kind, rows = ("JSON lines", _json_lines(path, found, fault)) if lines else ("JSON", _json_objects(path, found))
-    elif delimiter := _delimiter(start):
-        kind, rows = "CSV", _csv(path, found, delimiter, fault)
+    elif dialect := delimited.dialect(path, found, start):
+        kind, rows = dialect.shown, delimited.rows(path, found, dialect, fault)
     else:
         wanted = "JSON, JSON lines, CSV with a line of column names, or Parquet"
         raise Stop(wanted, f"a file that begins with {start[:20]!r}", str(path), "check data.source")
@@ -82,65 +78,6 @@ def _json_lines(path: Path, found: Encoding, fault: Fault) -> Iterator[Placed]:
                     fault(Stop("one JSON object a line", str(error)[:200], where, "fix that line"))
                     continue
                 yield where, value
-
-
-def _delimiter(start: str) -> str:
-    """The delimiter of a CSV file by its line of column names, or "" if that is no such line."""
-    heading = start.splitlines()[0]
-    counted = {each: heading.count(each) for each in _DELIMITERS}
-    likeliest = max(counted, key=lambda each: counted[each])
-    return likeliest if counted[likeliest] and not heading.startswith(("<", "#", "%PDF")) else ""
-
-
-def _csv(path: Path, found: Encoding, delimiter: str, fault: Fault) -> Iterator[Placed]:
-    rows = _csv_rows(path, found, delimiter)
-    first, cells = next(rows, (1, [""]))
-    heading = [name.strip() for name in cells]
-    if len(set(heading)) < len(heading) or not all(heading):
-        todo = "name every column, each once"
-        raise Stop("a line of column names", ", ".join(map(repr, heading))[:200], f"{path}, line {first}", todo)
-    for line, row in rows:
-        if len(row) != len(heading):
-            fault(_ragged(path, line, row, first, heading))
-        else:
-            yield f"{path}, line {line}", {name: cell for name, cell in zip(heading, row, strict=True) if cell}
-
-
-def _csv_rows(path: Path, found: Encoding, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that hold something, each with the number of its last line."""
-    csv.field_size_limit(LARGEST)
-    with encoding.open_text(path, found) as file:
-        rows = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            for row in rows:
-                if any(cell.strip() for cell in row):
-                    yield rows.line_num, row
-        except csv.Error as error:
-            raise Stop("CSV", str(error), f"{path}, line {rows.line_num}", "fix that line") from None
-
-
-def _ragged(path: Path, line: int, row: list[str], first: int, heading: list[str]) -> Stop:
-    wanted, todo = f"{len(heading)} cells, as in line {first}", "quote cells with commas"
-    return Stop(wanted, f"{len(row)}", f"{path}, line {line}", todo)
-
-
-def csv_table(path: Path) -> list[list[str]]:
-    """A CSV file as a table: all its rows but the empty ones.
-
-    Raises:
-        Stop: as `read`, or a row has more or fewer cells than the first.
-    """
-    found = encoding.detect(path)
-    with encoding.open_text(path, found) as file:
-        delimiter = _delimiter(file.read(1 << 16).lstrip()) or ","
-    table: list[list[str]] = []
-    first = 0
-    for line, row in _csv_rows(path, found, delimiter):
-        first = first or line
-        if table and len(row) != len(table[0]):
-            raise _ragged(path, line, row, first, table[0])
-        table.append(row)
-    return table
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.readers import records
+from pipeline.data.readers import delimited, records
 from pipeline.errors import Stop
 
 ROWS = [{"instruction": "a, b", "output": "2019-12-01"}, {"instruction": 'c "d"\ne', "output": "1.50"}]
@@ -94,11 +94,11 @@ def test_blank_lines_before_the_column_names_are_skipped(tmp_path: Path, before:
 def test_a_csv_table_has_rows_of_one_width(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_text('\n,2019,2018\n"Sales, net","1,200",\n,,\n\nOther,44.10,56.7\n')
-    assert records.csv_table(file) == [["", "2019", "2018"], ["Sales, net", "1,200", ""], ["Other", "44.10", "56.7"]]
+    assert delimited.table(file) == [["", "2019", "2018"], ["Sales, net", "1,200", ""], ["Other", "44.10", "56.7"]]
     for row in ("Sales,1,200,1,100", "Sales,1200"):
         file.write_text(f",2019,2018\nOther,44.10,56.7\n{row}\n")
         with pytest.raises(Stop) as stopped:
-            records.csv_table(file)
+            delimited.table(file)
         assert (stopped.value.wanted, stopped.value.where) == ("3 cells, as in line 1", f"{file}, line 3")
         assert stopped.value.found == str(row.count(",") + 1)
 
