@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pipeline.data.readers import encoding_doubt
+from pipeline.data.readers.encoding_doubt import ICONV
 from pipeline.errors import Stop
 
 _GZIP = b"\x1f\x8b"
@@ -24,16 +26,6 @@ _CHUNK = 1 << 20
 _KANA, _FREQUENT, _SAID_X_TO_Z, _RARE = (0xA4, 0xA5), range(0xB0, 0xD8), range(0xD0, 0xD8), range(0xD8, 0xF8)
 _COMMON = (*range(0xA1, 0xAA), *_FREQUENT, *_RARE)
 _LEAST_CHINESE = 10  # different characters: fewer are no evidence
-# what else a file may be, by the names of Python and iconv; the last ones decode nearly everything
-_OTHERS = {
-    "gb18030": "GB18030",
-    "cp949": "CP949",
-    "euc_jp": "EUC-JP",
-    "cp932": "CP932",
-    "big5": "BIG5",
-    "cp1252": "CP1252",
-    "cp1251": "CP1251",
-}
 
 
 @dataclass(frozen=True)
@@ -56,8 +48,8 @@ def detect(path: Path) -> Encoding:
     """The encoding of a whole file.
 
     Raises:
-        Stop: none of these, or a gzip file that is cut off; names the line of the first byte that is not UTF-8, and
-        the encodings that decode the file.
+        Stop: none of these, UTF-8 that may as well be GB18030, or a gzip file that is cut off; names the line, and how
+        it reads in the encodings that it may have.
     """
     with _reading(path), path.open("rb") as file:
         zipped = file.read(2) == _GZIP
@@ -71,18 +63,37 @@ def detect(path: Path) -> Encoding:
         codec = "utf-16-be"
     broken = _first_not_of(codec, path, zipped)
     if broken is None:
+        marked = codec != "utf-8" or start.startswith(codecs.BOM_UTF8)
+        if not marked and _may_be_both(path, zipped):
+            line, raw = next(_not_ascii(path, zipped))
+            raise encoding_doubt.both(path, zipped, line, raw)
         return Encoding("utf-8-sig" if codec == "utf-8" else codec, zipped)
-    todo = "save the file as UTF-8"
+    line, byte = broken
     if codec == "utf-8":
         text = _Text(path, zipped)
         if text.is_chinese:
             return Encoding("gb18030", zipped, text.sample)
-        if text.decoded_by and not text.is_mostly_utf8:
-            todo += f": {'unzip it, then ' if zipped else ''}iconv -f {text.decoded_by[0]} -t UTF-8"
-            if text.decoded_by[1:]:
-                todo += f"; if that is another encoding: {', '.join(text.decoded_by[1:])}"
-    line, byte = broken
+        if not text.is_mostly_utf8:
+            readings = encoding_doubt.likely((raw for _, raw in _not_ascii(path, zipped)), text.decoded_by)
+            raise encoding_doubt.neither(path, zipped, line, byte, readings)
+    todo = "save the file as UTF-8"
     raise Stop("text in UTF-8, UTF-16 or GB18030", f"the byte 0x{byte:02x}", f"{path}, line {line}", todo)
+
+
+def _may_be_both(path: Path, zipped: bool) -> bool:
+    """Whether a file of UTF-8 may as well be GB18030, by every character in it beyond ASCII."""
+    with open_bytes(path, zipped) as file:
+        if not encoding_doubt.may_be_both(iter(lambda: file.read(_CHUNK), b"")):
+            return False
+    return not encoding_doubt.is_at_home(raw.decode() for _, raw in _not_ascii(path, zipped))
+
+
+def _not_ascii(path: Path, zipped: bool) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not ASCII, with their numbers."""
+    with open_bytes(path, zipped) as file:
+        for number, line in enumerate(file, 1):
+            if not line.isascii():
+                yield number, line
 
 
 @contextlib.contextmanager
@@ -142,7 +153,7 @@ class _Text:
 
     def __init__(self, path: Path, zipped: bool) -> None:
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        others = {codec: codecs.getincrementaldecoder(codec)() for codec in _OTHERS}
+        others = {codec: codecs.getincrementaldecoder(codec)() for codec in ICONV}
         self._chinese: Counter[str] = Counter()  # characters beyond ASCII, read as GB18030
         self._valid = self._invalid = 0  # characters beyond ASCII, read as UTF-8
         self.sample = ""
@@ -161,10 +172,10 @@ class _Text:
                         continue
                     if codec == "gb18030":
                         self._chinese.update(char for char in text if char > "\x7f")
-                        self.sample = self.sample or _sample(text)
+                        self.sample = self.sample or encoding_doubt.sample(text)
                 if not chunk:
                     break
-        self.decoded_by = [_OTHERS[codec] for codec in others]
+        self.decoded_by = list(others)
         if "gb18030" not in others:  # a later part of the file is no GB18030
             self._chinese.clear()
 
@@ -195,12 +206,3 @@ class _Text:
             and share(_SAID_X_TO_Z) >= frequent / 30
             and share(_FREQUENT, 0xC0) <= 0.9 * frequent  # letters of 8 bits are at 0xC0 and above
         )
-
-
-def _sample(text: str) -> str:
-    """The first line that is not ASCII, at most 40 characters of it around what is not; "" if all are ASCII."""
-    for line in text.splitlines():
-        if not line.isascii():
-            at = next(i for i, char in enumerate(line) if char > "\x7f")
-            return line[max(0, at - 10) : at + 30].strip()
-    return ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from pipeline.data.readers import encoding
+from pipeline.data.readers import encoding, encoding_doubt
 from pipeline.data.readers.encoding import Encoding
 from pipeline.errors import Stop
 
@@ -88,6 +90,8 @@ GERMAN = "Größe;Maß\nMaßeinheit und Größen;Straße\nGrößte Füße;Süß,
         (JAPANESE, "euc-jp", "EUC-JP"),
         (KANJI, "euc-jp", "EUC-JP"),
         (JAPANESE, "cp932", "CP932"),
+        ("текст по-русски о выручке", "koi8-r", "KOI8-R"),
+        ("Umsatz für Müller, 5 EUR", "cp1252", "CP1252"),
         ("營業收入較上年度增加，淨利潤減少，資產總額為百萬元", "big5", "BIG5"),
         ("НА УРОВНЕ ПРИБЫЛЬ РАСХОД ДОХОДЫ", "cp1251", "CP1251"),
         ("净利润", "gb18030", "GB18030"),  # too little to tell
@@ -102,9 +106,65 @@ def test_what_only_decodes_as_gb18030_is_refused_with_the_encodings_that_it_may_
     file.write_bytes(gzip.compress(data) if zipped else data)
     with pytest.raises(Stop) as stopped:
         encoding.detect(file)
-    assert "iconv -f " in stopped.value.todo and "-t UTF-8" in stopped.value.todo
-    assert named in stopped.value.todo
-    assert ("unzip" in stopped.value.todo) == zipped
+    new = tmp_path / "mine-utf8"
+    source = f"gzip -dc {file} | iconv -f ENCODING -t UTF-8" if zipped else f"iconv -f ENCODING -t UTF-8 {file}"
+    assert f"{source} > {new}\n" in stopped.value.todo  # none is recommended
+    first = next(line for line in text.splitlines() if not line.isascii())
+    assert f"as {named} it reads {encoding_doubt.sample(first)!r}" in stopped.value.todo
+
+
+def test_a_command_writes_no_file_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "my file.csv.gz"
+    (tmp_path / "my file-utf8.csv").write_text("mine")
+    assert encoding_doubt.convert(file, True, "CP949").endswith(f"> '{tmp_path}/my file-utf8-2.csv'")
+
+
+@pytest.mark.parametrize("text", ["0元", "售价 5 欧元\n12元", "每\n", "小 1\n2 元\n", "ID 1 学校"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_gb18030_that_is_utf8_by_chance_is_not_guessed(tmp_path: Path, text: str, zipped: bool) -> None:
+    file = tmp_path / "mine.csv"
+    data = (text.replace("售价", "price") + "\n").encode("gb18030")
+    data.decode("utf-8")
+    file.write_bytes(gzip.compress(b"a,b\n" + data) if zipped else b"a,b\n" + data)
+    with pytest.raises(Stop) as stopped:
+        encoding.detect(file)
+    first = data.splitlines()[0]
+    assert stopped.value.where == f"{file}, line 2"
+    for reading in ("gb18030", "utf-8"):
+        assert repr(encoding_doubt.sample(first.decode(reading))) in stopped.value.found
+    commands = re.findall(r": ((?:\(?printf|iconv|gzip).*)", stopped.value.todo)
+    for command, right in zip(commands, ("gb18030", "utf-8"), strict=True):
+        subprocess.run(["bash", "-c", command], check=True)
+        new = tmp_path / "mine-utf8.csv"
+        found = encoding.detect(new)
+        with encoding.open_text(new, found) as read:
+            assert read.read() == "a,b\n" + data.decode(right)
+        new.unlink()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "café",
+        "a cost of 5 £, 3° or ½",
+        "β of 1.2",
+        "один",
+        "ДОМ, 5",
+        "José é",
+        "Weiß nicht",
+        "Größe",
+        "5 € 元",
+        "هذا نص",
+        "זה טקסט",
+        "Սա տեքստ է",
+    ],
+)
+def test_utf8_with_few_characters_is_read_as_it_is(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine"
+    file.write_text(f"amount,note\n1,{text}\n", encoding="utf-8")
+    for chunk in (1, 2, 3, 1 << 20):
+        monkeypatch.setattr(encoding, "_CHUNK", chunk)
+        assert encoding.detect(file) == Encoding("utf-8-sig")
 
 
 @pytest.mark.parametrize(
