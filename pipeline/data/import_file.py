@@ -108,7 +108,7 @@ def _read(
     for name, (_, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
         where = f"{file}, split {name}" if split else str(file)
-        found, rows = forms.recognise(forms.renamed(rows, columns, where), where)
+        found, rows = forms.recognise(forms.renamed(forms.unwrapped(rows, reading), columns, where), where)
         if form is not None and found != form:
             raise Stop(f"one form of rows in all splits: {form.name}", found.name, where, "pass one file")
         form = found

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.readers import labels
 from pipeline.data.readers.reading import LISTED, Reading
 from pipeline.data.readers.records import read, without_nothing
 from pipeline.errors import Stop, one_line
@@ -69,7 +70,8 @@ def _saved(folder: Path) -> dict[str, Any]:
 
 def _rows(folder: Path, split: str, rows: Any) -> Iterator[Placed]:
     for number, row in enumerate(rows):
-        yield f"{folder}, {split}, row {number}", without_nothing(row)
+        named = {key: labels.named(value, rows.features[key]) for key, value in row.items()}
+        yield f"{folder}, {split}, row {number}", without_nothing(named)
 
 
 def _files(folder: Path, reading: Reading) -> dict[str, list[Path]]:

@@ -103,6 +103,26 @@ def read(form: Form, rows: Iterator[Placed], reading: Reading) -> Iterator[tuple
             reading.add_fault(stop)
 
 
+def unwrapped(rows: Iterator[Placed], reading: Reading) -> Iterator[Placed]:
+    """The rows of a file that is one object around their list, as `{"version": 1, "data": [{…}]}`; others as they are.
+
+    An object that has a form itself, such as a single `{"messages": [{…}]}`, is a row.
+    """
+    first = list(itertools.islice(rows, 2))
+    if len(first) == 1 and isinstance(row := first[0][1], dict) and _of_keys(set(row)) is None:
+        lists = [key for key, value in row.items() if _is_list_of_rows(value)]
+        if len(lists) == 1:
+            (key,) = lists
+            reading.see_keys(row, {key})
+            reading.notes[f"rows, from the list {key!r}"] = len(row[key])
+            return ((f"{first[0][0]}, {key}[{number}]", each) for number, each in enumerate(row[key]))
+    return itertools.chain(first, rows)
+
+
+def _is_list_of_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
 def renamed(rows: Iterator[Placed], columns: Mapping[str, str], where: str) -> Iterator[Placed]:
     """Rows whose columns have the names that their form reads; `columns` has these names -> names in the file.
 

@@ -4,7 +4,8 @@
      "system": "Be brief.", "history": [["Which year?", "2019"]]}
     {"instruction": "Name the figure.", "context": "Sales were 1,200.", "response": "1,200", "category": "closed_qa"}
 
-`input`, `system` and `history` (LLaMA Factory's: earlier questions and answers) may be absent.
+`input`, `system` and `history` (LLaMA Factory's: earlier questions and answers) may be absent. A
+`reasoning_content` of a row is the trace before its answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.data.readers import conversation
+from pipeline.data.readers import conversation, messages
 from pipeline.data.readers.conversation import Conversation, Message
 from pipeline.data.readers.reading import Reading
 from pipeline.errors import Stop
@@ -27,7 +28,7 @@ def alpaca(record: Mapping[str, Any], where: str, reading: Reading) -> Conversat
     Raises:
         Stop: a field is missing, or holds something else than text.
     """
-    reading.see_keys(record, {"instruction", "input", "output", "system", "history"})
+    reading.see_keys(record, {"instruction", "input", "output", "system", "history", *messages.TRACES})
     return _conversation(record, where, reading, "input", "output")
 
 
@@ -37,7 +38,7 @@ def dolly(record: Mapping[str, Any], where: str, reading: Reading) -> Conversati
     Raises:
         Stop: as `alpaca`.
     """
-    reading.see_keys(record, {"instruction", "context", "response", "category", "system", "history"})
+    reading.see_keys(record, {"instruction", "context", "response", "category", "system", "history", *messages.TRACES})
     return _conversation(record, where, reading, "context", "response")
 
 
@@ -48,12 +49,13 @@ def _conversation(record: Mapping[str, Any], where: str, reading: Reading, more:
         raise Stop("an instruction", "nothing", f"{where}, field 'instruction'", "fix that row")
     answered = conversation.answer(record.get(answer), where, answer, reading)
     system = conversation.optional(record.get("system"), where, "system")
-    return conversation.of_turns(f"{asked}\n{added}".strip(), answered, system, _earlier(record, where))
+    made = conversation.of_turns(f"{asked}\n{added}".strip(), answered, system, _earlier(record, where))
+    return messages.with_row_trace(made, record, where, reading)
 
 
 def _earlier(record: Mapping[str, Any], where: str) -> list[Message]:
     turns: list[Message] = []
-    history = record.get("history") or []
+    history = messages.listed(record.get("history"), "a list of [question, answer]", where, "history") or []
     if not isinstance(history, list):
         raise Stop("a list of [question, answer]", repr(history)[:60], f"{where}, field 'history'", "fix that row")
     for number, pair in enumerate(history):

@@ -27,11 +27,11 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",  # OpenAI's old name
 }
-_TRACES = ("reasoning_content", "reasoning", "thinking")
+TRACES = ("reasoning_content", "reasoning", "thinking")
 _WEIGHTS = ("weight", "loss_weight")
 _KEYS = frozenset(("role", "content", *_WEIGHTS))
 _KEYS_OF = {
-    "assistant": frozenset(("tool_calls", "function_call", *_TRACES)),
+    "assistant": frozenset(("tool_calls", "function_call", *TRACES)),
     "tool": frozenset(("name", "tool_call_id")),
 }
 _OF_PART = ("text", "value", "thinking", "reasoning")  # where a part of a reasoning trace has its text
@@ -54,6 +54,7 @@ def of_list(given: object, tools: object, where: str, field: str, reading: Readi
     Raises:
         Stop: as `read`.
     """
+    given = listed(given, "a list of messages", where, field)
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         shown = "nothing" if given is None else repr(given)[:60]
         raise Stop("a list of messages", shown, f"{where}, field {field!r}", "fix that row")
@@ -73,7 +74,7 @@ def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
     content, thought, called = _parts(given.get("content"), where, f"{field}.content")
     made: Message = {"role": _ROLES[role], "content": content}
     if role == "assistant":
-        if trace := _trace(given, thought, where, field):
+        if trace := _trace(given, thought, where, f"{field}."):
             made["reasoning_content"] = trace
         if calls := [*called, *_calls(given, where, f"{field}.tool_calls")]:
             made["tool_calls"] = calls
@@ -101,16 +102,42 @@ def _parts(content: object, where: str, field: str) -> tuple[str, str, list[Any]
     return "\n".join(by_kind["text"]), "\n".join(by_kind["reasoning"]), calls
 
 
-def _trace(given: Mapping[str, Any], thought: str, where: str, field: str) -> str:
+def trace_of_turn(turn: Mapping[str, Any], where: str, field: str) -> str:
+    """The reasoning of a turn that has it in a key of its own; "" for none.
+
+    Raises:
+        Stop: no text and no list of texts, or two that differ.
+    """
+    return _trace(turn, "", where, f"{field}.")
+
+
+def with_row_trace(made: Conversation, record: Mapping[str, Any], where: str, reading: Reading) -> Conversation:
+    """The conversation with the reasoning that its row has in a column of its own, which is that of the last answer.
+
+    Raises:
+        Stop: as `trace_of_turn`; also if the answer has another one.
+    """
+    if not (trace := _trace(record, "", where, "")) or made["messages"][-1]["role"] != "assistant":
+        return made
+    last = made["messages"][-1]
+    if last.get("reasoning_content", trace) != trace:
+        raise Stop("one reasoning trace", "one of the row and another of the last answer", where, "fix that row")
+    name = next(name for name in TRACES if record.get(name))
+    reading.notes[f"reasoning traces, from the column {name!r}"] += 1
+    return {**made, "messages": [*made["messages"][:-1], {**last, "reasoning_content": trace}]}
+
+
+def _trace(given: Mapping[str, Any], thought: str, where: str, prefix: str) -> str:
     """The reasoning of a turn: that of its content's parts, or of one of its keys; "" for none.
 
     Raises:
         Stop: no text and no list of texts, or two that differ.
     """
-    traces = [thought, *(_joined(given.get(name), where, f"{field}.{name}") for name in _TRACES)]
+    traces = [thought, *(_joined(given.get(name), where, f"{prefix}{name}") for name in TRACES)]
     found = list(dict.fromkeys(trace.strip() for trace in traces if trace.strip()))
     if len(found) > 1:
-        raise Stop("one reasoning trace", f"{len(found)} that differ", f"{where}, field {field!r}", "fix that row")
+        place = f"{where}, field {prefix[:-1]!r}" if prefix else where
+        raise Stop("one reasoning trace", f"{len(found)} that differ", place, "fix that row")
     return found[0] if found else ""
 
 
@@ -158,6 +185,17 @@ def tool_call(given: object, where: str, field: str) -> dict[str, Any]:
     call = {"type": "function", "function": {"name": name, "arguments": arguments}}
     identifier = given.get("id") if isinstance(given, dict) else None
     return {"id": identifier, **call} if identifier else call
+
+
+def listed(given: object, wanted: str, where: str, field: str) -> object:
+    """A list that is JSON in a text, as in a cell of CSV; anything else as it is.
+
+    Raises:
+        Stop: a text that begins like a list, and is no JSON.
+    """
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        return of_json(given, f"{wanted}, as JSON", where, field)
+    return given
 
 
 def of_json(given: str, wanted: str, where: str, field: str) -> Any:

@@ -27,7 +27,7 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
         Stop: a field is missing, or is neither text nor a list of messages.
     """
     prompt, completion = _first(record, PROMPTS), _first(record, COMPLETIONS)
-    reading.see_keys(record, {prompt, completion, "context", "system", "tools"})
+    reading.see_keys(record, {prompt, completion, "context", "system", "tools", *messages.TRACES})
     asked, answered = record.get(prompt), record.get(completion)
     if isinstance(asked, list):
         if conversation.optional(record.get("context"), where, "context"):
@@ -36,7 +36,8 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
         if not isinstance(answered, list):
             answered = [{"role": "assistant", "content": conversation.answer(answered, where, completion, reading)}]
         made = messages.of_list([*asked, *answered], record.get("tools"), where, prompt, reading)
-        return {**made, "messages": conversation.with_system(made["messages"], record.get("system"), where)}
+        made = {**made, "messages": conversation.with_system(made["messages"], record.get("system"), where)}
+        return messages.with_row_trace(made, record, where, reading)
     text = conversation.text(asked, where, prompt)
     if added := conversation.optional(record.get("context"), where, "context"):
         text = f"{added}\n{text}"
@@ -44,6 +45,7 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     if isinstance(answered, list):
         raise Stop("a text, since the prompt is one", "a list", f"{where}, field {completion!r}", "fix that row")
     made = conversation.of_turns(text, conversation.answer(answered, where, completion, reading), system)
+    made = messages.with_row_trace(made, record, where, reading)
     tools = messages.tool_list(record.get("tools"), where)
     return {**made, "tools": tools} if tools else made
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import json_stream
-from pipeline.data.readers import delimited, encoding
+from pipeline.data.readers import delimited, encoding, labels
 from pipeline.data.readers.encoding import Encoding
 from pipeline.data.readers.reading import Fault
 from pipeline.errors import Stop, one_line
@@ -86,8 +86,11 @@ def _parquet(path: Path) -> Iterator[Placed]:
     number = 0
     try:
         with path.open("rb") as file:
-            for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=256):
+            parquet = pyarrow.parquet.ParquetFile(file)
+            features = labels.of_parquet(parquet.schema_arrow)
+            for batch in parquet.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
+                    row |= {name: labels.named(row[name], features[name]) for name in features.keys() & row.keys()}
                     yield f"{path}, row {number}", without_nothing(row)
                     number += 1
     except (pyarrow.ArrowException, OSError) as error:

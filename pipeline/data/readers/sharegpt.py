@@ -37,15 +37,19 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
         Stop: no list of turns, an unknown role, or a value that is no text.
     """
     name = "conversations" if "conversations" in record else "conversation"
-    reading.see_keys(record, {name, "system", "tools"})
-    turns = record.get(name)
+    turns = messages.listed(record.get(name), "a list of from and value", where, name)
     if not isinstance(turns, list) or not all(isinstance(each, dict) for each in turns):
         shown = "nothing" if turns is None else repr(turns)[:60]
         raise Stop("a list of from and value", shown, f"{where}, field {name!r}", "fix that row")
     made = [_message(each, where, f"{name}[{i}]") for i, each in enumerate(turns)]
-    for each in turns:
-        reading.see_keys(each, {"from", "value", "role", "content", "weight"})
+    for each, message in zip(turns, made, strict=True):
+        traces = messages.TRACES if message["role"] == "assistant" else ()
+        reading.see_keys(each, {"from", "value", "role", "content", "weight", *traces})
     read_: Conversation = {"messages": conversation.with_system(made, record.get("system"), where)}
+    one = sum(each["role"] == "assistant" for each in made) == 1  # else a row's trace may be of any turn
+    reading.see_keys(record, {name, "system", "tools", *(messages.TRACES if one else ())})
+    if one:
+        read_ = messages.with_row_trace(read_, record, where, reading)
     if tools := messages.tool_list(record.get("tools"), where):
         read_["tools"] = tools
     return read_
@@ -62,6 +66,8 @@ def _message(given: Mapping[str, Any], where: str, field: str) -> Message:
         calls = messages.of_json(value, 'a call as JSON: {"name", "arguments"}', where, f"{field}.value")
         listed = calls if isinstance(calls, list) else [calls]
         made |= {"content": "", "tool_calls": [messages.tool_call(each, where, f"{field}.value") for each in listed]}
+    if made["role"] == "assistant" and (trace := messages.trace_of_turn(given, where, field)):
+        made["reasoning_content"] = trace
     if not conversation.is_trained([given.get("weight")], where, f"{field}.weight"):
         made["train"] = False
     return made

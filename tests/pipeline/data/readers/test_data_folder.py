@@ -92,3 +92,22 @@ def test_a_folder_without_a_split_to_train_on_is_refused(tmp_path: Path) -> None
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(Stop, match="a data set that datasets can load"):
         _splits(tmp_path)
+
+
+def test_labels_have_their_names(tmp_path: Path) -> None:
+    import datasets
+
+    label = datasets.ClassLabel(names=["negative", "positive"])
+    features = datasets.Features({"instruction": datasets.Value("string"), "output": label, "all": [label]})
+    rows = [{"instruction": str(i), "output": number, "all": [1, 0]} for i, number in enumerate((0, 1, -1))]
+    saved = datasets.Dataset.from_list(rows, features=features)
+    saved.save_to_disk(str(tmp_path / "set"))
+    wanted = [
+        {"instruction": "0", "output": "negative", "all": ["positive", "negative"]},
+        {"instruction": "1", "output": "positive", "all": ["positive", "negative"]},
+        {"instruction": "2", "all": ["positive", "negative"]},
+    ]
+    assert _splits(tmp_path / "set") == {"train": wanted}
+    (tmp_path / "hub").mkdir()
+    saved.to_parquet(str(tmp_path / "hub" / "train.parquet"))  # as the hub has them
+    assert _splits(tmp_path / "hub") == {"train": wanted}

@@ -83,3 +83,23 @@ def test_a_column_of_images_without_any_is_no_set_of_images() -> None:
     rows = [(f"row {n}", {"messages": turns, "images": [], "videos": None}) for n in range(2)]
     form, _ = forms.recognise(iter(rows), "a file")
     assert form.name == messages.FORM
+
+
+def test_a_list_of_rows_inside_one_object_is_read() -> None:
+    row = {"instruction": "a", "output": "b"}
+    reading = Reading()
+    rows = list(forms.unwrapped(_placed({"version": 1, "data": [row, row]}), reading))
+    assert rows == [("f, row 0, data[0]", row), ("f, row 0, data[1]", row)]
+    assert (dict(reading.notes), dict(reading.unknown)) == ({"rows, from the list 'data'": 2}, {"version": 1})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "a"}]},
+        {"train": [{"a": 1}], "test": [{"a": 1}]},
+        {"data": [1, 2]},
+    ],
+)
+def test_a_row_or_two_lists_are_no_list_of_rows(row: dict[str, Any]) -> None:
+    assert list(forms.unwrapped(_placed(row), Reading())) == [("f, row 0", row)]

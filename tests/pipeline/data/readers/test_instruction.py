@@ -69,3 +69,22 @@ def test_a_row_that_lacks_a_text_is_refused(row: dict[str, Any], message: str) -
     with pytest.raises(Stop) as stopped:
         instruction.alpaca(row, "f, row 3", Reading())
     assert message in str(stopped.value) and "f, row 3" in stopped.value.where
+
+
+def test_history_as_json_in_a_cell() -> None:
+    row = {"instruction": "Sales?", "output": "1", "history": '[["q", "a"]]'}
+    messages = instruction.alpaca(row, "f, row 0", Reading())["messages"]
+    assert [each["content"] for each in messages] == ["q", "a", "Sales?", "1"]
+    with pytest.raises(Stop, match="as JSON"):
+        instruction.alpaca({**row, "history": "[['q', 'a']]"}, "f, row 0", Reading())
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_a_column_of_traces_is_read_as_the_trace_of_the_answer(name: str) -> None:
+    reading = Reading()
+    row = {"instruction": "Sales?", "output": "1", "response": "1", name: "It says 1."}
+    for read in (instruction.alpaca, instruction.dolly):
+        messages = read({**row, name: "It says 1."}, "f, row 0", reading)["messages"]
+        assert messages[-1] == {"role": "assistant", "content": "1", "reasoning_content": "It says 1."}
+    assert reading.notes == {f"reasoning traces, from the column {name!r}": 2}
+    assert name not in reading.unknown

@@ -151,3 +151,11 @@ def test_what_is_no_message_is_refused_by_field(row: dict[str, Any], message: st
     with pytest.raises(Stop) as stopped:
         messages.read(row, "f, row 3", Reading())
     assert message in str(stopped.value) and "f, row 3" in stopped.value.where
+
+
+def test_messages_as_json_in_a_cell() -> None:
+    cell = '[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]'
+    read = messages.read({"messages": cell}, "f, row 0", Reading())
+    assert [each["content"] for each in read["messages"]] == ["a", "b"]
+    with pytest.raises(Stop, match="a list of messages, as JSON"):
+        messages.read({"messages": cell.replace('"', "'")}, "f, row 0", Reading())

@@ -58,3 +58,18 @@ def test_half_a_row_is_refused_by_field(row: dict[str, Any], message: str) -> No
     with pytest.raises(Stop) as stopped:
         prompt_completion.read(row, "f, row 3", Reading())
     assert message in str(stopped.value)
+
+
+def test_a_column_of_traces_is_read_as_the_trace_of_the_answer() -> None:
+    asked, answered = [{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}]
+    rows: list[dict[str, Any]] = [
+        {"question": "a", "answer": "b", "reasoning": "why"},
+        {"prompt": asked, "completion": answered, "reasoning_content": "why"},
+    ]
+    for row in rows:
+        reading = Reading()
+        assert prompt_completion.read(row, "f, row 0", reading)["messages"][-1]["reasoning_content"] == "why"
+        assert not reading.unknown
+    answered = [{"role": "assistant", "content": "b", "reasoning_content": "other"}]
+    with pytest.raises(Stop, match="one reasoning trace"):
+        prompt_completion.read({**rows[1], "completion": answered}, "f, row 0", Reading())

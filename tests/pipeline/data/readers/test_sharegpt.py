@@ -57,3 +57,24 @@ def test_what_is_no_turn_is_refused_by_field(row: dict[str, Any], message: str) 
     with pytest.raises(Stop) as stopped:
         sharegpt.read(row, "f, row 3", Reading())
     assert message in str(stopped.value) and "f, row 3" in stopped.value.where
+
+
+def test_turns_as_json_in_a_cell() -> None:
+    cell = '[{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]'
+    read = sharegpt.read({"conversations": cell}, "f, row 0", Reading())
+    assert [each["content"] for each in read["messages"]] == ["a", "b"]
+
+
+def test_traces_of_turns_and_of_a_row_with_one_answer() -> None:
+    asked, answered = {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}
+    reading = Reading()
+    rows: list[dict[str, Any]] = [
+        {"conversations": [asked, {**answered, "reasoning_content": "why"}]},
+        {"conversations": [asked, answered], "reasoning_content": "why"},
+    ]
+    for row in rows:
+        assert sharegpt.read(row, "f, row 0", reading)["messages"][-1]["reasoning_content"] == "why"
+    assert not reading.unknown
+    read = sharegpt.read({"conversations": [asked, answered] * 2, "reasoning_content": "why"}, "f, row 0", reading)
+    assert not any("reasoning_content" in each for each in read["messages"])
+    assert reading.unknown == {"reasoning_content": 1}
