@@ -91,6 +91,14 @@ def is_json(text: str) -> bool:
     return True
 
 
+def end_of_value(text: str) -> int:
+    """Where the JSON value ends that a text begins with, over one line or several; 0 if it begins with none."""
+    try:
+        return _DECODER.raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return 0
+
+
 class _Text:
     """The rest of a file as text; `buffer` holds what is read and not yet used, `line` and `column` say where it is."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +109,11 @@ def _read(
     for name, (_, rows) in splits.items():
         split = "" if len(splits) == 1 else "train" if name == "train" else "heldout"
         where = f"{file}, split {name}" if split else str(file)
-        found, rows = forms.recognise(forms.renamed(forms.unwrapped(rows, reading), columns, where), where)
+        rows = forms.unwrapped(reading.until_broken(rows), reading)
+        if (first := next(rows, None)) is None:
+            reading.need_none("rows of questions with answers", where)
+        rows = itertools.chain([first] if first else [], rows)
+        found, rows = forms.recognise(forms.renamed(rows, columns, where), where)
         if form is not None and found != form:
             raise Stop(f"one form of rows in all splits: {form.name}", found.name, where, "pass one file")
         form = found

@@ -58,7 +58,8 @@ class Tally:
         self.turns += "messages" in row
         if calls := row.get("tool_calls"):
             found = (tool_calls.problem(each, row.get("tools", ())) for each in tool_calls.given(calls))
-            if because := next(filter(None, found), ""):
+            because = next(filter(None, found), "") if row.get("tools") else "a call, and no tools in its row"
+            if because:
                 self.misfits.add(question=row["uid"], because=because)
         self.answer_types[row["answer_type"]] += 1
         self.answer_sources[row["answer_from"]] += 1

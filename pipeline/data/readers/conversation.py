@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,17 @@ def is_trained(weights: Collection[object], where: str, field: str) -> bool:
     return all(weight in (None, "") or _TRAINED[str(weight).strip().lower()] for weight in weights)
 
 
-def of_turns(asked: str, answered: str, system: str = "", earlier: list[Message] | None = None) -> Conversation:
-    """A conversation that ends with a question and its answer."""
+def of_turns(
+    asked: str, answered: str, system: str = "", earlier: list[Message] | None = None, names: Sequence[str] = ()
+) -> Conversation:
+    """A conversation that ends with a question and its answer; `names` are those of their fields."""
     start = [{"role": "system", "content": system}] if system.strip() else []
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    return {"messages": [*start, *(earlier or []), *turns]}
+    made: Conversation = {"messages": [*start, *(earlier or []), *turns]}
+    if names:
+        history = [f"history[{number // 2}]" for number in range(len(earlier or []))]
+        made["fields"] = ["system"] * len(start) + history + list(names)
+    return made
 
 
 def with_system(messages: list[Message], system: object, where: str) -> list[Message]:
@@ -140,14 +146,17 @@ def with_system(messages: list[Message], system: object, where: str) -> list[Mes
 def checked(conversation: Conversation, where: str, reading: Reading) -> Conversation:
     """The conversation with its reasoning apart from its answers, and without turns after the last answer.
 
+    `fields`, which it may have beside its messages, are the names that their texts have in the file; they are left out.
+
     Raises:
         Stop: roles out of order, or an assistant turn that says nothing.
     """
     messages: list[Message] = []
     before = ""
     need_json(conversation.get("tools"), where, "tools")
-    for number, given in enumerate(conversation["messages"]):
-        message, field = dict(given), f"messages[{number}]"
+    fields = conversation.get("fields") or [f"messages[{i}].content" for i in range(len(conversation["messages"]))]
+    for number, (given, said_in) in enumerate(zip(conversation["messages"], fields, strict=True)):
+        message, field = dict(given), said_in.removesuffix(".content").removesuffix(".value")
         role = message["role"]
         need_json(message, where, field)
         if role == "system":
@@ -157,11 +166,11 @@ def checked(conversation: Conversation, where: str, reading: Reading) -> Convers
             wanted = f"{' or '.join(each or 'the start' for each in _NEEDED_BEFORE[role])} before {role}"
             raise Stop(wanted, before or "the start", f"{where}, {field}", "fix that row")
         if role == "assistant":
-            _split_reasoning(message, where, field, reading)
+            _split_reasoning(message, where, said_in, reading)
             if not message.get("tool_calls"):
-                text(message["content"], where, f"{field}.content", "some text")
+                text(message["content"], where, said_in, "some text")
         elif role == "user":
-            text(message["content"], where, f"{field}.content")
+            text(message["content"], where, said_in)
         before = "" if role == "system" else role
         messages.append(message)
     while messages and messages[-1]["role"] != "assistant":
@@ -169,7 +178,8 @@ def checked(conversation: Conversation, where: str, reading: Reading) -> Convers
         reading.notes["turns after the last answer, left out"] += 1
     if not any(_is_trained(each) for each in messages):
         raise Stop("a turn of the assistant to train on", "none", where, "fix that row")
-    return {**conversation, "messages": messages}
+    kept = {key: value for key, value in conversation.items() if key != "fields"}
+    return {**kept, "messages": messages}
 
 
 def _split_reasoning(message: Message, where: str, field: str, reading: Reading) -> None:
@@ -178,12 +188,13 @@ def _split_reasoning(message: Message, where: str, field: str, reading: Reading)
     Raises:
         Stop: a trace without an end, or two that differ.
     """
-    given = _without_tags(message.pop("reasoning_content", ""), where, f"{field}.reasoning_content")
+    turn, dot, _ = field.rpartition(".")
+    given = _without_tags(message.pop("reasoning_content", ""), where, f"{turn}{dot}reasoning_content")
     content = message["content"]
     begins = content.lstrip().startswith(reasoning.OPEN)
     if begins and reasoning.CLOSE not in content:
         wanted = f"{reasoning.CLOSE} after a reasoning trace"
-        raise Stop(wanted, f"{reasoning.OPEN} alone", f"{where}, field {f'{field}.content'!r}", "fix that row")
+        raise Stop(wanted, f"{reasoning.OPEN} alone", f"{where}, field {field!r}", "fix that row")
     trace = ""
     before, closing, _ = content.partition(reasoning.CLOSE)
     if begins or (closing and reasoning.OPEN not in before):

@@ -49,7 +49,8 @@ def _conversation(record: Mapping[str, Any], where: str, reading: Reading, more:
         raise Stop("an instruction", "nothing", f"{where}, field 'instruction'", "fix that row")
     answered = conversation.answer(record.get(answer), where, answer, reading)
     system = conversation.optional(record.get("system"), where, "system")
-    made = conversation.of_turns(f"{asked}\n{added}".strip(), answered, system, _earlier(record, where))
+    names = ("instruction", answer)
+    made = conversation.of_turns(f"{asked}\n{added}".strip(), answered, system, _earlier(record, where), names)
     return messages.with_row_trace(made, record, where, reading)
 
 

@@ -36,7 +36,11 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
         if not isinstance(answered, list):
             answered = [{"role": "assistant", "content": conversation.answer(answered, where, completion, reading)}]
         made = messages.of_list([*asked, *answered], record.get("tools"), where, prompt, reading)
-        made = {**made, "messages": conversation.with_system(made["messages"], record.get("system"), where)}
+        whole = conversation.with_system(made["messages"], record.get("system"), where)
+        fields = ["system"] * (len(whole) - len(asked) - len(answered))
+        for name, said in ((prompt, asked), (completion, answered)):
+            fields += [f"{name}[{number}].content" for number in range(len(said))]
+        made = {**made, "messages": whole, "fields": fields}
         return messages.with_row_trace(made, record, where, reading)
     text = conversation.text(asked, where, prompt)
     if added := conversation.optional(record.get("context"), where, "context"):
@@ -44,7 +48,8 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     system = conversation.optional(record.get("system"), where, "system")
     if isinstance(answered, list):
         raise Stop("a text, since the prompt is one", "a list", f"{where}, field {completion!r}", "fix that row")
-    made = conversation.of_turns(text, conversation.answer(answered, where, completion, reading), system)
+    said = conversation.answer(answered, where, completion, reading)
+    made = conversation.of_turns(text, said, system, names=(prompt, completion))
     made = messages.with_row_trace(made, record, where, reading)
     tools = messages.tool_list(record.get("tools"), where)
     return {**made, "tools": tools} if tools else made

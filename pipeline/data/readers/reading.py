@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop
+from pipeline.json_stream import Placed
 
 Fault = Callable[[Stop], None]  # is given the rows that cannot be read
 
@@ -39,6 +40,13 @@ class Reading:
         if len(self.faults) < LISTED:
             self.faults.append(fault)
 
+    def until_broken(self, rows: Iterator[Placed]) -> Iterator[Placed]:
+        """The rows before the first place where the file cannot be read on, which is a fault as others are."""
+        try:
+            yield from rows
+        except Stop as stop:
+            self.add_fault(stop)
+
     def see_keys(self, record: Mapping[str, Any], known: frozenset[str] | set[str]) -> None:
         """Count the keys of a record that its form does not know and that hold something."""
         for key, value in record.items():
@@ -46,9 +54,10 @@ class Reading:
                 self.unknown[key] += 1
 
     def need_none(self, form: str, file: str) -> None:
-        """Raise the fault, or all of them as one Stop, if there are any."""
+        """Raise the fault, or all of them as one Stop, if there are any; `form` is the one that was recognised."""
         if self.fault_count == 1:
-            raise self.faults[0]
+            one = self.faults[0]
+            raise Stop(f"{one.wanted}, in a file of {form}", one.found, one.where, one.todo)
         if self.fault_count:
             lines = [f"  {each.where}: wanted {each.wanted}; found {each.found}" for each in self.faults]
             if self.fault_count > LISTED:

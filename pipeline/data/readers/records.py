@@ -6,6 +6,7 @@ What a file is, is told from its content; its name is not looked at.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
     found = encoding.detect(path)
     with encoding.open_text(path, found) as file:
         start = file.read(1 << 16).lstrip()
+        lines = start[:1] == "{" and _are_lines(start if "\n" in start else start + file.readline(LARGEST))
     if not start:
         raise Stop("at least two contexts or rows that differ", "an empty file", str(path), "add some")
     if start[0] == "[":
         kind, rows = "JSON", _json_list(path, found)
     elif start[0] == "{":
-        lines = json_stream.is_json(start.partition("\n")[0])
         kind, rows = ("JSON lines", _json_lines(path, found, fault)) if lines else ("JSON", _json_objects(path, found))
     elif dialect := delimited.dialect(path, found, start):
         kind, rows = dialect.shown, delimited.rows(path, found, dialect, fault)
@@ -49,6 +50,17 @@ def read(path: Path, fault: Fault) -> tuple[str, Iterator[Placed]]:
 def _starts_with(path: Path, magic: bytes) -> bool:
     with encoding.open_bytes(path, zipped=False) as file:
         return file.read(len(magic)) == magic
+
+
+def _are_lines(start: str) -> bool:
+    """Whether a text that begins with an object is JSON lines: its first line is, or is broken and a later is."""
+    first, *others = start.split("\n")
+    if json_stream.is_json(first):
+        return True
+    end = json_stream.end_of_value(start)
+    if end > len(first) or (end and first[end:].lstrip().startswith("{")):  # over several lines, or several in one
+        return False
+    return any(each.startswith("{") and json_stream.is_json(each) for each in others)
 
 
 def _json_list(path: Path, found: Encoding) -> Iterator[Placed]:
@@ -73,7 +85,11 @@ def _json_lines(path: Path, found: Encoding, fault: Fault) -> Iterator[Placed]:
                 raise Stop("JSON lines", f"a line longer than {LARGEST:,} characters", where, "fix the file")
             if line.strip():
                 try:
-                    value = json_stream.parse(line)
+                    value = json_stream.parse(line.rstrip("\r\n"))
+                except json.JSONDecodeError as error:
+                    said = f"{error.msg}, column {error.colno}"
+                    fault(Stop("one JSON object a line", said, where, "fix that line"))
+                    continue
                 except ValueError as error:
                     fault(Stop("one JSON object a line", str(error)[:200], where, "fix that line"))
                     continue

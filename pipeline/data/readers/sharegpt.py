@@ -45,7 +45,9 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     for each, message in zip(turns, made, strict=True):
         traces = messages.TRACES if message["role"] == "assistant" else ()
         reading.see_keys(each, {"from", "value", "role", "content", "weight", *traces})
-    read_: Conversation = {"messages": conversation.with_system(made, record.get("system"), where)}
+    whole = conversation.with_system(made, record.get("system"), where)
+    fields = ["system"] * (len(whole) - len(made)) + [f"{name}[{i}].value" for i in range(len(made))]
+    read_: Conversation = {"messages": whole, "fields": fields}
     one = sum(each["role"] == "assistant" for each in made) == 1  # else a row's trace may be of any turn
     reading.see_keys(record, {name, "system", "tools", *(messages.TRACES if one else ())})
     if one:

@@ -45,3 +45,14 @@ def test_the_table_has_a_column_per_split_and_no_row_of_zeros() -> None:
     ]
     assert [each.strip() for each in cells["leakage from the other split"] if each.strip()] == ["0", "1"]
     assert "near-duplicate tables" not in printed and "sums as plain answers" not in printed
+
+
+def test_calls_in_rows_without_tools_are_counted() -> None:
+    call = {"type": "function", "function": {"name": "rate", "arguments": {}}}
+    tool = {"type": "function", "function": {"name": "rate", "parameters": {"type": "object", "properties": {}}}}
+    tally = statistics.Tally()
+    row = {"uid": "train-1", "answer_type": "call", "answer_from": "text", "scale": "", "tool_calls": [call]}
+    tally.take({**row, "tools": [tool]}, 1, 1)
+    assert tally.misfits.count == 0
+    tally.take(row, 1, 1)
+    assert tally.misfits.listed == [{"question": "train-1", "because": "a call, and no tools in its row"}]

@@ -103,3 +103,33 @@ def test_a_list_of_rows_inside_one_object_is_read() -> None:
 )
 def test_a_row_or_two_lists_are_no_list_of_rows(row: dict[str, Any]) -> None:
     assert list(forms.unwrapped(_placed(row), Reading())) == [("f, row 0", row)]
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": ""}]}, "conversations[1].value"),
+        (
+            {"system": "s", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": ""}]},
+            "conversations[1].value",
+        ),
+        ({"conversations": [{"from": "gpt", "value": "a"}]}, "conversations[0]"),
+        ({"instruction": "a", "output": "<think>", "system": "s", "history": [["q", "a"]]}, "output"),
+        ({"instruction": "a", "response": "<think>"}, "response"),
+        ({"question": "a", "answer": "<think>", "system": "s"}, "answer"),
+        (
+            {
+                "prompt": [{"role": "user", "content": "a"}],
+                "completion": [{"role": "assistant", "content": ""}],
+                "system": "s",
+            },
+            "completion[0].content",
+        ),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}, "messages[1].content"),
+    ],
+)
+def test_faults_name_the_field_that_the_file_has(row: dict[str, Any], field: str) -> None:
+    reading = Reading()
+    form, rows = forms.recognise(_placed(row), "f")
+    assert list(forms.read(form, rows, reading)) == []
+    assert reading.faults[0].where in (f"f, row 0, field {field!r}", f"f, row 0, {field}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import json_stream
 from pipeline.data.readers import delimited, records
 from pipeline.errors import Stop
 
@@ -73,10 +74,29 @@ def test_each_broken_line_is_a_fault_and_the_others_are_read(tmp_path: Path) -> 
     _, rows, faults = _read(file)
     assert [row for _, row in rows] == [{"a": 1}, {"a": 2}]
     assert [each.where for each in faults] == [f"{file}, line {number}" for number in (2, 3, 4, 5, 6)]
+    assert faults[0].found == "Expecting value, column 7"
     file.write_text("a,b\n1,2\n3\n4,5,6\n7,8\n")
     _, rows, faults = _read(file)
     assert [row for _, row in rows] == [{"a": "1", "b": "2"}, {"a": "7", "b": "8"}]
     assert [each.where for each in faults] == [f"{file}, line 3", f"{file}, line 4"]
+
+
+@pytest.mark.parametrize("first", ['{"a": ', '{"a": "', '{"a": 1, "b": "' + "x" * 70_000 + '"}', '{"a": 1}}'])
+def test_a_broken_or_long_first_line_does_not_hide_the_others(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "x"
+    file.write_text(first + '\n{"a": 1}\n{"a": \n{"a": 2}\n')
+    kind, rows, faults = _read(file)
+    whole = json_stream.is_json(first)
+    assert kind == "JSON lines" and [row["a"] for _, row in rows] == [1] * whole + [1, 2]
+    assert [each.where for each in faults] == [f"{file}, line {number}" for number in ((3,) if whole else (1, 3))]
+
+
+def test_an_object_over_lines_is_no_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text('{"a": [\n{"b": 1}\n]}\n')
+    assert _read(file) == ("JSON", [(f"{file}, line 1", {"a": [{"b": 1}]})], [])
+    file.write_text('{"a": 1} {"a": 2}\n{"a": 3}\n')
+    assert [row["a"] for _, row in _read(file)[1]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n", ",\n"])
