@@ -29,7 +29,9 @@ class Scored:
 
 
 def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
-    """Scores of every question of a raw gold file, and a note on questions that only one of the files has, or "".
+    """Scores of every question of a raw gold file, and a note on what counts against a prediction file, or "".
+
+    These are questions that only one of the files has, and predictions without a scale.
 
     Raises:
         Stop: a file that is missing or broken, a prediction that the authors' scorer would crash on, or none for any
@@ -38,7 +40,7 @@ def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
     questions = [question for context in schema.load(gold) for question in context.questions]
     if not questions:
         raise Stop("questions with gold answers", "none", str(gold), "pass a file in TAT-QA's raw schema with --gold")
-    given = read_predictions(predictions)
+    given, unscaled = read_predictions(predictions)
     known = {question.uid for question in questions}
     strange, lacking = given.keys() - known, known - given.keys()
     if len(strange) == len(given):
@@ -56,14 +58,18 @@ def score_file(predictions: Path, gold: Path) -> tuple[list[Scored], str]:
         [f"{len(strange)} predictions are for questions that {gold.name} does not have: not counted"] if strange else []
     )
     notes += [f"{len(lacking)} questions have no prediction: they score nothing"] if lacking else []
+    if unscaled:
+        lost = sum(question.uid in unscaled and bool(question.scale) for question in questions)
+        note = f"{len(unscaled)} predictions have no scale, which is read as none"
+        notes.append(f"{note}: {lost} of them are for questions with one, and score nothing" if lost else note)
     scored = [
         Scored(each.uid, each.answer_type, each.answer_from, scores[each.uid], each.uid in given) for each in questions
     ]
     return scored, "; ".join(notes)
 
 
-def read_predictions(path: Path) -> dict[str, Any]:
-    """A prediction file as `{question uid: [answer, scale]}`, the authors' form.
+def read_predictions(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """A prediction file as `{question uid: [answer, scale]}`, the authors' form, and the uids that lack a scale in it.
 
     It may also be a list, or JSON lines, of `{"uid", "prediction", "scale"}`.
 
@@ -87,11 +93,12 @@ def read_predictions(path: Path) -> dict[str, Any]:
         return _by_uid(read, path, wanted)
     if not isinstance(read, dict):
         raise Stop(wanted, f"{type(read).__name__}: {str(read)[:60]}", str(path), todo)
-    return read
+    return read, set()
 
 
-def _by_uid(items: list[Any], path: Path, wanted: str) -> dict[str, Any]:
+def _by_uid(items: list[Any], path: Path, wanted: str) -> tuple[dict[str, Any], set[str]]:
     read: dict[str, Any] = {}
+    unscaled = set()
     for number, item in enumerate(items):
         place = f"{path}, prediction {number}"
         uid = item.get("uid") if isinstance(item, dict) else None
@@ -101,8 +108,10 @@ def _by_uid(items: list[Any], path: Path, wanted: str) -> dict[str, Any]:
         if uid in read:
             raise Stop("one prediction for each question", f"{uid} twice", place, "drop one of the two")
         scale = item.get("scale")
+        if scale is None:
+            unscaled.add(uid)
         read[uid] = [answer, "" if scale is None else scale]
-    return read
+    return read, unscaled
 
 
 def as_json(scored: Sequence[Scored]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def read(record: Mapping[str, Any], where: str, reading: Reading) -> Conversatio
     system = conversation.optional(record.get("system"), where, "system")
     if isinstance(answered, list):
         raise Stop("a text, since the prompt is one", "a list", f"{where}, field {completion!r}", "fix that row")
-    said = conversation.answer(answered, where, completion, reading)
-    made = conversation.of_turns(text, said, system, names=(prompt, completion))
+    answer = conversation.answer(answered, where, completion, reading)
+    made = conversation.of_turns(text, answer, system, names=(prompt, completion))
     made = messages.with_row_trace(made, record, where, reading)
     tools = messages.tool_list(record.get("tools"), where)
     return {**made, "tools": tools} if tools else made

@@ -2,9 +2,10 @@
 
     {"table": [["", "2019"], ["Sales", "1,200"]], "question": "What were sales?", "answer": ["1,200"]}
 
-Absent: `uid`s are made up from the content, so that copies have the same; `answer_type` is told from the answer;
-`answer_from`, `derivation` and `scale` are "". A context may have one question outside a list. TAT-HQA's answer type
-`counterfactual` is the type that its answer has (Li et al., ACL 2022, "Learning to Imagine").
+Absent: `uid`s are made up from the content, so that copies have the same; `answer_type` is told from the answer, and
+is arithmetic for a number as text that the derivation computes; `answer_from`, `derivation` and `scale` are "". A
+context may have one question outside a list. TAT-HQA's answer type `counterfactual` is the type that its answer has
+(Li et al., ACL 2022, "Learning to Imagine").
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, cast
 from pipeline.data.readers.reading import NoAnswer, Reading
 from pipeline.errors import Stop
 from pipeline.json_stream import WrittenFloat
-from pipeline.tatqa import schema
+from pipeline.tatqa import equation, schema, target
 
 FORM = "TAT-QA: table, paragraphs, questions with question and answer"
 
@@ -168,6 +169,8 @@ def _question(given: object, number: int, where: str, reading: Reading) -> dict[
     if isinstance(asked := made.get("question"), str) and not asked.strip():
         raise Stop("a question", repr(asked)[:60], f"{where}, field 'question'", "fix that row")
     answer, said = made["answer"], made.get("answer_type")
+    if said is None and (computed := _computed(made, reading)) is not None:
+        answer = computed
     kind = said if said in schema.ANSWER_TYPES else _kind(answer)
     if said is not None and said not in schema.ANSWER_TYPES:
         if said != "counterfactual":
@@ -190,6 +193,31 @@ def _question(given: object, number: int, where: str, reading: Reading) -> dict[
         made["order"] = number + 1
     absent = {"answer_from": schema.UNKNOWN_SOURCE, "derivation": "", "scale": ""}
     return {**absent, **made, "answer": answer, "answer_type": kind}
+
+
+def _computed(question: Mapping[str, Any], reading: Reading) -> int | float | None:
+    """The number that an answer is as text, if the question's derivation is a sum that computes it; else None."""
+    answer, derivation = question["answer"], question.get("derivation")
+    text = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+    if not isinstance(text, str) or not isinstance(derivation, str) or not derivation.strip():
+        return None
+    try:
+        written = equation.read(text)
+        if not isinstance(written, equation.Number | equation.Negative) or "##" in derivation:  # as of a count
+            return None
+        exact = equation.value(written) * (100 if text.rstrip(" )）").endswith(("%", "％")) else 1)
+        number = int(exact) if exact.denominator == 1 else float(exact)
+    except (equation.Unreadable, OverflowError):
+        return None
+    try:
+        if isinstance(next(equation.readings(derivation)), equation.Number):  # where it is from, and no sum
+            return None
+        target.gold_equation(number, str(question.get("scale") or ""), derivation)
+    except equation.Unreadable:
+        reading.notes["numbers as text with a derivation that does not compute them, read as spans"] += 1
+        return None
+    reading.notes["numbers as text that their derivation computes, read as arithmetic"] += 1
+    return number
 
 
 def _kind(answer: object) -> str:

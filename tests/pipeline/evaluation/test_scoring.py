@@ -175,6 +175,26 @@ def test_lines_end_at_line_feeds_alone_and_a_null_is_no_scale(tmp_path: Path, en
     lines = [{"uid": f"q{i}", "prediction": text, "scale": None} for i, text in enumerate(said)]
     file = tmp_path / "lines"
     file.write_bytes(end.join(json.dumps(line, ensure_ascii=False) for line in lines).encode())
-    assert scoring.read_predictions(file) == {"q0": [said[0], ""], "q1": [said[1], ""]}
+    assert scoring.read_predictions(file) == ({"q0": [said[0], ""], "q1": [said[1], ""]}, {"q0", "q1"})
     file.write_text('[{"uid": "q0", "prediction": "1", "scale": 0}]')
-    assert scoring.read_predictions(file) == {"q0": ["1", 0]}  # which the score refuses
+    assert scoring.read_predictions(file) == ({"q0": ["1", 0]}, set())  # which the score refuses
+
+
+def test_predictions_without_a_scale_are_counted_and_said(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.json"
+    context = json.loads((CASES / "tatqa-counterfactual.json").read_text())[0]
+    question = {**context["questions"][0], "answer": ["$1,200"], "answer_type": "span", "derivation": ""}
+    context["questions"] = [
+        {**question, "uid": "q0", "scale": "million"},
+        {**question, "uid": "q1", "scale": ""},
+        {**question, "uid": "q2", "scale": "million"},
+    ]
+    gold.write_text(json.dumps([context]))
+    file = tmp_path / "predictions.json"
+    lines = [{"uid": f"q{i}", "prediction": "$1,200"} for i in range(2)]
+    file.write_text(json.dumps([*lines, {"uid": "q2", "prediction": "$1,200", "scale": "million"}]))
+    scored, note = scoring.score_file(file, gold)
+    assert [each.score.em for each in scored] == [0.0, 1.0, 1.0]
+    assert note == (
+        "2 predictions have no scale, which is read as none: 1 of them are for questions with one, and score nothing"
+    )

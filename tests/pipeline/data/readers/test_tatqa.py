@@ -132,3 +132,29 @@ def test_an_empty_part_of_an_answer_is_kept_and_counted() -> None:
     made = tatqa.read(_context(answer=["a", "b", ""], answer_type="multi-span"), "f", reading)
     assert made["questions"][0]["answer"] == ["a", "b", ""]
     assert "1 answers with an empty part, kept as they are" in list(reading.lines())
+
+
+@pytest.mark.parametrize(
+    ("question", "read"),
+    [
+        ({"answer": "100", "derivation": "11,200-11,100"}, (100, "arithmetic")),
+        ({"answer": ["100"], "derivation": "11,200-11,100", "answer_type": None}, (100, "arithmetic")),
+        ({"answer": "(12.6)", "derivation": "44.1-56.7"}, (-12.6, "arithmetic")),
+        ({"answer": "$1,000", "derivation": "500*2"}, (1000, "arithmetic")),
+        ({"answer": "12.5%", "derivation": "1/8", "scale": "percent"}, (12.5, "arithmetic")),
+        ({"answer": "100", "derivation": "11,200-11,000"}, (["100"], "span")),
+        ({"answer": "100", "derivation": "100"}, (["100"], "span")),
+        ({"answer": "100", "derivation": ""}, (["100"], "span")),
+        ({"answer": "Leeds", "derivation": "2-1"}, (["Leeds"], "span")),
+        ({"answer": "100", "derivation": "11,200-11,100", "answer_type": "span"}, (["100"], "span")),
+        ({"answer": "2", "derivation": "2018##2019", "answer_type": "count"}, ("2", "count")),
+    ],
+)
+def test_a_number_as_text_is_arithmetic_if_its_derivation_computes_it(
+    question: dict[str, Any], read: tuple[Any, str]
+) -> None:
+    reading = Reading()
+    made = tatqa.read(_context(**question), "f, row 0", reading)["questions"][0]
+    assert (made["answer"], made["answer_type"]) == read
+    said = [note for note in reading.notes if note.startswith("numbers as text")]
+    assert len(said) == (read[1] == "arithmetic" or question["derivation"] == "11,200-11,000")
