@@ -111,7 +111,7 @@ def _read(
         where = f"{file}, split {name}" if split else str(file)
         rows = forms.unwrapped(reading.until_broken(rows), reading)
         if (first := next(rows, None)) is None:
-            reading.need_none("rows of questions with answers", where)
+            reading.need_none("", where)
         rows = itertools.chain([first] if first else [], rows)
         found, rows = forms.recognise(forms.renamed(rows, columns, where), where)
         if form is not None and found != form:

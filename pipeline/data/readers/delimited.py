@@ -73,7 +73,7 @@ def _is_spaced(path: Path, found: Encoding, plain: Dialect) -> bool:
     spaced = False
     try:
         for _, text, row in _rows(path, found, plain, strict=False):
-            for cell in row[1:]:
+            for cell in row[1:] if '"' in text else ():
                 if _stands_after_space(cell, text, plain):
                     spaced = True
                 elif f'{plain.delimiter}"{cell.replace(chr(34), chr(34) * 2)}"' in text:

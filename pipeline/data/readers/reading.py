@@ -54,16 +54,21 @@ class Reading:
                 self.unknown[key] += 1
 
     def need_none(self, form: str, file: str) -> None:
-        """Raise the fault, or all of them as one Stop, if there are any; `form` is the one that was recognised."""
+        """Raise the fault, or all of them as one Stop; `form` is the one that was recognised, "" for none."""
         if self.fault_count == 1:
             one = self.faults[0]
-            raise Stop(f"{one.wanted}, in a file of {form}", one.found, one.where, one.todo)
+            raise Stop(f"{one.wanted}, in a file of {form}" if form else one.wanted, one.found, one.where, one.todo)
         if self.fault_count:
             lines = [f"  {each.where}: wanted {each.wanted}; found {each.found}" for each in self.faults]
             if self.fault_count > LISTED:
                 lines.append(f"  and {self.fault_count - LISTED} more")
             found = "\n".join([f"{self.fault_count} rows that are not:", *lines])
-            raise Stop(form, found, file, "fix these rows, or name the columns by --set data.columns=…")
+            raise Stop(
+                form or "rows that can be read",
+                found,
+                file,
+                "fix these rows, or name the columns by --set data.columns=…",
+            )
 
     def lines(self) -> Iterator[str]:
         """What a person should know of a file that was read."""

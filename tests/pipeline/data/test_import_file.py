@@ -198,3 +198,16 @@ def test_a_changed_document_is_imported_again(workplace: Path, source: str) -> N
     document.unlink()
     with pytest.raises(Stop, match=r"d1\.json"):
         fetch.fetch(fetched, print)
+
+
+def test_faults_of_rows_are_listed_beside_a_file_that_breaks_off(workplace: Path) -> None:
+    (workplace / "mine.csv").write_text('instruction,output\na,b\nc,\nd,e,f\ng,"h\ni,j\n')
+    with pytest.raises(Stop) as stopped:
+        fetched_job("data.source=mine.csv")
+    assert stopped.value.wanted.startswith("alpaca") and stopped.value.found.startswith("3 rows")
+    for line in (3, 4, 5):
+        assert f"mine.csv, line {line}" in stopped.value.found
+    (workplace / "mine.csv").write_text('instruction,output\n"h\ni,j\n')  # no row of any form
+    with pytest.raises(Stop) as stopped:
+        fetched_job("data.source=mine.csv")
+    assert (stopped.value.wanted, stopped.value.found) == ("CSV", "quotes that are opened and not closed")
