@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.marks import Invoke
-from tests.steps import RECIPE
 
 pytestmark = pytest.mark.docker
 
 CHANGE = """
-import sys
-from safetensors.torch import load_file, save_file
-weights = load_file(sys.argv[1])
-weights |= {name: each * 1.5 for name, each in weights.items() if "o_proj" in name}
-save_file(weights, sys.argv[1], {"format": "pt"})
+import hashlib, json, pathlib, sys
+name = sys.argv[1]
+if name.endswith("manifest.json"):  # one whose evaluation had another first answer
+    answers = pathlib.Path(name).with_name("answers.jsonl")
+    made = json.loads(open(name, encoding="utf-8").read())
+    made["outputs"]["answers.jsonl"] = hashlib.sha256(answers.read_bytes()).hexdigest()
+    open(name, "w", encoding="utf-8").write(json.dumps(made))
+elif name.endswith(".jsonl"):
+    first, *others = open(name, encoding="utf-8").read().splitlines()
+    line = json.loads(first)
+    line["tuned"]["text"] += " more"
+    open(name, "w", encoding="utf-8").write("\\n".join([json.dumps(line), *others]) + "\\n")
+else:
+    from safetensors.torch import load_file, save_file
+    weights = load_file(name)
+    weights |= {key: each * 1.5 for key, each in weights.items() if "o_proj" in key}
+    save_file(weights, name, {"format": "pt"})
 """
 
 
 @pytest.fixture(scope="module")
 def recipe(checkout: Path, tiny_model: Path) -> str:
     """A recipe of the tiny model."""
+    from tests.steps import RECIPE  # needs what the host side's own environment lacks
+
     shutil.copytree(tiny_model, checkout / "models" / "tiny")
     (checkout / "tiny.toml").write_text(RECIPE.replace("max_new_tokens = 4", "max_new_tokens = 24"), encoding="utf-8")
     return "tiny.toml"
@@ -53,18 +68,32 @@ def test_a_server_is_compared_with_the_evaluation(
     assert "ready after" in printed and "12 of 12 questions answered" in printed
     assert "EM served - evaluated: +0.0, +0.0 to +0.0 (95 % interval over 2 contexts)" in printed
     assert "nothing runs" in invoke("down").stdout and not list((checkout / ".pintune").glob("check-*"))
-    file = (checkout / "runs" / "tiny" / "latest" / "merged" / "model.safetensors").resolve()
-    shutil.copy2(file, tmp_path / "kept")
+    run = (checkout / "runs" / "tiny" / "latest").resolve()
+    _done(invoke, "serve", *of, "--port", "18900")
     try:
-        subprocess.run([sys.executable, "-c", CHANGE, str(file)], check=True)
-        file.chmod(0o644)
-        _done(invoke, "serve", *of, "--port", "18900")
-        tampered = invoke(*check)
-        assert tampered.returncode == 1 and "wanted: the files that export wrote" in tampered.stderr
-        shutil.copy2(tmp_path / "kept", file)
-        drifted = invoke(*check)  # the server still has the other weights
+        with changed(run / "merged" / "model.safetensors", tmp_path):
+            tampered = invoke(*check)
+            assert tampered.returncode == 1 and "wanted: the files that export wrote" in tampered.stderr
+        # as if the server answered in another way
+        with changed(run / "answers.jsonl", tmp_path), changed(run / "manifest.json", tmp_path):
+            drifted = invoke(*check)
         assert drifted.returncode == 1, drifted.stdout
         assert "  served:    " in drifted.stdout and "ready after" not in drifted.stdout
         assert "wanted: a server that answers as evaluate did" in drifted.stderr
     finally:
         assert "stopped serve" in invoke("down").stdout  # it was up before the checks
+    with changed(run / "merged" / "model.safetensors", tmp_path):
+        refused = invoke("serve", *of, "--port", "18900")
+        assert refused.returncode == 1 and "the merged model that export wrote" in refused.stdout + refused.stderr
+
+
+@contextlib.contextmanager
+def changed(file: Path, folder: Path) -> Iterator[None]:
+    """A file with other weights, or another answer, during the block."""
+    shutil.copy2(file, folder / file.name)
+    try:
+        subprocess.run([sys.executable, "-c", CHANGE, str(file)], check=True)
+        file.chmod(0o644)
+        yield
+    finally:
+        shutil.copy2(folder / file.name, file)
