@@ -60,7 +60,8 @@ class Answered:
         lines = [f"ask    {self.left_out}"] if self.left_out else []
         lines += [asked or self.asked, *([self.text] if self.text != self.answer else []), *more]
         gold = f"   (gold: {self.gold_answer})" if self.gold_answer else ""
-        return "\n".join([*lines, f"Answer: {self.answer or f'none: {self.problem}'}{gold}"])
+        said = f"none: {self.problem}" if self.problem else self.answer  # which may be a scale alone
+        return "\n".join([*lines, f"Answer: {said}{gold}"])
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

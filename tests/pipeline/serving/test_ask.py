@@ -182,6 +182,12 @@ def test_an_answer_has_its_equation_and_its_evidence_in_the_table(
     )
 
 
+def test_a_scale_alone_is_no_answer(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = _answered("type: arithmetic\nevidence: 44.1\nscale: million", tiny_model, monkeypatch)
+    assert answered.as_text().endswith("\nAnswer: none: no equation")
+    assert (answered.as_json()["answer"], answered.as_json()["problem"]) == (None, "no equation")
+
+
 def test_evidence_that_is_not_there_is_named(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = _answered("type: span\nevidence: Leeds ; York\nscale: none", tiny_model, monkeypatch)
     written = session.answer(answered, CONTEXT)
