@@ -17,22 +17,17 @@ pytestmark = pytest.mark.docker
 
 CHANGE = """
 import hashlib, json, pathlib, sys
-name = sys.argv[1]
-if name.endswith("manifest.json"):  # one whose evaluation had another first answer
-    answers = pathlib.Path(name).with_name("answers.jsonl")
-    made = json.loads(open(name, encoding="utf-8").read())
-    made["outputs"]["answers.jsonl"] = hashlib.sha256(answers.read_bytes()).hexdigest()
-    open(name, "w", encoding="utf-8").write(json.dumps(made))
-elif name.endswith(".jsonl"):
-    first, *others = open(name, encoding="utf-8").read().splitlines()
-    line = json.loads(first)
-    line["tuned"]["text"] += " more"
-    open(name, "w", encoding="utf-8").write("\\n".join([json.dumps(line), *others]) + "\\n")
+file = pathlib.Path(sys.argv[1])
+if file.name == "manifest.json":  # one whose export wrote the merged weights that lie there
+    made = json.loads(file.read_text(encoding="utf-8"))
+    weights = file.parent / "merged" / "model.safetensors"
+    made["outputs"]["merged/model.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    file.write_text(json.dumps(made), encoding="utf-8")
 else:
     from safetensors.torch import load_file, save_file
-    weights = load_file(name)
+    weights = load_file(file)
     weights |= {key: each * 1.5 for key, each in weights.items() if "o_proj" in key}
-    save_file(weights, name, {"format": "pt"})
+    save_file(weights, file, {"format": "pt"})
 """
 
 
@@ -69,27 +64,27 @@ def test_a_server_is_compared_with_the_evaluation(
     assert "EM served - evaluated: +0.0, +0.0 to +0.0 (95 % interval over 2 contexts)" in printed
     assert "nothing runs" in invoke("down").stdout and not list((checkout / ".pintune").glob("check-*"))
     run = (checkout / "runs" / "tiny" / "latest").resolve()
-    _done(invoke, "serve", *of, "--port", "18900")
+    weights = run / "merged" / "model.safetensors"
+    with changed(weights, tmp_path):
+        refused = invoke("serve", *of, "--port", "18900")
+        assert refused.returncode == 1 and "the merged model that export wrote" in refused.stdout + refused.stderr
+        with changed(run / "manifest.json", tmp_path):
+            _done(invoke, "serve", *of, "--port", "18900")
     try:
-        with changed(run / "merged" / "model.safetensors", tmp_path):
+        with changed(weights, tmp_path):
             tampered = invoke(*check)
             assert tampered.returncode == 1 and "wanted: the files that export wrote" in tampered.stderr
-        # as if the server answered in another way
-        with changed(run / "answers.jsonl", tmp_path), changed(run / "manifest.json", tmp_path):
-            drifted = invoke(*check)
+        drifted = invoke(*check)  # the server still has the other weights
         assert drifted.returncode == 1, drifted.stdout
         assert "  served:    " in drifted.stdout and "ready after" not in drifted.stdout
         assert "wanted: a server that answers as evaluate did" in drifted.stderr
     finally:
         assert "stopped serve" in invoke("down").stdout  # it was up before the checks
-    with changed(run / "merged" / "model.safetensors", tmp_path):
-        refused = invoke("serve", *of, "--port", "18900")
-        assert refused.returncode == 1 and "the merged model that export wrote" in refused.stdout + refused.stderr
 
 
 @contextlib.contextmanager
 def changed(file: Path, folder: Path) -> Iterator[None]:
-    """A file with other weights, or another answer, during the block."""
+    """Other weights, or a manifest that has them, during the block."""
     shutil.copy2(file, folder / file.name)
     try:
         subprocess.run([sys.executable, "-c", CHANGE, str(file)], check=True)
