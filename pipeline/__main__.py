@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers["check_answers"].add_argument("--answers", required=True, help="JSON lines of uid and message")
     of_factory = parsers["llamafactory"]
     of_factory.add_argument("--from", dest="origin", default="", help="a YAML file: print it as a recipe instead")
+    of_factory.add_argument("--view", action="store_true", help="load the model as the step llamaboard has laid it out")
     of_factory.add_argument("--output", default="", help="folder for its results; default: runs/llama-factory/RECIPE")
     scores = parsers["score"]
     scores.add_argument("--predictions", required=True, help="a prediction file in the authors' format")
@@ -415,14 +416,15 @@ def _score(args: argparse.Namespace) -> None:
 def _llamafactory(args: argparse.Namespace) -> None:
     """Print the recipe as arguments of LLaMA Factory, or such arguments as a recipe."""
     from pipeline import job
-    from pipeline.llama_factory import convert
+    from pipeline.llama_factory import convert, view
 
     if args.origin:
         _say(convert.to_recipe(Path(args.origin)).rstrip("\n"))
         return
     asked = _job(args)
     output = Path(args.output) if args.output else job.all_runs() / "llama-factory" / asked.recipe.name
-    _say(convert.to_yaml(asked, output).rstrip("\n"))
+    model = view.read(asked, job.all_runs(), convert.on_gpu()) if args.view else None
+    _say(convert.to_yaml(asked, output, model).rstrip("\n"))
 
 
 def _llamaboard(args: argparse.Namespace) -> None:

@@ -14,12 +14,12 @@ from images.running.choices import Choices
 from images.running.step_call import StepCall
 from images.running.steps import Step
 from images.running.user_files import UserFile
+from images.services.webui import ENVIRONMENT
 from images.verbs import cli
 
 IMAGE = "webui"
 _RESULTS = "runs/llama-factory"
 _FILE = "train.yaml"
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "MPLCONFIGDIR": "/tmp/matplotlib"}
 
 
 def llamafactory(choices: Choices, origin: str, to: str, run: bool) -> None:
@@ -48,7 +48,7 @@ def llamafactory(choices: Choices, origin: str, to: str, run: bool) -> None:
     print(f"llamafactory  {to}", flush=True)
 
 
-def _converted(choices: Choices, flags: Mapping[str, str], files: Mapping[str, UserFile] | None = None) -> str:
+def _converted(choices: Choices, flags: Mapping[str, str | bool], files: Mapping[str, UserFile] | None = None) -> str:
     """What the step prints; without a recipe's flags, whose place a YAML takes."""
     runner = cli.runner(choices, on_stderr=True)
     if not choices.dry:
@@ -79,9 +79,9 @@ def _train(choices: Choices, results: str) -> None:
     runner = "docker" if asked_for == "docker" else "venv"  # a devcontainer has not its packages
     if not choices.dry:
         runners.need_environment(choices, runner, computes=True, image=IMAGE)
-    for step in runners.missing(choices, asked_for):
+    for step in (*runners.missing(choices, asked_for), "llamaboard"):  # which lays out the model in the right type
         cli.run_step(choices, step)
-    text = _converted(choices, {"--output": results})
+    text = _converted(choices, {"--output": results, "--view": True})
     if not choices.dry:
         (matrix.ROOT / results).mkdir(parents=True)
         _write(matrix.ROOT / results / _FILE, text)
@@ -91,7 +91,7 @@ def _train(choices: Choices, results: str) -> None:
     with pip_config.secrets(choices.dry) as scratch:
         if runner == "docker":
             asked = environment.for_container(choices, call, scratch, capture=False, image_name=IMAGE)
-            asked = dataclasses.replace(asked, command=command, environment={**asked.environment, **_OFFLINE})
+            asked = dataclasses.replace(asked, command=command, environment={**asked.environment, **ENVIRONMENT})
             if choices.dry:
                 runners.print_commands([container.argv(asked)], [])
                 return
@@ -102,7 +102,7 @@ def _train(choices: Choices, results: str) -> None:
             if choices.dry:
                 runners.print_commands([words], [])
                 return
-            status, _ = process.run(words, {**variables, **_OFFLINE}, False)
+            status, _ = process.run(words, {**variables, **ENVIRONMENT}, False)
     if status:
         raise StepFailed("llamafactory", status)
     print(f"llamafactory  {results}: the adapter; next: invoke export --adapter {results}", flush=True)

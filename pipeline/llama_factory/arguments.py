@@ -77,18 +77,21 @@ def counted(job: Job) -> Counted:
     return Counted(True, entries, entries / max(1, total), first, turns, bool(report["reasoning"]))
 
 
-def arguments(job: Job, data: Counted, on_gpu: bool, output: Path) -> tuple[dict[str, Any], list[Note]]:
+def arguments(
+    job: Job, data: Counted, on_gpu: bool, output: Path, model: Path | None = None
+) -> tuple[dict[str, Any], list[Note]]:
     """The arguments of a recipe, by name, and what they leave out or do in another way.
 
     Args:
         on_gpu: whether it will train on a GPU, which decides what training.precision = "auto" is.
         output: the folder for what it writes.
+        model: the base model as `view.write` has made it, whose type is that of the precision.
     """
     recipe, training = job.recipe, job.recipe.training
-    precision, said = _precision(recipe, on_gpu)
+    precision, said = precision_of(recipe, on_gpu), _precision(recipe, on_gpu, model is not None)
     batch, batches = _batches(recipe, data)
     made: dict[str, Any] = {
-        "model_name_or_path": str(job.base_model),
+        "model_name_or_path": str(model or job.base_model),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "lora",
@@ -133,14 +136,20 @@ def _batches(recipe: Recipe, data: Counted) -> tuple[int, int]:
     return batch, max(1, round(training.batch_contexts * training.accumulation * questions / batch))
 
 
-def _precision(recipe: Recipe, on_gpu: bool) -> tuple[str, list[Note]]:
-    asked, key = recipe.training.precision, "training.precision"
-    if asked == "auto":
-        found = "fp16" if on_gpu else "fp32"
-        return found, [Note(key, f'"auto" is {found} on a {"GPU" if on_gpu else "CPU"}; it chooses nothing itself')]
-    if asked == "fp32" and on_gpu:
-        return asked, [Note(key, "on a GPU it loads the weights in half precision all the same")]
-    return asked, []
+def precision_of(recipe: Recipe, on_gpu: bool) -> str:
+    """What training.precision is there: "fp32", "fp16" or "bf16"."""
+    asked = recipe.training.precision
+    return asked if asked != "auto" else "fp16" if on_gpu else "fp32"
+
+
+def _precision(recipe: Recipe, on_gpu: bool, of_that_type: bool) -> list[Note]:
+    key, found, said = "training.precision", precision_of(recipe, on_gpu), []
+    if recipe.training.precision == "auto":
+        said.append(Note(key, f'"auto" is {found} on a {"GPU" if on_gpu else "CPU"}; it chooses nothing itself'))
+    if found == "fp32" and not of_that_type:  # model/loader.py: torch_dtype = "auto"
+        why = 'it computes in the "dtype" of the model\'s config.json, mostly 16 bits, which is slow on a CPU'
+        said.append(Note(key, f"{why}; fp32 needs float32 there, as --run and the WebUI have it"))
+    return said
 
 
 def _validation(recipe: Recipe, data: Counted) -> dict[str, Any]:

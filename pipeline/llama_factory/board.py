@@ -5,6 +5,7 @@
     data/dataset_info.json             the data sets that it offers: pintune is the recipe's training split
     llamaboard_config/RECIPE.yaml      presets: choose one as config path, then Load arguments
     llamaboard_cache/user_config.yaml  where the base models lie
+    models/NAME/                       the base model in the type of the recipe's precision (view.py)
     saves/MODEL/lora/NAME/             what it trains, which nothing here touches
 
 Names are those of LLaMA Factory 0.9.5, src/llamafactory/webui: common.py (folders) and runner.py (elements).
@@ -22,7 +23,7 @@ import yaml
 
 from pipeline.files import write_json, write_text
 from pipeline.job import Job
-from pipeline.llama_factory import arguments
+from pipeline.llama_factory import arguments, view
 from pipeline.llama_factory.arguments import Counted
 
 FOLDER = "llama-board"  # under runs/
@@ -79,10 +80,11 @@ def write(job: Job, others: Sequence[Job], runs: Path, on_gpu: bool, say: Callab
     paths: dict[str, str] = {}
     for each in offered:
         data = arguments.counted(each)
-        made, _ = arguments.arguments(each, data, on_gpu, folder)
+        model = view.write(each, runs, on_gpu)
+        made, _ = arguments.arguments(each, data, on_gpu, folder, model)
         text = yaml.safe_dump(preset(each, made, data, own=each is job), sort_keys=False, allow_unicode=True)
         write_text(folder / "llamaboard_config" / f"{each.recipe.name}.yaml", text)
-        paths.setdefault(_model(each), os.path.relpath(each.base_model, folder))
+        paths.setdefault(_model(each), os.path.relpath(model, folder))
     file = folder / "llamaboard_cache" / "user_config.yaml"
     before = _settings(file)
     settings = {"lang": "en", "hub_name": "huggingface", "cache_dir": None, **before, "last_model": _model(job)}

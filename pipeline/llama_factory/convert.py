@@ -14,9 +14,13 @@ from pipeline.job import Job
 from pipeline.llama_factory import arguments, recipes, text
 
 
-def to_yaml(of: Job, output: Path) -> str:
-    """The YAML of a job, whose results go to the folder `output`."""
-    made, said = arguments.arguments(of, arguments.counted(of), on_gpu(), output)
+def to_yaml(of: Job, output: Path, model: Path | None) -> str:
+    """The YAML of a job, whose results go to the folder `output`.
+
+    Args:
+        model: as in `arguments.arguments`.
+    """
+    made, said = arguments.arguments(of, arguments.counted(of), on_gpu(), output, model)
     return text.as_yaml(of.recipe.name, made, said)
 
 

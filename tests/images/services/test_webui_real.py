@@ -67,7 +67,7 @@ def test_what_is_trained_on_the_page_is_exported_and_answers(
         assert "stopped webui" in invoke("down").stdout
     assert seen["status"] == 200 and seen["errors"] == []
     assert (seen["model"], seen["template"]) == ("SmolLM2-135M-Instruct", "smollm2")
-    assert (seen["path"], seen["learningRate"]) == ("../../models/smollm2-135m-instruct", "0.0013")
+    assert (seen["path"], seen["learningRate"]) == ("models/smollm2-135m-instruct", "0.0013")
     assert "--dataset pintune " in seen["command"] and "trust_remote_code" not in seen["command"]
     assert min(seen["curve"]) > 100  # pixels
     adapter = "runs/llama-board/saves/SmolLM2-135M-Instruct/lora/browser"

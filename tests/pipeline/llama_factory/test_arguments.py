@@ -127,7 +127,7 @@ def test_conversations_are_opened_as_sharegpt(place: Path, capsys: pytest.Captur
     [
         ("training.precision=auto", False, '"auto" is fp32 on a CPU'),
         ("training.precision=auto", True, '"auto" is fp16 on a GPU'),
-        ("training.precision=fp32", True, "half precision"),
+        ("training.precision=fp32", True, 'it computes in the "dtype" of the model\'s config.json'),
         ("training.packing=shared", False, "a context is read for each question"),
         ("model.source=qwen", False, "reads the tokenizer's chat template"),
         ("training.heldout_contexts=4", False, "val_size takes random questions"),

@@ -31,7 +31,20 @@ def test_the_recipes_data_models_and_presets_are_offered(place: Path, capsys: py
         assert (BOARD / "data" / entry["file_name"]).is_file()
     settings = _yaml("llamaboard_cache/user_config.yaml")
     assert settings["last_model"] == "Custom" and settings["lang"] == "en"
-    assert (BOARD / settings["path_dict"]["Custom"] / "config.json").is_file()
+    model, base = BOARD / settings["path_dict"]["Custom"], Path("models/tiny")
+    assert model == BOARD / "models" / "tiny"
+    assert json.loads((model / "config.json").read_text()) == {
+        **json.loads((base / "config.json").read_text()),
+        "dtype": "float32",
+    }
+    for file in base.iterdir():
+        if file.name != "config.json":
+            assert (model / file.name).is_symlink() and (model / file.name).samefile(file)
+    capsys.readouterr()
+    assert step("llamafactory", "--view") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model_name_or_path"] == "runs/llama-board/models/tiny"
+    assert step("llamafactory", "--view", "--set", "training.precision=bf16") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model_name_or_path"] == "models/tiny"
     preset = _yaml("llamaboard_config/tiny.yaml")
     assert preset["train.dataset"] == ["pintune"] and preset["train.learning_rate"] == "0.01"
     assert preset["train.save_steps"] == 10 and preset["train.max_samples"] == "48" and preset["train.lora_rank"] == 4
