@@ -31,7 +31,7 @@ _DEFAULTS: Arguments = {
 }
 """Its values of arguments that are not given; ours are others."""
 
-_NUMBERS: dict[str, Callable[[str], int | float]] = {
+_NUMBERS: dict[str, Callable[[float], int | float]] = {
     **dict.fromkeys(("lora_dropout", "num_train_epochs", "learning_rate", "weight_decay", "max_grad_norm"), float),
     **dict.fromkeys(("lora_rank", "lora_alpha", "cutoff_len", "seed", "per_device_train_batch_size"), int),
     **dict.fromkeys(("gradient_accumulation_steps", "save_steps", "eval_steps", "logging_steps", "max_samples"), int),
@@ -135,7 +135,7 @@ def _number(key: str, value: Any, where: str) -> Any:
         number = float(value)
         if _NUMBERS[key] is int and number != int(number):
             raise ValueError
-        return _NUMBERS[key](number)  # type: ignore[arg-type]
+        return _NUMBERS[key](number)
     except (TypeError, ValueError, OverflowError):
         raise Stop(f"{key}: a number", repr(value), where, "fix that line") from None
 

@@ -60,12 +60,10 @@ def _has_weights(module: Any) -> bool:
 
 def _need_patterns_used(base: Any, lora: Lora) -> None:
     """Raise Stop for a pattern that fits no layer to adapt, by PEFT's rule: a regular expression of the name's end."""
-    named = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
-    head = base.get_output_embeddings()
+    head, every = base.get_output_embeddings(), lora.targets == ("all-linear",)
+    linear = [(name, module) for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
     layers = [
-        name
-        for name in named
-        if (base.get_submodule(name) is not head if lora.targets == ("all-linear",) else name.endswith(lora.targets))
+        name for name, module in linear if (module is not head if every else name.rpartition(".")[2] in lora.targets)
     ]
     for key in ("rank_pattern", "alpha_pattern"):
         for pattern in getattr(lora, key):

@@ -72,7 +72,8 @@ def need_exported(run: Path, manifest: dict[str, Any]) -> None:
 
     The remedy replaces merged/ with what the adapter makes, and nothing of a person's.
     """
-    others = [name for name in _others(run, manifest) if name not in _OWN and not name.startswith(".")]
+    differing, _ = _compared(run, manifest)
+    others = [name for name in differing if name not in _OWN and not name.startswith(".")]
     if others:
         raise Stop("the merged model that export wrote", f"others: {', '.join(others)}", str(run / "merged"), _AGAIN)
 
@@ -84,19 +85,21 @@ def need_merged(run: Path, manifest: dict[str, Any]) -> dict[str, str]:
         Stop: there is no merged model of an export that ended, or a file is another one.
     """
     merged = run / "merged"
-    if not isinstance(manifest.get("export"), dict) or not merged.is_dir():
+    recorded = any(name.startswith("merged/") for name in manifest["outputs"])
+    if not recorded or not isinstance(manifest.get("export"), dict) or not merged.is_dir():
         raise Stop("a merged model of an export that ended", "none", str(merged), _AGAIN)
-    if others := _others(run, manifest):
+    others, found = _compared(run, manifest)
+    if others:
         raise Stop("the files that export wrote", f"others: {', '.join(others)}", str(merged), _AGAIN)
-    return tree_sha256(merged)
+    return found
 
 
-def _others(run: Path, manifest: dict[str, Any]) -> list[str]:
-    """The files of merged/ that are not as export wrote them, or are missing."""
+def _compared(run: Path, manifest: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """The files of merged/ that are not as export wrote them, or are missing; and the hashes of all that are there."""
     names = (name for name in manifest["outputs"] if name.startswith("merged/"))
     recorded = {name.removeprefix("merged/"): manifest["outputs"][name] for name in names}
     found = tree_sha256(run / "merged")
-    return sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
+    return sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)), found
 
 
 def need_same(then: dict[str, Any], now: dict[str, Any], where: Path) -> None:

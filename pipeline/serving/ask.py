@@ -116,8 +116,7 @@ class Asker:
         Raises:
             Stop: as they.
         """
-        self.template  # noqa: B018
-        self.model  # noqa: B018
+        _ = self.template, self.model
 
     def ask(self, context: schema.Context, question: str) -> Answered:
         """Ask one question; an empty `question` means the context's own first one.
