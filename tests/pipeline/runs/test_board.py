@@ -87,8 +87,10 @@ def test_every_run_is_there_once_with_curves_settings_and_report(evaluated: Path
         # the tab with reports
         listing = _json(port, "/data/plugins_listing")["reports"]
         assert (listing["tab_name"], listing["enabled"]) == ("Runs and reports", True)
-        rows = _json(port, "/data/plugin/reports/runs")
+        # by state: two runs of one second have no order
+        rows = sorted(_json(port, "/data/plugin/reports/runs"), key=lambda row: str(row["state"]))
         assert [(row["state"], row["report"]) for row in rows] == [("evaluated", True), ("trained", False)]
+        assert rows[0]["name"] == f"tiny/{newest.name}"
         assert "export async function render" in _get(port, "/data/plugin/reports/index.js")[1]
         name = urllib.parse.quote(rows[0]["name"], safe="")
         status, page, headers = _get(port, f"/data/plugin/reports/report?run={name}")
