@@ -5,8 +5,9 @@
     python -m benchmarks.serving --table                the lines in docs/benchmarks.md, from the stored result
 
 The servers are started before, by hand. They take turns in every round, so that all of them meet the same other load.
-Questions are the sample set's, each asked once. Every answer has NEW_TOKENS tokens: what is asked for is a long text,
-and an answer that ends before is counted. Writes benchmarks/results/serving.json, each part when it is done.
+Questions are the sample set's, each with a number of its own before it. Every answer has NEW_TOKENS tokens: what is
+asked for is a long text, and an answer that ends before is counted. Writes benchmarks/results/serving.json, each part
+when it is done.
 """
 
 from __future__ import annotations
@@ -96,10 +97,11 @@ def _measured(servers: dict[str, tuple[openai.OpenAI, str]], rounds: int) -> dic
     }
     asked = 0
     load = round(os.getloadavg()[0], 1)
-    for number in range(rounds):
+    for _ in range(rounds):
         for clients in CLIENTS:
-            chosen = [f"{questions[(asked + i) % len(questions)]} ({number})" for i in range(REQUESTS[clients])]
-            asked += REQUESTS[clients]  # never the same ones again, which a cache would know
+            # each begins in another way: a server may know a prompt's beginning from an earlier one
+            chosen = [f"({asked + i}) {questions[(asked + i) % len(questions)]}" for i in range(REQUESTS[clients])]
+            asked += REQUESTS[clients]
             for name, (client, model) in servers.items():
                 found[name][str(clients)].append(_round(client, model, chosen, clients))
                 print(name, clients, found[name][str(clients)][-1], flush=True)
@@ -158,7 +160,7 @@ def _loaded(client: openai.OpenAI, model: str, seconds: float, process: int) -> 
         i = number
         while time.monotonic() < end:
             try:
-                times.append(_asked(client, model, f"{questions[i % len(questions)]} ({i})")[2])
+                times.append(_asked(client, model, f"({i}) {questions[i % len(questions)]}")[2])
             except openai.APIError as error:
                 failed[type(error).__name__] = failed.get(type(error).__name__, 0) + 1
             i += 16

@@ -4,13 +4,15 @@
     python -m benchmarks.targets --table                    the table in docs/benchmarks.md, from the stored result
 
 One run per target, with recipes that differ only in data.target, by this checkout's pipeline in the calling
-environment; the parts are what a quarter of an hour on two idle cores allows for each. What is done lies under
-.pintune/benchmarks/targets, and a second call goes on from there. Writes benchmarks/results/targets.json.
+environment; the first took three quarters of an hour on two cores, beside other work. What is done lies under
+.pintune/benchmarks/targets, and a second call of the same revision and settings goes on from there. Writes
+benchmarks/results/targets.json after each.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -49,9 +51,11 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table")
     if not parser.parse_args().table:
         found: dict[str, Any] = {}
+        now = {**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS}
+        same = hashlib.sha256(json.dumps([now["revision"], SETTINGS]).encode()).hexdigest()[:8]
         for target in ("equation", "answer"):
-            found[target] = _run(FOLDER / target, target)
-            made = {**facts("targets.py", "torch", "transformers", "peft"), "settings": SETTINGS, "targets": found}
+            found[target] = _run(FOLDER / same / target, target)
+            made = {**now, "targets": found}
             FILE.write_text(json.dumps(made, indent=2) + "\n")
     print(_table(json.loads(FILE.read_text())["targets"]))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from images import pip_config
+from pathlib import Path
+
 from images.running import runner as runners
 from images.running.choices import Choices
 from images.services import program as programs
-from images.services import start as services
 from images.services import webui as board
 from images.services.program import Token
-from images.verbs import cli
+from images.services.service import Service
+from images.verbs import background, cli
 
 
 def webui(choices: Choices, host: str, port: int) -> None:
@@ -22,16 +23,14 @@ def webui(choices: Choices, host: str, port: int) -> None:
         runners.need_environment(choices, runner, image=program.image)
     for step in (*runners.missing(choices, asked), "llamaboard"):
         cli.run_step(choices, step)
-    with pip_config.secrets(choices.dry) as scratch:
-        running = services.found(program.name) if not choices.dry else []
-        at = port if choices.dry or running else services.free_port(host, port)
-        service = programs.service(choices, runner, program, host, at, Token("", False), scratch)
-        if choices.dry:
-            print("\n".join(services.shown(service)))
-            return
-        started, seconds = services.start(service)
-    print(f"webui  {started.link}: LLaMA Board, {f'ready after {seconds:.1f} s' if seconds else 'it runs already'}")
-    if seconds and at != port:
-        print(f"webui  port {port} was taken")
+
+    def make(at: int, scratch: Path) -> Service:
+        return programs.service(choices, runner, program, host, at, Token("", False), scratch)
+
+    begun = background.begin(choices, program.name, host, port, make)
+    if begun is None:
+        return
+    print(f"webui  {begun.running.link}: LLaMA Board, {begun.how}")
+    begun.say_port()
     print(f"webui  what it trains: {board.FOLDER}/saves/MODEL/lora/NAME; then: invoke export --adapter FOLDER")
     print("webui  to stop it: invoke down --name webui", flush=True)

@@ -20,8 +20,8 @@ from images.services import program as programs
 from images.services import questions
 from images.services import serve as serving
 from images.services import start as services
-from images.services.service import Running
-from images.verbs import cli
+from images.services.service import Running, Service
+from images.verbs import background, cli
 
 _LISTENING = ("serve", "notebook", "tensorboard", "webui")  # verbs of services
 
@@ -44,21 +44,18 @@ def _start(
     runner = "docker" if cli.runner(choices) == "docker" else "venv"  # a devcontainer has environments
     if not choices.dry:
         runners.need_environment(choices, runner, image=serving.IMAGE)
-    with pip_config.secrets(choices.dry) as scratch:
-        running = services.found(serving.IMAGE) if not choices.dry else []
-        at = port if choices.dry or running else services.free_port(host, port)
-        service = serving.service(choices, runner, served, host, at, secret, scratch, mcp)
-        if choices.dry:
-            print("\n".join(services.shown(service)))
-            return None, 0.0
-        started, seconds = services.start(service)
-    how = f"ready after {seconds:.1f} s" if seconds else "it runs already"
-    print(f"serve  {started.url}: the model {served.name} ({served.folder.name}), {how}")
-    if seconds and at != port:
-        print(f"serve  port {port} was taken")
-    if seconds and secret.is_new:
+
+    def make(at: int, scratch: Path) -> Service:
+        return serving.service(choices, runner, served, host, at, secret, scratch, mcp)
+
+    begun = background.begin(choices, serving.IMAGE, host, port, make)
+    if begun is None:
+        return None, 0.0
+    print(f"serve  {begun.running.url}: the model {served.name} ({served.folder.name}), {begun.how}")
+    begun.say_port()
+    if begun.seconds and secret.is_new:
         print(f"serve  key, shown once: {secret.value}", flush=True)
-    return started, seconds
+    return begun.running, begun.seconds
 
 
 def check(choices: Choices, model: str, host: str, port: int, mcp: bool) -> None:

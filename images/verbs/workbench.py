@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -14,12 +15,12 @@ from images.running import container, environment, step_call, steps
 from images.running import runner as runners
 from images.running.choices import Choices
 from images.services import program as programs
-from images.services import start as services
 from images.services import workbench
 from images.services.program import Program, Token
-from images.verbs import cli, workspace
+from images.services.service import Service
+from images.verbs import background, cli, workspace
 
-_NOT_STARTED = (125, 126, 127)  # statuses of `docker run` itself
+_NOT_STARTED = 125  # status of a `docker run` that starts no container
 
 
 def notebook(choices: Choices, host: str, port: int) -> None:
@@ -56,19 +57,14 @@ def start(choices: Choices, runner: str, program: Program, host: str, port: int)
     if not choices.dry:
         runners.need_environment(choices, runner, program.gpu, program.image)
     token = programs.token(program.token, host, program.always_token) if program.token else Token("", False)
-    with pip_config.secrets(choices.dry) as scratch:
-        running = services.found(program.name) if not choices.dry else []
-        at = port if choices.dry or running else services.free_port(host, port)
-        service = programs.service(choices, runner, program, host, at, token, scratch)
-        if choices.dry:
-            print("\n".join(services.shown(service)))
-            return
-        started, seconds = services.start(service)
-    name = program.name
-    print(f"{name}  {started.link}")
-    print(f"{name}  {f'ready after {seconds:.1f} s' if seconds else 'it runs already'}; to stop it: invoke down")
-    if seconds and at != port:
-        print(f"{name}  port {port} was taken")
+
+    def make(at: int, scratch: Path) -> Service:
+        return programs.service(choices, runner, program, host, at, token, scratch)
+
+    if begun := background.begin(choices, program.name, host, port, make):
+        print(f"{program.name}  {begun.running.link}")
+        print(f"{program.name}  {begun.how}; to stop it: invoke down")
+        begun.say_port()
     sys.stdout.flush()
 
 
@@ -91,7 +87,9 @@ def shell(choices: Choices, step: str) -> None:
     call = step_call.make(choices, step)
     with pip_config.secrets(choices.dry) as scratch:
         if runner == "docker":
-            command = _in_container(environment.for_container(choices, call, scratch, True, image))
+            asked = environment.for_container(choices, call, scratch, True, image)
+            asked = dataclasses.replace(asked, command=("bash",), interactive=True, terminal=True)
+            command = container.argv(asked)
             variables = dict(os.environ)
         else:
             (python, *_), variables = environment.for_process(choices, runner, call, image)
@@ -106,13 +104,8 @@ def shell(choices: Choices, step: str) -> None:
         print(f"shell  as {step}: {walls if runner == 'docker' else f'the runner {runner}, without walls'}")
         print("shell  python -m pipeline --help lists the steps; exit ends it", flush=True)
         status = subprocess.run(command, cwd=matrix.ROOT, env=variables).returncode
-    if runner == "docker" and status in _NOT_STARTED[:1]:
+    if runner == "docker" and status == _NOT_STARTED:
         raise StepFailed("shell", status)
-
-
-def _in_container(asked: container.Container) -> list[str]:
-    words = container.argv(asked)
-    return [*words[:2], "--interactive", "--tty", *words[2 : -len(asked.command)], "bash"]
 
 
 def _runner(choices: Choices, image: str) -> str:

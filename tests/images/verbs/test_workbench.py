@@ -54,7 +54,7 @@ def test_a_shell_needs_a_terminal_and_a_step(call: Invoke) -> None:
     done = call("shell", "--step", "tain", "--flavor", "cpu", "--runner", "venv", **NO_ENGINE)
     assert done.returncode == 1 and "found: 'tain'" in done.stderr and "fetch" in done.stderr
     shown = call("--dry", "shell", "--step", "fetch", "--flavor", "cpu", "--runner", "docker", **NO_ENGINE).stdout
-    assert "docker run --interactive --tty --rm" in shown and "--network bridge" in shown
+    assert "docker run --rm" in shown and " --network bridge --interactive --tty " in shown
     assert shown.rstrip().endswith("pintune/train:cpu bash")
     shown = call("--dry", "shell", "--flavor", "cpu", "--runner", "docker", **NO_ENGINE).stdout
     assert "--network none" in shown and "target=/pintune/data,readonly" in shown
