@@ -1,6 +1,6 @@
 """A recipe resolved once against the working folder: every path and split that a stage needs.
 
-The working folder holds data/, models/ and runs/. `resolve` is called in `pipeline.__main__`; stages take from the job
+The working folder holds data/, models/ and runs/. `resolve` is called in `step_functions`; stages take from the job
 the plain paths and values that they need. Nothing below looks up a path or a split again.
 """
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import pipeline.__main__ as entry
+from pipeline import command_line
 from pipeline.__main__ import main
+from pipeline.step_functions import FUNCTIONS
 from pipeline.steps import EXIT_STATUS, STEPS
 from tests.conftest import ROOT
 from tests.steps import latest, manifest, step
@@ -155,9 +157,17 @@ def test_a_step_takes_only_its_own_flags(words: tuple[str, ...], capsys: pytest.
     assert "usage: python -m pipeline" in capsys.readouterr().err
 
 
+def _subparsers() -> Any:
+    made = command_line.parser("", entry.HELPS)
+    (found,) = (each for each in made._actions if isinstance(each, argparse._SubParsersAction))
+    return found
+
+
 def test_every_step_has_a_function_and_a_subparser() -> None:
-    assert entry._STEPS.keys() == STEPS.keys()
-    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    assert FUNCTIONS.keys() == STEPS.keys()
+    (subparsers,) = (
+        each for each in command_line.parser("", entry.HELPS)._actions if isinstance(each, argparse._SubParsersAction)
+    )
     assert subparsers.choices.keys() == STEPS.keys()
     for name, step_ in STEPS.items():
         flags = {flag for action in subparsers.choices[name]._actions for flag in action.option_strings}
@@ -165,7 +175,9 @@ def test_every_step_has_a_function_and_a_subparser() -> None:
 
 
 def test_every_flag_has_a_help_text() -> None:
-    (subparsers,) = (each for each in entry._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    (subparsers,) = (
+        each for each in command_line.parser("", entry.HELPS)._actions if isinstance(each, argparse._SubParsersAction)
+    )
     for name, parser in subparsers.choices.items():
         assert parser.description, name
         assert all(action.help for action in parser._actions), name
