@@ -20,7 +20,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import ROOT
-from tests.pipeline.serving.test_server import server
+from tests.live_server import server
 
 FOLDER = ROOT / "docs" / "ledger"
 FLAGS = ("--set", "training.max_length=1500", "--set", "evaluation.max_new_tokens=160")

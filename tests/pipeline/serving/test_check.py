@@ -20,7 +20,7 @@ from pipeline.models import chat_template
 from pipeline.recipe import load
 from pipeline.serving import check
 from pipeline.serving.check import Compared, Question
-from tests.pipeline.serving.test_server import server
+from tests.live_server import server
 from tests.steps import RECIPE, latest, step
 
 

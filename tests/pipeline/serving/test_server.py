@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +18,8 @@ import openai
 import pytest
 
 from tests.conftest import ROOT
+from tests.live_server import MODEL, ask, client_of, metric, placed, raw, server, until
 
-MODEL = "tiny"
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -46,45 +41,6 @@ def _tool(name: str, **properties: Any) -> Any:
 TOOLS = [_tool("weather", city={"type": "string", "maxLength": 9}), _tool("clock", zone={"enum": ["UTC", "CET"]})]
 
 
-@contextlib.contextmanager
-def server(
-    folder: Path, *flags: str, model: str = MODEL, **environment: str
-) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A server of a model in a working folder; its port and its process."""
-    log = (folder / "server.log").open("w")
-    known = {name: value for name, value in os.environ.items() if not name.startswith("PINTUNE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "serve", "--model", f"models/{model}", "--port", "0", *flags],
-        cwd=folder,
-        env={**known, "PYTHONPATH": str(ROOT), **environment},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        end = time.monotonic() + 200
-        while not (found := re.search(r"port (\d+)", (folder / "server.log").read_text())):
-            assert process.poll() is None and time.monotonic() < end, (folder / "server.log").read_text()
-            time.sleep(0.05)
-        port = int(found.group(1))
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-                assert json.load(answer) == {"status": "ok"}
-                break
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        yield port, process
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def placed(tiny_model: Path, folder: Path) -> Path:
-    shutil.copytree(tiny_model, folder / "models" / "tiny")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def port(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with server(placed(tiny_model, tmp_path_factory.mktemp("served")), PINTUNE_SERVE_SLOTS="4") as (port, _):
@@ -94,22 +50,6 @@ def port(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def client(port: int) -> openai.OpenAI:
     return client_of(port)
-
-
-def client_of(port: int, key: str = "none") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0, timeout=120)
-
-
-def ask(client: openai.OpenAI, text: str = "Hello", **options: Any) -> Any:
-    given: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": text}], "max_tokens": 24}
-    return client.chat.completions.create(**{**given, **options})
-
-
-def metric(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        found = re.search(rf"^pintune_{name} (\S+)$", answer.read().decode(), re.MULTILINE)
-    assert found is not None
-    return float(found.group(1))
 
 
 def test_the_model_has_a_name_and_no_path(client: openai.OpenAI) -> None:
@@ -276,26 +216,6 @@ def test_a_schema_that_cannot_be_kept_to_is_refused(client: openai.OpenAI, schem
     assert refused.value.code == "invalid_schema"
 
 
-def raw(
-    port: int, body: bytes, *headers: str, path: str = "/v1/chat/completions", host: str = "localhost"
-) -> tuple[int, Any]:
-    """Status and JSON of a request that is written by hand."""
-    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
-    if not any(each.lower().startswith("content-type") for each in headers):
-        lines.append("Content-Type: application/json")
-    if not any(each.lower().startswith(("content-length", "transfer")) for each in headers):
-        lines.append(f"Content-Length: {len(body)}")
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        with contextlib.suppress(ConnectionError):  # the server may answer and close before it has read all
-            connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-        answer = b""
-        with contextlib.suppress(ConnectionError):
-            while part := connection.recv(65536):
-                answer += part
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(rest) if rest.startswith(b"{") else rest
-
-
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
@@ -338,13 +258,6 @@ def test_a_client_that_hangs_up_frees_its_slot(port: int, stream: bool) -> None:
         until(lambda: metric(port, "running") == 1)
     until(lambda: metric(port, "running") == 0)
     assert metric(port, "completion_tokens_total") - written < 1000
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_many_connections_are_answered(client: openai.OpenAI) -> None:

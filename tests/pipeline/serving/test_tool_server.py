@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from pipeline.serving import answer
 from tests.conftest import ROOT
-from tests.pipeline.serving.test_server import metric, placed, server, until
+from tests.live_server import metric, placed, server, until
 
 ASKED: dict[str, Any] = {
     "table": [["", "2019", "2018"], ["Other", "44.1", "56.7"]],
