@@ -22,6 +22,7 @@ class Step:
     run: bool = False
     light: bool = False
     parallel: bool = False
+    verb: str | None = None
 
 
 _DECLARED = tomllib.loads(FILE.read_text(encoding="utf-8"))

@@ -189,22 +189,9 @@ def _as_process(
 
 def again(choices: Choices, call: StepCall) -> str:
     """The command that repeats a step that was killed, or resumes a training, with the flags of this call."""
-    if not call.step.recipe:
+    verb = call.step.verb
+    if not verb or not call.step.recipe:
         return "run the same command again"
-    # no verb of their name, or not with --set
-    if call.step.name in (
-        "missing",
-        "resolve",
-        "estimate",
-        "reproduce",
-        "fetch_gguf",
-        "gguf",
-        "push_hub",
-        "check_questions",
-        "check_answers",
-    ):
-        return "run the same command again"
-    verb = "data" if call.step.name == "format" else call.step.name
     words = ["invoke", verb, *(["--resume"] if verb == "train" else [])]
     words += ["--recipe", choices.recipe, "--flavor", choices.flavor, "--runner", choices.runner]
     words += [word for flag, value in call.flags.items() if verb == "ask" for word in (flag, str(value))]

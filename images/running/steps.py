@@ -33,6 +33,7 @@ class Step:
     run: bool = False  # takes --run
     light: bool = False  # needs only Python's standard library
     parallel: bool = False  # several processes may run it together
+    verb: str = ""  # that repeats it with the same recipe and settings; "" for none
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,12 @@ def load(path: Path = FILE) -> Steps:
 
 
 def _step(name: str, body: Mapping[str, Any]) -> Step:
-    made = Step(name, **{**body, "writes": tuple(body["writes"])})
+    made = Step(name, **{"verb": name, **body, "writes": tuple(body["writes"])})
     if not all(isinstance(folder, str) for folder in made.writes):
         raise TypeError(f"steps.{name}.writes: not a list of strings")
-    if wrong := [key for key, value in body.items() if key != "writes" and type(value) is not bool]:
+    if not isinstance(made.verb, str):
+        raise TypeError(f"steps.{name}.verb: not a string")
+    if wrong := [key for key, value in body.items() if key not in ("writes", "verb") and type(value) is not bool]:
         raise TypeError(f"steps.{name}.{wrong[0]}: not a boolean")
     return made
 

@@ -14,6 +14,7 @@ from images.running import (
     environment,
     runner,
     step_call,
+    steps,
 )
 from images.running.choices import Choices
 
@@ -40,7 +41,16 @@ def test_the_command_after_a_kill_has_the_flags_of_the_call() -> None:
     again = runner.again(choices, step_call.make(choices, "train", nodes=2, processes=4))
     assert "--runner venv --nodes 2 --gpus-per-node 4 --set lora.r=8" in again
     assert runner.again(choices, step_call.make(choices, "format")).startswith("invoke data --recipe")
-    assert runner.again(choices, step_call.make(choices, "score")) == "run the same command again"
+    assert runner.again(choices, step_call.make(choices, "llamaboard")).startswith("invoke webui --recipe")
+    for name in ("score", "gguf", "check_answers", "llamafactory"):
+        assert runner.again(choices, step_call.make(choices, name)) == "run the same command again"
+
+
+def test_every_verb_that_repeats_a_step_is_one() -> None:
+    import tasks
+
+    named = {each.verb for each in steps.load().steps.values() if each.verb and each.recipe}
+    assert named <= set(tasks.ns.task_names)
 
 
 def test_a_missing_recipe_file_stops_before_anything_starts() -> None:

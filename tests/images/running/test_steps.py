@@ -50,6 +50,7 @@ broken_pipe = 141
 [steps.train]
 writes = ["runs"]
 gpu = true
+verb = "again"
 """
 
 
@@ -60,6 +61,7 @@ gpu = true
         ("paused = 75", "", "paused"),
         ("gpu = true", "gpus = true", "gpus"),
         ("gpu = true", "gpu = 1", "steps.train.gpu: not a boolean"),
+        ('verb = "again"', "verb = true", "steps.train.verb: not a string"),
         ('writes = ["runs"]', "", "'writes'"),
         ('writes = ["runs"]', "writes = [1]", "steps.train.writes: not a list of strings"),
         ("[steps.train]", "[steps.train", "TOMLDecodeError"),
@@ -68,7 +70,7 @@ gpu = true
 def test_a_broken_file_is_refused(tmp_path: Path, old: str, new: str, found: str) -> None:
     path = tmp_path / "steps.toml"
     path.write_text(GOOD)
-    assert steps.load(path).steps["train"] == steps.Step("train", ("runs",), gpu=True)
+    assert steps.load(path).steps["train"] == steps.Step("train", ("runs",), gpu=True, verb="again")
     assert old in GOOD
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(Stop) as stopped:
