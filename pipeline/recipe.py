@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import typing
 from collections.abc import Sequence
@@ -301,6 +302,19 @@ def _section(name: str, cls: Any, settings: Settings) -> Any:
         ) from None
 
 
+def fits(pattern: str, layer: str) -> bool:
+    """Whether a key of lora.rank_pattern or alpha_pattern is of a layer, by PEFT's rule (get_pattern_key)."""
+    return re.match(rf"(.*\.)?({pattern})$", layer) is not None
+
+
+def _is_regular(pattern: str) -> bool:
+    try:
+        re.compile(f"({pattern})")
+    except re.error:
+        return False
+    return True
+
+
 def _need_consistent(recipe: Recipe, where: str) -> None:
     """Raise Stop for settings that exclude each other."""
 
@@ -309,6 +323,10 @@ def _need_consistent(recipe: Recipe, where: str) -> None:
             raise Stop(wanted, str(found), where, todo)
 
     model, training, lora = recipe.model, recipe.training, recipe.lora
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(lora, key):
+            wanted = f"lora.{key} with the end of a layer's name, or a regular expression of it"
+            refuse(not _is_regular(pattern), wanted, repr(pattern), f"--set lora.{key}={{}}")
     whole = "lora.modules_to_save" if lora.modules_to_save else "lora.dora" if lora.dora else ""
     wanted = f"training.fsdp = false, since {whole} is not sharded"
     refuse(whole and training.fsdp, wanted, "true", "--set training.fsdp=false")

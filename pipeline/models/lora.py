@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
 from pipeline.errors import Stop
-from pipeline.recipe import Lora
+from pipeline.recipe import Lora, fits
 
 
 def new_adapter(base: Any, lora: Lora, seed: int, folder: Path) -> Any:
@@ -59,7 +58,7 @@ def _has_weights(module: Any) -> bool:
 
 
 def _need_patterns_used(base: Any, lora: Lora) -> None:
-    """Raise Stop for a pattern that fits no layer to adapt, by PEFT's rule: a regular expression of the name's end."""
+    """Raise Stop for a pattern that fits no layer to adapt, which PEFT would ignore."""
     head, every = base.get_output_embeddings(), lora.targets == ("all-linear",)
     linear = [(name, module) for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
     layers = [
@@ -67,11 +66,7 @@ def _need_patterns_used(base: Any, lora: Lora) -> None:
     ]
     for key in ("rank_pattern", "alpha_pattern"):
         for pattern in getattr(lora, key):
-            try:
-                fits = any(re.match(rf"(.*\.)?({pattern})$", name) for name in layers)
-            except re.error:
-                fits = False
-            if not fits:
+            if not any(fits(pattern, name) for name in layers):
                 ends = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
                 where, todo = f"the recipe, [lora] {key}", f"--set lora.{key}={{}}"
                 raise Stop(f"the end of an adapted layer's name, such as {ends}", repr(pattern), where, todo)

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Stop, one_line
-from pipeline.recipe import Lora, Recipe, Training
+from pipeline.recipe import Lora, Recipe, Training, fits
 
 _ADAM = 8  # bytes per trained parameter: two moments in fp32
 _TRAINED = 8  # bytes per trained parameter: weight and gradient in fp32
@@ -176,7 +175,7 @@ class Shape:
             if lora.targets == ("all-linear",) or name in lora.targets:
                 part = "mlp" if name in _MLP else "self_attn"
                 full = f"model.layers.{number}.{part}.{name}"
-                ranks = (r for end, r in lora.rank_pattern.items() if re.match(rf"(.*\.)?({end})$", full))
+                ranks = (r for pattern, r in lora.rank_pattern.items() if fits(pattern, full))
                 trained += next(ranks, lora.r) * (taken + given) + (given if lora.dora else 0)
         saved = {name: self.layers * taken * given for name, (taken, given) in self.linear.items()}
         saved |= dict.fromkeys(("embed_tokens", "lm_head"), self.vocabulary * self.hidden)

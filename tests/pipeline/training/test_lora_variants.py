@@ -65,7 +65,9 @@ def test_b_learns_faster_with_a_ratio(place: Path) -> None:
     ("setting", "message"),
     [
         ("lora.rank_pattern={q_prj=2}", "the end of an adapted layer's name, such as down_proj"),
-        ("lora.alpha_pattern={'('=2}", "the end of an adapted layer's name, such as down_proj"),
+        ("lora.alpha_pattern={o_prj=2}", "the end of an adapted layer's name, such as down_proj"),
+        ("lora.rank_pattern={'('=2}", "lora.rank_pattern with the end of a layer's name, or a regular expression"),
+        ("lora.alpha_pattern={'('=2}", "lora.alpha_pattern with the end of a layer's name, or a regular expression"),
         ("lora.rank_pattern={o_proj=0}", "lora.rank_pattern as a table of whole numbers of at least 1"),
         ("lora.alpha_pattern=3", "lora.alpha_pattern as a table of whole numbers of at least 1"),
         ("lora.modules_to_save=head", "lora.modules_to_save among"),
