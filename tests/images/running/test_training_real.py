@@ -71,7 +71,7 @@ def alone(image: str, invoke: Invoke, checkout: Path, tiny_model: Path) -> Path:
     """The uninterrupted run of one process, with a tiny model."""
     from tests.steps import RECIPE
 
-    shutil.copytree(tiny_model, checkout / "models" / "tiny")
+    shutil.copytree(tiny_model, checkout / "models" / "tiny", dirs_exist_ok=True)
     (checkout / "tiny.toml").write_text(RECIPE)
     # rebuilt from cache: another test may have pulled an image of that name
     done = invoke("build", "--runner", "docker", "train", *TINY)

@@ -36,9 +36,9 @@ def recipe(checkout: Path, tiny_model: Path) -> str:
     """A recipe of the tiny model."""
     from tests.steps import RECIPE  # needs what the host side's own environment lacks
 
-    shutil.copytree(tiny_model, checkout / "models" / "tiny")
-    (checkout / "tiny.toml").write_text(RECIPE.replace("max_new_tokens = 4", "max_new_tokens = 24"), encoding="utf-8")
-    return "tiny.toml"
+    shutil.copytree(tiny_model, checkout / "models" / "tiny", dirs_exist_ok=True)  # other tests of this checkout too
+    (checkout / "served.toml").write_text(RECIPE.replace("max_new_tokens = 4", "max_new_tokens = 24"), encoding="utf-8")
+    return "served.toml"
 
 
 def _done(invoke: Invoke, *words: str) -> str:
@@ -63,7 +63,7 @@ def test_a_server_is_compared_with_the_evaluation(
     assert "ready after" in printed and "12 of 12 questions answered" in printed
     assert "EM served - evaluated: +0.0, +0.0 to +0.0 (95 % interval over 2 contexts)" in printed
     assert "nothing runs" in invoke("down").stdout and not list((checkout / ".pintune").glob("check-*"))
-    run = (checkout / "runs" / "tiny" / "latest").resolve()
+    run = (checkout / "runs" / "served" / "latest").resolve()
     weights = run / "merged" / "model.safetensors"
     with changed(weights, tmp_path):
         refused = invoke("serve", *of, "--port", "18900")

@@ -34,7 +34,7 @@ VALIDATED = overrides(
     "training.heldout_contexts=2",
     "training.heldout_steps=2",
     "training.early_stopping=1",
-    "training.learning_rate=0.1",
+    "training.learning_rate=0.3",
     "training.epochs=8",
     "training.checkpoint_steps=3",
 )
