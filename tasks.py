@@ -94,10 +94,14 @@ def data(choices: Choices) -> None:
     stages.data(choices)
 
 
-@cli.verb(resume="resume the newest unfinished run", **PARALLEL)
-def train(choices: Choices, resume: bool = False, nodes: int = 1, gpus_per_node: int = 1) -> None:
+@cli.verb(
+    resume="resume the newest unfinished run",
+    image="the image: train, or dev, which has the packages of training.trackers (default train)",
+    **PARALLEL,
+)
+def train(choices: Choices, resume: bool = False, image: str = "train", nodes: int = 1, gpus_per_node: int = 1) -> None:
     """Train a LoRA adapter (fetches and formats first what is missing)."""
-    stages.train(choices, resume, nodes, gpus_per_node)
+    stages.train(choices, resume, nodes, gpus_per_node, image)
 
 
 @cli.verb()

@@ -151,6 +151,8 @@ class Training:
     """Optimizer steps between checkpoints."""
     checkpoints_kept: AtLeastOne = 2
     """Number of newest checkpoints to keep."""
+    trackers: tuple[Literal["mlflow", "trackio", "wandb"], ...] = ()
+    """Trackers of experiments that get each step's figures too, as files beside the runs; none sends anything."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -288,7 +290,11 @@ def _section(name: str, cls: Any, settings: Settings) -> Any:
         if f"{name}.{each.name}" in settings
     }
     values = {key: value for key, (value, _) in given.items()}
-    for key in ("targets", "modules_to_save"):  # TOML and JSON have lists, and one name may be written alone
+    for key in (
+        "targets",
+        "modules_to_save",
+        "trackers",
+    ):  # TOML and JSON have lists, and one name may be written alone
         if isinstance(names := values.get(key), str | list):
             values[key] = (names,) if isinstance(names, str) else tuple(names)
     try:

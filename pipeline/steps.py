@@ -21,6 +21,7 @@ class Step:
     recipe: bool = False
     run: bool = False
     light: bool = False
+    prepares: bool = False  # only prepares data
     parallel: bool = False
     verb: str | None = None
 

@@ -23,6 +23,7 @@ class Choices:
     runner: str
     overrides: tuple[str, ...] = ()  # SECTION.KEY=VALUE
     dry: bool = False  # print commands, run nothing
+    image: str = "train"  # that steps run in, or dev, which has its packages and more
 
 
 def choose_runner(
@@ -30,8 +31,13 @@ def choose_runner(
     environment: Mapping[str, str] = os.environ,
     answers: Callable[[], bool] = engine.answers,
     dry: bool = False,
+    prepares: bool = False,
 ) -> tuple[str, str]:
     """The runner and the reason for it. A named runner is used or refused; `auto` uses the first that fits.
+
+    Args:
+        prepares: for what only prepares data, which any Python with its packages does the same, `here` is wherever the
+            call is.
 
     Raises:
         Stop: an unknown runner, `here` outside an image, or `docker` without an engine.
@@ -39,7 +45,7 @@ def choose_runner(
     if wanted not in RUNNERS:
         raise Stop(f"a runner: {', '.join(RUNNERS)}", repr(wanted), "--runner or PINTUNE_RUNNER", "--runner auto")
     inside = environment.get("PINTUNE_IMAGE", "")
-    if wanted == "here" and not inside:
+    if wanted == "here" and not inside and not prepares:
         raise Stop(
             "to be inside a Pintune image (PINTUNE_IMAGE is set there)",
             "PINTUNE_IMAGE is not set",

@@ -15,7 +15,7 @@ from images.running.container import Container, Mount
 from images.running.step_call import StepCall
 
 
-def variables(choices: Choices, runner: str, image: str = "train") -> dict[str, str]:
+def variables(choices: Choices, runner: str, image: str) -> dict[str, str]:
     """The variables that tell a step where it runs and what from."""
     revision, dirty = git.revision()
     made = {
@@ -50,9 +50,7 @@ def need_folders() -> None:
             raise Stop(wanted, found, str(folder), f"mount its disk, or make the folder: mkdir -p {folder.readlink()}")
 
 
-def for_container(
-    choices: Choices, call: StepCall, scratch: Path, capture: bool, image_name: str = "train"
-) -> Container:
+def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool, image_name: str = "") -> Container:
     """The container of a step; `scratch` holds the files with settings that are mounted into it.
 
     Raises:
@@ -60,6 +58,7 @@ def for_container(
             GPU where the step needs one.
     """
     need_folders()
+    image_name = image_name or choices.image
     step, image = call.step, build.tag(image_name, choices.flavor)
     environment = {**variables(choices, "docker", image_name), "PINTUNE_BASE": build.base_image(matrix.load())}
     limited = limits.of()
@@ -146,15 +145,14 @@ def _network(environment: dict[str, str], scratch: Path, dry: bool) -> list[Moun
     return mounts
 
 
-def for_process(
-    choices: Choices, runner: str, call: StepCall, image: str = "train"
-) -> tuple[list[str], dict[str, str]]:
+def for_process(choices: Choices, runner: str, call: StepCall, image: str = "") -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a step outside a container, which has no limits.
 
     Raises:
         Stop: a limit that no container could have.
     """
     need_folders()
+    image = image or choices.image
     limits.of()  # a wrong value is said here too, not only once there is an engine
     python = str(venv.python(image, choices.flavor)) if runner == "venv" else sys.executable
     left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", *(limits.NAMES if runner == "venv" else ()))

@@ -13,7 +13,19 @@ from pathlib import Path
 from images import engine, matrix, pip_config
 from images.building import build, inputs, lock
 from images.errors import Killed, StepFailed, Stop
-from images.running import cluster, container, environment, gpu, lifeline, process, step_call, steps, user_files, venv
+from images.running import (
+    cluster,
+    container,
+    environment,
+    gpu,
+    here,
+    lifeline,
+    process,
+    step_call,
+    steps,
+    user_files,
+    venv,
+)
 from images.running import flavor as flavors
 from images.running.choices import Choices
 from images.running.step_call import StepCall
@@ -37,41 +49,24 @@ def make(choices: Choices, runner: str, image: str = "train", offline: Path | No
             "invoke build --runner docker, where an engine answers",
         )
     # a devcontainer has its own packages and train's, and the others in environments
-    if runner == "venv" or image not in ("train", os.environ.get("PINTUNE_IMAGE")):
+    if runner == "venv" or image not in ("train", here.image()):
         return venv.build(image, choices.flavor, choices.dry)
-    return f"build  nothing to do: this is the image {inside(choices.flavor)} that the matrix asks for"
+    return f"build  nothing to do: this is the image {here.inside(choices.flavor)} that the matrix asks for"
 
 
-def inside(flavor: str) -> str:
-    """Name of the image that this process runs in.
+def need_environment(choices: Choices, runner: str, computes: bool = True, image: str = "") -> None:
+    """Raise Stop unless image or environment are up to date; with `computes` the flavor must fit the GPUs too.
 
-    Raises:
-        Stop: its flavor or its lock is not the checkout's.
+    What only prepares data runs in any Python with the packages that it imports.
     """
-    image, made_in, made_of = (os.environ.get(name, "") for name in ("PINTUNE_IMAGE", "PINTUNE_FLAVOR", "PINTUNE_LOCK"))
-    rebuild = f"on the host: invoke build --image {image} --flavor {flavor}; a devcontainer: rebuild it"
-    if made_in != flavor:
-        raise Stop(f"an image of the flavor {flavor}", f"one of {made_in}", f"inside the image {image}", rebuild)
-    lock.read(lock.row(image, flavor))
-    wanted = lock.sha256(matrix.lock_file(image, flavor))
-    if made_of != wanted:
-        raise Stop(
-            f"the image of this checkout's lock, {wanted[:12]}",
-            f"one of {made_of[:12]}",
-            f"inside the image {image}",
-            rebuild,
-        )
-    return f"{image} {flavor}"
-
-
-def need_environment(choices: Choices, runner: str, computes: bool = True, image: str = "train") -> None:
-    """Raise Stop unless image or environment are up to date; with `computes` the flavor must fit the GPUs too."""
-    known = matrix.load()
+    known, image = matrix.load(), image or choices.image
     lock.read(lock.row(image, choices.flavor))
     if computes:
         flavors.need(known, known.flavor(choices.flavor), gpu.look())
-    if runner == "here":
-        inside(choices.flavor)
+    if runner == "here" and (computes or here.image()):
+        here.inside(choices.flavor)
+    elif runner == "here":
+        here.need_packages(lock.row(image, choices.flavor))
     remedy = "invoke build" + (f" --image {image}" if image != "train" else "")
     remedy += f" --flavor {choices.flavor}" if choices.flavor != "cpu" else ""
     remedy += f" --runner {choices.runner}" if choices.runner != "auto" else ""
@@ -193,6 +188,7 @@ def again(choices: Choices, call: StepCall) -> str:
     if not verb or not call.step.recipe:
         return "run the same command again"
     words = ["invoke", verb, *(["--resume"] if verb == "train" else [])]
+    words += ["--image", choices.image] if choices.image != "train" and verb == "train" else []
     words += ["--recipe", choices.recipe, "--flavor", choices.flavor, "--runner", choices.runner]
     words += [word for flag, value in call.flags.items() if verb == "ask" for word in (flag, str(value))]
     words += [word for flag, file in call.files.items() for word in (flag, str(file.path))]

@@ -32,6 +32,7 @@ class Step:
     recipe: bool = False  # takes --recipe and --set
     run: bool = False  # takes --run
     light: bool = False  # needs only Python's standard library
+    prepares: bool = False  # only prepares data
     parallel: bool = False  # several processes may run it together
     verb: str = ""  # that repeats it with the same recipe and settings; "" for none
 

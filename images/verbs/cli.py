@@ -23,7 +23,7 @@ from images.running.choices import Choices, choose_flavor, choose_runner
 from images.running.user_files import UserFile
 from images.verbs import next_steps
 
-RUNNER = "where steps run: auto, docker, venv or here (default: PINTUNE_RUNNER, else auto)"
+RUNNER = "where steps run: auto, docker, venv, or here (default: PINTUNE_RUNNER, else auto)"
 FLAVOR = "what it computes on: cpu, cu128, cu130, or auto, by this machine's GPUs (default: PINTUNE_FLAVOR, else auto)"
 SHARED = {
     "recipe": "recipe: a shipped name, or a path ending in .toml (default: PINTUNE_RECIPE, else quickstart)",
@@ -106,10 +106,11 @@ def choices_or_problem(
         return choices(c, flavor="cpu"), problem
 
 
-def runner(chosen: Choices, on_stderr: bool = False, light: bool = False) -> str:
+def runner(chosen: Choices, on_stderr: bool = False, light: bool = False, prepares: bool = False) -> str:
     """The runner; announced once a call with the reason, with `on_stderr` on standard error.
 
-    For a `light` step it is `here`, unless another was asked for or this Python is too old for the pipeline.
+    For a `light` step it is `here`, unless another was asked for or this Python is too old for the pipeline. For one
+    that only `prepares` data, `here` may be asked for outside an image too.
 
     Raises:
         Stop: as `choose_runner`.
@@ -117,7 +118,7 @@ def runner(chosen: Choices, on_stderr: bool = False, light: bool = False) -> str
     if light and chosen.runner == "auto" and sys.version_info >= PIPELINE_PYTHON:
         name, reason = "here", "the step needs only Python"
     else:
-        name, reason = choose_runner(chosen.runner, dry=chosen.dry)
+        name, reason = choose_runner(chosen.runner, dry=chosen.dry, prepares=prepares)
     line = f"runner {name} ({reason}), flavor {chosen.flavor} ({_reasons['flavor']})"
     if line not in _announced:
         print(line, flush=True, file=sys.stderr if on_stderr else sys.stdout)
@@ -145,7 +146,7 @@ def run_step(
         Stop, StepFailed: as `runner.run`.
     """
     light = steps.get(step).light
-    name = runner(chosen, on_stderr, light)
+    name = runner(chosen, on_stderr, light, prepares=steps.get(step).prepares)
     if not chosen.dry and not (light and name == "here"):
         runners.need_environment(chosen, name, steps.get(step).gpu)
     runners.run(chosen, name, step_call.make(chosen, step, flags, files, nodes, processes, interactive))

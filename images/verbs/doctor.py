@@ -15,7 +15,7 @@ from images import disk_space, engine, matrix, table
 from images.building import build, lock
 from images.errors import StepFailed, Stop
 from images.running import flavor as flavors
-from images.running import gpu, runner, step_call, user_files, venv
+from images.running import gpu, here, runner, step_call, user_files, venv
 from images.running.choices import Choices, choose_runner
 from images.running.gpu import Seen
 
@@ -109,7 +109,7 @@ def _runner(choices: Choices, with_gpu: bool) -> Iterator[Finding]:
         chosen, why = choose_runner(choices.runner)
         yield Finding("ok", "runner", f"{chosen} ({why})")
         if chosen == "here":
-            yield Finding("ok", "image", f"{runner.inside(choices.flavor)}, as the matrix asks for")
+            yield Finding("ok", "image", f"{here.inside(choices.flavor)}, as the matrix asks for")
             return
     except Stop as stop:
         yield Finding("wrong", "runner", f"{stop.wanted}: {stop.found}", stop.todo)

@@ -42,7 +42,7 @@ def reproduce(choices: Choices, run: str, root: Path) -> None:
         overrides=(f"data.source={own}",) if user_files.is_path(own) else (),
     )
     runner_name = cli.runner(chosen)
-    _same_lock(chosen, environment, name)
+    chosen = replace(chosen, image=_image(chosen, environment, name))
     if (before := environment.get("revision")) and before != (now := git.revision()[0]):
         same = f"git checkout {before[:12]} for the same code"
         print(f"reproduce  made by revision {before[:12]}, this is {now[:12] or 'no repository'}: {same}", flush=True)
@@ -69,9 +69,15 @@ def _manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
-    before, now = environment.get("lock_sha256"), lock.sha256(matrix.lock_file("train", choices.flavor))
-    if before and before != now:
+def _image(choices: Choices, environment: dict[str, Any], run: str) -> str:
+    """The image of a run's lock: train, or dev for one made in a devcontainer or with --image dev.
+
+    Raises:
+        Stop: neither has that lock.
+    """
+    locks = {image: lock.sha256(matrix.lock_file(image, choices.flavor)) for image in ("train", "dev")}
+    before, now = environment.get("lock_sha256"), locks["train"]
+    if before and before not in locks.values():
         revision = environment.get("revision") or "the revision of its manifest"
         raise Stop(
             f"the lock that {run} was made with, {before[:12]}",
@@ -79,21 +85,22 @@ def _same_lock(choices: Choices, environment: dict[str, Any], run: str) -> None:
             str(matrix.lock_file("train", choices.flavor).relative_to(matrix.ROOT)),
             f"git checkout {revision[:12]}, then again",
         )
+    return next((image for image, made_of in locks.items() if made_of == before), "train")
 
 
 def _make(choices: Choices, runner_name: str, environment: dict[str, Any]) -> None:
     """Make the image or environment of this checkout, and report where the image's digest is not the run's."""
-    if runner_name == "venv" and not venv.ready("train", choices.flavor):
-        print(runner.make(choices, runner_name), flush=True)
+    if runner_name == "venv" and not venv.ready(choices.image, choices.flavor):
+        print(runner.make(choices, runner_name, choices.image), flush=True)
     if runner_name != "docker":
         return
-    name = build.tag("train", choices.flavor)
-    wanted = build.source_hash("train", choices.flavor)
+    name = build.tag(choices.image, choices.flavor)
+    wanted = build.source_hash(choices.image, choices.flavor)
     if engine.image_label(name, build.SOURCE_LABEL) != wanted:
         with contextlib.suppress(Stop):  # this version may not be released, or its registry not reachable
-            print(registry.pull("train", choices.flavor, "", dry=False), flush=True)
+            print(registry.pull(choices.image, choices.flavor, "", dry=False), flush=True)
     if engine.image_label(name, build.SOURCE_LABEL) != wanted:
-        print(runner.make(choices, runner_name), flush=True)
+        print(runner.make(choices, runner_name, choices.image), flush=True)
     before, now = environment.get("image_digest"), engine.image_id(name)
     if before and before != now:
         found = f"the run's image was {before[:19]}, this is {str(now)[:19]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from images.errors import Stop
@@ -12,15 +13,25 @@ from images.running import user_files
 from images.running.choices import Choices
 from images.verbs import cli
 
+_TRAINING = ("train", "dev")
+
 
 def data(choices: Choices) -> None:
     """Fetch what is missing, then format."""
-    for step in dict.fromkeys((*runners.missing(choices, cli.runner(choices)), "format")):
+    for step in dict.fromkeys((*runners.missing(choices, cli.runner(choices, prepares=True)), "format")):
         cli.run_step(choices, step)
 
 
-def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int) -> None:
-    """Fetch and format what is missing, then train."""
+def train(choices: Choices, resume: bool, nodes: int, gpus_per_node: int, image: str) -> None:
+    """Fetch and format what is missing, then train, all in one image.
+
+    Raises:
+        Stop: an image that cannot train, or as the steps.
+    """
+    if image not in _TRAINING:
+        wanted = f"an image that trains: {' or '.join(_TRAINING)}"
+        raise Stop(wanted, repr(image), "--image", "invoke train --image dev")
+    choices = replace(choices, image=image)
     cli.need_processes(choices, nodes, gpus_per_node)
     for step in runners.missing(choices, cli.runner(choices), computes=True):
         cli.run_step(choices, step)

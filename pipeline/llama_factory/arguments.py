@@ -194,6 +194,8 @@ def _notes(job: Job, data: Counted) -> list[Note]:
     note(moved, "training.checkpoint_steps", "save_steps is the next multiple of eval_steps, as Transformers asks")
     note(training.heldout_questions, "training.heldout_questions", "not known: it answers no questions while it trains")
     note(training.heldout_metric == "em", "training.heldout_metric", '"em" is not known: the lowest loss is kept')
+    why = "report_to has them too, and would send to their servers: set it yourself"
+    note(training.trackers, "training.trackers", why)
     for key in ("rank_pattern", "alpha_pattern"):
         note(getattr(recipe.lora, key), f"lora.{key}", "not known: all layers have one rank and one alpha")
     note(data.reasoning, "data.reasoning", "the data set has no reasoning traces: answers alone are trained")

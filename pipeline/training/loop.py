@@ -25,10 +25,11 @@ from pipeline.recipe import Recipe, Training, as_values
 from pipeline.training import checkpoint as checkpoints
 from pipeline.training import fsdp, memory
 from pipeline.training.arguments import training_arguments
-from pipeline.training.callbacks import tensorboard, validation
+from pipeline.training.callbacks import tensorboard, trackers, validation
 from pipeline.training.callbacks.metrics import MetricsCallback
 from pipeline.training.callbacks.preemption import PreemptionCallback
 from pipeline.training.callbacks.publish import CheckpointCallback
+from pipeline.training.callbacks.trackers import TrackersCallback
 from pipeline.training.callbacks.validation import ValidationCallback
 from pipeline.training.collator import Collator
 from pipeline.training.loss import give_answer_loss
@@ -51,6 +52,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     recipe, settings = job.recipe, job.recipe.training
     precision, why = load.precision(settings.precision)
     _need_ranks(settings)
+    trackers.need_installed(settings.trackers)
     _need_whole_precision(recipe, precision)
     _need_memory(job, precision)
     template, contexts, left_out = distributed.raise_together(lambda: encoded(job))
@@ -69,7 +71,10 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
     adapted, replaced = prepared(recipe, job.base_model, precision, [*contexts, *held_out])
     load.need_vocabulary(adapted, template.tokenizer)
     values = tensorboard.hyperparameters(as_values(recipe))
-    metrics = MetricsCallback(run, resumed=checkpoint is not None, scaled=precision == "fp16", settings=values)
+    tracking = TrackersCallback(settings.trackers, run) if settings.trackers else None
+    metrics = MetricsCallback(
+        run, resumed=checkpoint is not None, scaled=precision == "fp16", settings=values, trackers=tracking
+    )
     ranks = (distributed.rank(), distributed.world_size())
     pad = template.tokenizer.pad_token_id or 0
     collator = Collator(settings.packing, pad, settings.row_tokens, *ranks, even=settings.fsdp)
@@ -80,7 +85,7 @@ def _train(job: Job, run: Path, checkpoint: Path | None, preemption: PreemptionC
         args=arguments,
         train_dataset=contexts,
         data_collator=collator,
-        callbacks=[each for each in (metrics, measured, preemption, publishing) if each],
+        callbacks=[each for each in (metrics, tracking, measured, preemption, publishing) if each],
         metrics=metrics,
         settings=settings,
         plus_ratio=recipe.lora.plus_ratio,

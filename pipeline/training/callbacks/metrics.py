@@ -18,6 +18,7 @@ from pipeline.files import write_text
 from pipeline.progress import Progress
 from pipeline.training.callbacks import tensorboard
 from pipeline.training.callbacks.tensorboard import EventWriter
+from pipeline.training.callbacks.trackers import TrackersCallback
 
 _PATIENCE = 3  # fp16 steps in a row without a loss: scaling can mend a gradient that overflows, not a forward pass
 _PATIENCE_SKIPPED = 25  # skipped steps in a row: the scale, halved each time from 65536, is below 0.01 by then
@@ -36,6 +37,7 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         scaled: whether the loss is scaled (fp16), so that a step may overflow and be skipped.
         skipped: whether the last optimizer step was skipped.
         settings: of the run, by name, for TensorBoard.
+        trackers: get the same figures; the caller makes them a callback of the Trainer too.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         scaled: bool = False,
         skipped: Callable[[], bool] = lambda: False,
         settings: Mapping[str, bool | float | str] | None = None,
+        trackers: TrackersCallback | None = None,
     ) -> None:
         self.path, self.last_loss = run / "metrics.jsonl", float("nan")
         self.tokens = self.questions = self.overflows = 0
         self.tokens_before = self.questions_before = 0  # counted before the run was resumed
         self.seconds_before = 0.0
-        self.skipped, self._settings = skipped, settings
+        self.skipped, self._settings, self._trackers = skipped, settings, trackers
         self._resumed, self._scaled = resumed, scaled
         self._lost = self._skipped_in_a_row = self._nothing = 0
         self._started = time.monotonic()
@@ -117,12 +120,14 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
             self._progress.reach(state.global_step, f"{note}, {self.peak_memory() / 2**30:.1f} GiB{overflows}")
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write the figures of a step to metrics.jsonl and for TensorBoard."""
+        """Write the figures of a step to metrics.jsonl, for TensorBoard and to trackers."""
         if self._events is None:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self._events.add(line["step"], {f"train/{name}": value for name, value in line.items() if name != "step"})
+        if self._trackers:
+            self._trackers.write(line)
 
     def close(self) -> None:
         """Write and show no more, however training ended."""
@@ -131,6 +136,8 @@ class MetricsCallback(TrainerCallback):  # type: ignore[misc]
         if self._events is not None:
             self._events.close()
             self._events = None
+        if self._trackers:
+            self._trackers.close()
 
     def _need_progress(self, loss: float, norm: float, step: int) -> None:
         """Raise Stop where further steps only cost time; before a checkpoint of this step is saved."""

@@ -32,3 +32,8 @@ def test_auto_uses_the_first_runner_that_fits(
 def test_a_named_runner_is_used_or_refused(wanted: str) -> None:
     with pytest.raises(Stop):
         choices.choose_runner(wanted, {}, lambda: True)
+
+
+def test_what_prepares_data_runs_here_outside_an_image_only_if_asked_to() -> None:
+    assert choices.choose_runner("here", {}, lambda: True, prepares=True) == ("here", "asked for")
+    assert choices.choose_runner("auto", {}, lambda: False, prepares=True)[0] == "venv"

@@ -33,13 +33,13 @@ def _of(step: str, scratch: Path) -> Container:
 
 
 def test_variables_say_where_a_step_runs_and_what_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = environment.variables(DRY, "docker")
+    made = environment.variables(DRY, "docker", "train")
     assert (made["PINTUNE_RUNNER"], made["PINTUNE_FLAVOR"]) == ("docker", "cpu")
     assert made["PINTUNE_LOCK"] == lock.sha256(matrix.lock_file("train", "cpu"))
-    assert "PINTUNE_LOCK" not in environment.variables(DRY, "here")  # the image has set it
+    assert "PINTUNE_LOCK" not in environment.variables(DRY, "here", "train")  # the image has set it
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("PINTUNE_DEBUG", "1")
-    made = environment.variables(DRY, "venv")
+    made = environment.variables(DRY, "venv", "train")
     assert (made["CUDA_VISIBLE_DEVICES"], made["CUDA_DEVICE_ORDER"]) == ("1", "PCI_BUS_ID")
     assert made["PINTUNE_DEBUG"] == "1"
 
@@ -129,7 +129,7 @@ def test_limits_are_checked_without_a_container_and_not_passed_on(monkeypatch: p
 
 def test_a_checkout_without_a_repository_has_no_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(git, "revision", lambda: ("", False))
-    made = environment.variables(DRY, "venv")
+    made = environment.variables(DRY, "venv", "train")
     assert (made["PINTUNE_REVISION"], made["PINTUNE_DIRTY"]) == ("", "")  # not that of the caller's environment
 
 

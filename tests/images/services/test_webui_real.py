@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser import chromium
 from tests.conftest import ROOT, lacking
 from tests.marks import Invoke
 
@@ -40,12 +40,9 @@ def images(engine_there: None, invoke: Invoke) -> None:
 
 def _drive(url: str, folder: Path, *name: str) -> dict[str, Any]:
     """What the browser saw."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        lacking("Chromium (Debian: apt-get install chromium)")
     if not (NODE / "node_modules" / "playwright-core").is_dir():
         lacking("playwright-core: npm ci --prefix tests/node")
-    words = ["node", "llama_board.mjs", url, str(chromium), "quickstart", str(folder), *name]
+    words = ["node", "llama_board.mjs", url, chromium(), "quickstart", str(folder), *name]
     done = subprocess.run(words, cwd=NODE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     seen: dict[str, Any] = json.loads(done.stdout)

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, lacking
+from tests.browser import chromium
+from tests.conftest import ROOT
 from tests.marks import Invoke
 
 pytestmark = pytest.mark.docker
@@ -61,15 +62,12 @@ def built(engine_there: None, invoke: Invoke, checkout: Path) -> Iterator[Path]:
 
 def _picture(url: str, name: str, width: int, profile: Path, drawn: int) -> None:
     """A screenshot as an artefact of the tests; it has more bytes than an empty page."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not found:
-        lacking("Chromium (Debian: apt-get install chromium)")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     screenshot = SCREENSHOTS / f"{name}-{width}.png"
     screenshot.unlink(missing_ok=True)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars"]
-    command = [str(found), *options, f"--user-data-dir={profile}", f"--window-size={width},900"]
+    command = [chromium(), *options, f"--user-data-dir={profile}", f"--window-size={width},900"]
     # time passes quickly for the page while nothing is loading
     command += ["--virtual-time-budget=60000", f"--screenshot={screenshot}", url]
     subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import struct
 import subprocess
 import zlib
@@ -17,7 +16,8 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.evaluation import report
 from pipeline.tatqa import target
-from tests.conftest import ROOT, lacking
+from tests.browser import chromium, violations
+from tests.conftest import ROOT
 
 RECIPE = """
 [model]
@@ -151,11 +151,8 @@ def _rows(file: Path) -> list[bytes]:
 @pytest.fixture
 def browser(tmp_path: Path) -> list[str]:
     """Chromium without a window, as the beginning of a command line."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not found:
-        lacking("Chromium (Debian: apt-get install chromium)")
     return [
-        str(found),
+        chromium(),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -204,6 +201,12 @@ onload = () => {{
 }}
 </script>
 """
+
+
+@pytest.mark.parametrize("width", [420, 1100])
+def test_the_page_holds_the_rules_of_axe(page: Path, width: int) -> None:
+    """With every question open."""
+    assert violations(page.as_uri(), width) == []
 
 
 @pytest.mark.parametrize("width", [360, 420, 1100])

@@ -84,7 +84,7 @@ def test_no_key_of_a_recipe_is_left_out_in_silence() -> None:
     changed = [
         "training.row_tokens=4096", "training.fsdp=true", "training.heldout_contexts=3", "training.heldout_steps=7",
         "training.heldout_questions=3", "training.heldout_metric=em", "lora.rank_pattern={o_proj=2}",
-        "lora.alpha_pattern={o_proj=2}",
+        "lora.alpha_pattern={o_proj=2}", "training.trackers=mlflow",
     ]  # fmt: skip
     _, said = _made("quickstart", *changed, data=Counted(True, 480, 8.0, 0, False, True))
     named = {line.partition(":")[0] for line in said.splitlines()}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser import violations
 from tests.conftest import ROOT
 from tests.steps import latest, overrides, step
 
@@ -99,6 +100,8 @@ def test_every_run_is_there_once_with_curves_settings_and_report(evaluated: Path
         for outside in ("../../tiny.toml", "tiny/latest", ""):
             status = _get(port, f"/data/plugin/reports/report?run={urllib.parse.quote(outside, safe='')}")[0]
             assert status == 404
+        for width in (1280, 420):
+            assert violations(f"http://127.0.0.1:{port}/#reports", width, "name=reports") == []
 
 
 def test_only_requests_to_this_machine_are_answered(tmp_path: Path) -> None:
