@@ -31,7 +31,7 @@ function row(run) {
     link.href = new URL(`./report?run=${encodeURIComponent(run.name)}`, import.meta.url).href;
     link.target = "_blank";
     link.rel = "noopener";
-    link.setAttribute("aria-label", `report of ${run.name}`);
+    link.setAttribute("aria-label", `open the report of ${run.name}`);
     report.append(link);
   }
   made.append(report);
@@ -48,7 +48,7 @@ export async function render() {
   const answer = await fetch(new URL("./runs", import.meta.url));
   const runs = answer.ok ? await answer.json() : [];
   if (!runs.length) {
-    document.body.replaceChildren(title, cell("p", answer.ok ? "No runs yet; next: invoke train" : "The list did not load."));
+    show(title, cell("p", answer.ok ? "No runs yet; next: invoke train" : "The list did not load."));
     return;
   }
   const table = document.createElement("table");
@@ -61,5 +61,11 @@ export async function render() {
   box.setAttribute("role", "region");
   box.setAttribute("aria-label", "runs");
   box.append(table);
-  document.body.replaceChildren(title, box);
+  show(title, box);
+}
+
+function show(...parts) {
+  const main = document.createElement("main");
+  main.append(...parts);
+  document.body.replaceChildren(main);
 }
