@@ -29,7 +29,12 @@ TOOL: Any = {
     "function": {
         "name": "clock",
         "description": "Tells the time",
-        "parameters": {"type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"zone": {"enum": ["UTC", "CET"]}},
+            "required": ["zone"],
+            "additionalProperties": False,
+        },
     },
 }
 STATEMENT = {"table": [["", "2019"], ["Other", "44.1"]], "question": "What was Other?"}
@@ -73,7 +78,7 @@ def test_both_clients_talk_to_a_server(link: str) -> None:
 
     client = openai.OpenAI(base_url=f"{link}/v1", api_key="none", max_retries=0)
     assert [each.id for each in client.models.list()] == ["clients"]
-    asked: Any = {"model": "clients", "messages": [{"role": "user", "content": "Where?"}], "max_tokens": 60}
+    asked: Any = {"model": "clients", "messages": [{"role": "user", "content": "Where?"}], "max_tokens": 200}
     answer = client.chat.completions.create(**asked)
     parts = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     told = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
