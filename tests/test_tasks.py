@@ -12,7 +12,7 @@ from tests.marks import NO_ENGINE, Invoke
 
 def test_every_verb_and_flag_has_help(call: Invoke) -> None:
     listed = call("--list").stdout
-    verbs = re.findall(r"^  ([a-z]+)  +\S", listed, re.MULTILINE)
+    verbs = re.findall(r"^  ([a-z.]+)  +\S", listed, re.MULTILINE)
     assert verbs == [
         "ask",
         "build",
@@ -44,6 +44,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "version",
         "webui",
         "wheelhouse",
+        *(f"azure.{name}" for name in ("cost", "down", "fetch", "logs", "run", "ssh", "status", "train", "up")),
     ]
     for verb in verbs:
         text = call("--help", verb).stdout

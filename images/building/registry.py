@@ -65,8 +65,7 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
         Stop: no release, a registry that refuses or sends other bytes, or labels other than those recorded.
     """
     tag = f"{flavor}-{git.version()}"
-    matrix.load().image(image, flavor)
-    known = _released().get(f"{image}:{tag}")
+    known = released(image, flavor)
     if not known:
         raise Stop(
             f"a digest of {image}:{tag}",
@@ -105,6 +104,16 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
         "" if known["source"] == build.source_hash(image, flavor) else "; this checkout has changed since: invoke build"
     )
     return f"pull   {build.tag(image, flavor)}: {known['digest']}{stale}"
+
+
+def released(image: str, flavor: str) -> dict[str, Any]:
+    """The record of the release of this version; empty if there is none.
+
+    Raises:
+        Stop: as `Matrix.image`, or the file of records cannot be read.
+    """
+    matrix.load().image(image, flavor)
+    return dict(_released().get(f"{image}:{flavor}-{git.version()}", {}))
 
 
 def _address(registry: str) -> str:

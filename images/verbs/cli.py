@@ -44,6 +44,7 @@ _flags = {
 _overrides: list[str] = []
 _announced: list[str] = []
 _unchecked: list[Collection] = []  # the verbs, until the order of this call's flags is checked
+_known: list[Collection] = []
 _steps: list[str] = []  # the verbs that `verb` made
 _call: list[str] = []  # the verbs of this call
 _reasons: dict[str, str] = {}
@@ -69,7 +70,13 @@ def collection(*verbs: Any) -> Collection:
     """The verbs as invoke takes them."""
     made = Collection(*verbs)
     _unchecked.append(made)
+    _known.append(made)
     return made
+
+
+def known() -> Collection:
+    """The verbs that `collection` made."""
+    return _known[-1]
 
 
 def need_flags_in_order(verbs: Collection, words: Sequence[str]) -> list[str]:

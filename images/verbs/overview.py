@@ -17,6 +17,9 @@ GROUPS = {
     "use a model": ("ask", "serve", "mcp", "down"),
     "runs": ("runs", "score", "sweep", "reproduce"),
     "look and try": ("notebook", "tensorboard", "shell"),
+    "Azure": tuple(
+        f"azure.{verb}" for verb in ("up", "status", "train", "run", "logs", "fetch", "ssh", "cost", "down")
+    ),
     "work on Pintune": ("test", "lint", "docs", "lock"),
     "help": ("help", "version"),
 }

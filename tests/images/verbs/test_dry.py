@@ -20,6 +20,7 @@ WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "score": (("tasks.py", "--gold", "README.md", "--runner", "docker"),),
     "reproduce": ((RUN, "--runner", "docker"), (RUN, "--runner", "venv")),
     "llamafactory": (("--runner", "docker"), ("--from", "mkdocs.yml", "--runner", "venv")),
+    "azure.run": (("train",),),
     "sweep": (("--set", "lora.r=8,16", "--runner", "docker"), ("--set", "lora.r=8,16", "--runner", "venv")),
     **dict.fromkeys(("fetch", "data", "train", "evaluate", "export", "ask", "serve", "mcp", "webui"), BOTH),
 }  # a call without further words for every other verb

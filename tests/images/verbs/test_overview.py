@@ -14,7 +14,7 @@ def test_invoke_alone_lists_every_verb_in_a_group(call: Invoke) -> None:
     done = call()
     assert done.returncode == 0, done.stderr
     assert done.stdout == call("help").stdout
-    assert sorted(re.findall(r"^  ([a-z]+)  +\S", done.stdout, re.MULTILINE)) == sorted(tasks.ns.task_names)
+    assert sorted(re.findall(r"^  ([a-z.]+)  +\S", done.stdout, re.MULTILINE)) == sorted(tasks.ns.task_names)
 
 
 def test_the_version_is_pintunes(call: Invoke) -> None:

@@ -1,0 +1,71 @@
+"""Copies runs to a container of blobs and back: `python images/cloud/runs_copy.py save|restore ACCOUNT_URL CONTAINER`.
+
+It runs on the VM, in the environment of images/cloud/runs-copy.txt, from the checkout. A blob appears when its last
+block is committed, so a file is copied whole or not at all; a checkpoint of which only some files were copied does not
+match its seal, and a resume takes the one before it. Nothing is ever removed, here or there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs")
+STAGED = ".restoring"  # ends the name of a file that is being restored
+
+
+def save(container: Any, folder: Path) -> int:
+    """Upload each file that the container lacks, or has with another size or an earlier time; returns how many."""
+    there = {blob.name: blob for blob in container.list_blobs()}
+    count = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.name.endswith(STAGED):
+            continue
+        name = path.relative_to(folder).as_posix()
+        try:
+            seen = path.stat()
+            known = there.get(name)
+            if known and known.size == seen.st_size and known.last_modified.timestamp() > seen.st_mtime:
+                continue
+            with path.open("rb") as file:
+                container.upload_blob(name, file, overwrite=True)
+        except FileNotFoundError:  # renamed or removed meanwhile, as old checkpoints are
+            continue
+        count += 1
+    return count
+
+
+def restore(container: Any, folder: Path) -> int:
+    """Download each file that is not here, under another name until it is whole; returns how many."""
+    count = 0
+    for blob in container.list_blobs():
+        path = folder / blob.name
+        if path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(path.name + STAGED)
+        with staged.open("wb") as file:
+            container.download_blob(blob.name).readinto(file)
+        staged.replace(path)
+        count += 1
+    return count
+
+
+def main(verb: str, account: str, name: str) -> None:
+    """Save or restore runs/ of the working folder, as the VM's managed identity."""
+    from azure.identity import ManagedIdentityCredential
+    from azure.storage.blob import ContainerClient
+
+    if local := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):  # an emulator
+        container = ContainerClient.from_connection_string(local, name)
+    else:
+        container = ContainerClient(account, name, credential=ManagedIdentityCredential())
+    with container:
+        count = {"save": save, "restore": restore}[verb](container, RUNS)
+    print(f"runs  {count} files {verb}d", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
