@@ -1,6 +1,7 @@
-"""Copies runs to a container of blobs and back: `python images/cloud/runs_copy.py save|restore ACCOUNT_URL CONTAINER`.
+"""Copies runs to a container of blobs and back: `python -m images.cloud.runs_copy save|restore URL CONTAINER`.
 
-It runs on the VM, in the environment of images/cloud/runs-copy.txt, from the checkout. A blob appears when its last
+It runs on the VM, in the environment of images/cloud/runs-copy.txt, from the checkout (as a module: in its own folder
+azure.py would hide the package azure). A blob appears when its last
 block is committed, so a file is copied whole or not at all; a checkpoint of which only some files were copied does not
 match its seal, and a resume takes the one before it. Nothing is ever removed, here or there.
 """
