@@ -55,7 +55,7 @@ def run(commands: Sequence[Command], values: dict[str, str] | None = None, show:
     """Run commands in order, each printed before it runs; returns the values of all variables.
 
     Raises:
-        Stop: a command failed; those after it did not run.
+        Stop: a command failed, or the VM has no address; the commands after it did not run.
         Absent: it failed since what it asked for does not exist.
     """
     known = dict(values or {})
@@ -63,6 +63,8 @@ def run(commands: Sequence[Command], values: dict[str, str] | None = None, show:
         if show:
             print(f"azure  {each.shown}", flush=True)
         known[each.into] = text(each, known)
+        if each.into == "IP" and not known["IP"]:
+            raise Stop("a VM that runs", "it has no address", each.shown, "invoke azure.up --yes starts it")
     return known
 
 
@@ -85,6 +87,22 @@ def text(command: Command, values: dict[str, str] | None = None) -> str:
     if command.output:
         (matrix.ROOT / command.output).write_text(done.stdout, encoding="utf-8")
     return (done.stdout or "").strip()
+
+
+def attached(command: Command, values: dict[str, str]) -> int:
+    """Run a command in this terminal; returns its status on the VM.
+
+    Raises:
+        Stop: the VM does not answer, or the program is missing.
+    """
+    argv = filled(command.argv, values)
+    try:
+        status = subprocess.run(argv, cwd=matrix.ROOT).returncode
+    except OSError as error:
+        raise Stop(f"the command {argv[0]}", line(error), command.shown, f"install {argv[0]}") from None
+    if status == 255 or (status and argv[0] != "ssh"):
+        raise failure(command, "", status)
+    return status
 
 
 def _errors(argv: Sequence[str]) -> int | None:
@@ -123,7 +141,7 @@ def failure(command: Command, said: str, status: int) -> Stop:
 
 
 def _unreachable(command: Command, status: int) -> Stop:
-    if command.argv[0] == "ssh" and status not in (255,):  # the status of the command on the VM
+    if command.argv[0] == "ssh" and status != 255:  # the status of the command on the VM
         return Stop(command.why, f"status {status}, as said above", command.shown, "invoke azure.logs")
     todo = "invoke azure.status; if your address has changed: invoke azure.up --yes, which lets the new one in"
     return Stop("a VM that answers", f"{command.argv[0]} ended with status {status}", command.shown, todo)

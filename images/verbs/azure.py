@@ -100,14 +100,14 @@ def logs(c: Context, follow: bool = False, name: str = "pintune") -> None:
     with reported():
         units = ("--unit", "pintune-setup", "--unit", "pintune", "--lines", "200", "--output", "cat")
         remote = ("sudo", "journalctl", *units, *(("--follow",) if follow else ("--no-pager",)))
-        _connect(c, name, [azure.ssh(azure.folder(name), *remote, why="the log")])
+        _connect(c, name, azure.ssh(azure.folder(name), *remote, why="the log"))
 
 
 @task(help={"name": NAME})
 def fetch(c: Context, name: str = "pintune") -> None:
     """Copy the VM's runs into runs/."""
     with reported():
-        _connect(c, name, [azure.fetch(azure.folder(name))])
+        _connect(c, name, azure.fetch(azure.folder(name)))
         if not c.config.run.dry:
             print("azure  runs/ has the VM's runs; next: invoke runs")
 
@@ -118,7 +118,7 @@ def ssh(c: Context, command: str = "", name: str = "pintune") -> None:
     with reported():
         words = (command,) if command else ()
         options = () if command else azure.tunnels()
-        _connect(c, name, [azure.ssh(azure.folder(name), *words, why="a shell, with tunnels", options=options)])
+        _connect(c, name, azure.ssh(azure.folder(name), *words, why="a shell, with tunnels", options=options))
 
 
 @task(
@@ -163,16 +163,25 @@ def _prints(c: Context, yes: bool) -> bool:
     return bool(c.config.run.dry) or not yes
 
 
-def _connect(c: Context, name: str, commands: list[Command]) -> None:
-    """Run commands that reach the VM by its address; with --dry print them."""
+def _connect(c: Context, name: str, command: Command) -> None:
+    """Run a command that reaches the VM by its address, in this terminal; with --dry print it.
+
+    Raises:
+        Stop: no login, no VM, or it does not answer.
+        Exit: the command ended on the VM with this status.
+    """
     azure_up.need_name(name)
-    commands = [azure.ip(name), *commands]
     if c.config.run.dry:
-        print(script(commands))
+        print(script([azure.ip(name), command]))
         return
     az.need_az()
     (matrix.ROOT / azure.folder(name)).mkdir(parents=True, exist_ok=True)
-    az.run(commands, show=False)
+    try:
+        status = az.attached(command, az.run([azure.ip(name)], show=False))
+    except KeyboardInterrupt:  # Ctrl-C ends what follows the log
+        raise Exit(code=130) from None
+    if status:
+        raise Exit(code=status)
 
 
 def _send(c: Context, name: str, lines: list[str], yes: bool) -> None:

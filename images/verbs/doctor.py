@@ -13,6 +13,7 @@ from typing import Any
 
 from images import disk_space, engine, matrix, table
 from images.building import build, lock
+from images.cloud import sizes
 from images.errors import StepFailed, Stop
 from images.running import flavor as flavors
 from images.running import gpu, here, runner, step_call, user_files, venv
@@ -264,4 +265,8 @@ def need(what: str, made: dict[str, Any], flavor: matrix.Flavor, seen: Seen) -> 
     if not has or parts["total"] <= 0.9 * has:
         return Finding("ok" if has else "note", what, found)
     remedy = "--set training.batch_contexts=1, or a smaller training.max_length, or a smaller model"
+    on_gpu = made["fp16" if made["precision"] == "auto" else precision]
+    size = sizes.fitting(sum(size for name, size in on_gpu.items() if name != "total") / 0.9 / 2**30)
+    if size:
+        remedy += f", or a VM on Azure: invoke azure.up --size {size.name}"
     return Finding("wrong", what, found, remedy)

@@ -186,9 +186,13 @@ def test_a_training_that_made_no_step_begins_anew(vm: Vm) -> None:
     assert _invoked(vm) == ["invoke train", "invoke train"]
 
 
-def test_a_vm_with_a_job_takes_no_other(vm: Vm) -> None:
+WAITING = 'case "$1" in is-active) exit 3;; list-jobs) echo 7 pintune.service start waiting;; esac'
+
+
+@pytest.mark.parametrize("state", ["", WAITING], ids=["runs", "waits"])
+def test_a_vm_with_a_job_takes_no_other(vm: Vm, state: str) -> None:
     _checkout(vm, "")
-    vm.program("systemctl", "")
+    vm.program("systemctl", state)
     for words in (("ready",), ("start", "train")):
         done = vm.run("pintune-job", *words)
         assert done.returncode == 3

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import recorded_az
+from tests.conftest import commit_all
+from tests.images.cloud.test_cloud_init import Vm
 from tests.marks import Invoke
 
 UP = ("azure.up", "--storage", "runsofmine", "--yes")
@@ -295,6 +298,36 @@ def test_the_verbs_after_run_are_sent_and_not_run_here(azure: Azure, bare: Path)
     assert not (bare / "data").exists()
 
 
+def test_a_job_reaches_the_vms_own_script_with_the_commit(azure: Azure, bare: Path, tmp_path: Path) -> None:
+    """git, and the script of cloud-init, are real; ssh runs on this machine what it would run on the VM."""
+    git = bare / ".git"
+    git.unlink() if git.is_file() else shutil.rmtree(git, ignore_errors=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=bare, check=True)
+    commit_all(bare)
+    (tmp_path / "vm").mkdir()
+    vm = Vm(tmp_path / "vm")
+    subprocess.run(["git", "init", "--quiet", vm.root / "srv/pintune"], check=True)  # as runcmd does
+    vm.program("sudo", f'PATH="{vm.root}/usr/local/bin:$PATH" exec "$@"')
+    azure.run(*UP)
+    remote = f'printf %s "$words" | sed "s|/srv/pintune|{vm.root}/srv/pintune|"'
+    azure.program(
+        "ssh",
+        f"""until [ "${{1#pintune@}}" != "$1" ]; do shift; done; shift; words="$*"
+PATH="{vm.bin}:$PATH" exec sh -c "$({remote})" """,
+    )
+    for number in (1, 2):
+        (bare / "new").write_text(str(number), encoding="utf-8")
+        commit_all(bare)
+        done = azure.run("azure.run", "--yes", "train", "--set", "data.source=my file.csv")
+        assert done.returncode == 0, done.stderr
+        assert (vm.root / "srv/pintune/new").read_text() == str(number)
+        assert (vm.root / "var/lib/pintune/job/lines").read_text().splitlines() == [
+            "prepare",
+            "train --set 'data.source=my file.csv'",
+        ]
+    assert vm.log().count("systemctl start --no-block pintune.service") == 2
+
+
 def test_a_vm_with_a_job_takes_no_other(azure: Azure) -> None:
     azure.run(*UP)
     azure.program("ssh", 'echo "$@" >> $AZ_STATE/ssh; echo "the VM has a job that runs" >&2; exit 3')
@@ -319,7 +352,32 @@ def test_reading_verbs_reach_the_vm_by_its_address(azure: Azure) -> None:
     assert (azure.folder / "rsync").read_text().strip().endswith("pintune@192.0.2.7:/srv/pintune/runs/ runs/")
 
 
-Failing = Callable[[Azure], None]
+def test_a_stopped_vm_takes_no_job_and_shows_no_log(azure: Azure) -> None:
+    azure.run(*UP)
+    azure.change(vm={**azure.state["vm"], "powerState": "VM deallocated", "publicIps": ""})
+    for words in (("azure.train", "--yes"), ("azure.logs",)):
+        done = azure.run(*words)
+        assert done.returncode == 1
+        assert "invoke azure.up --yes starts it" in done.stderr
+    assert not (azure.folder / "ssh").exists()
+
+
+@pytest.mark.parametrize(("status", "message"), [(7, ""), (255, "a VM that answers")])
+def test_a_command_on_the_vm_ends_with_its_status_and_no_answer_is_told(
+    azure: Azure, status: int, message: str
+) -> None:
+    azure.run(*UP)
+    azure.program("ssh", f"exit {status}")
+    done = azure.run("azure.ssh", "--command", "false")
+    assert done.returncode == (1 if message else status)
+    assert message in done.stderr and bool(message) == bool(done.stderr)
+
+
+def test_without_a_vm_the_reading_verbs_say_so(azure: Azure) -> None:
+    for words in (("azure.logs",), ("azure.fetch",), ("azure.cost",), ("azure.train", "--yes")):
+        done = azure.run(*words)
+        assert done.returncode == 1
+        assert "invoke azure.up makes it" in done.stderr
 
 
 @pytest.mark.parametrize(

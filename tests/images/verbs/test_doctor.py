@@ -88,6 +88,7 @@ def test_a_recipe_is_compared_with_the_gpus_memory(seen: gpu.Seen, flavor: str, 
     found = doctor.need("recipe big", ESTIMATE, KNOWN.flavor(flavor), seen)
     assert found.severity == severity
     assert "about 18.0 GiB in fp16 (weights 14.0" in found.found
+    assert ("invoke azure.up --size Standard_NV36ads_A10_v5" in found.remedy) == (severity == "wrong")
 
 
 def test_the_recipes_own_precision_counts() -> None:
