@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from dataclasses import dataclass
 
 from images.cloud import cloud_init, sizes
@@ -13,9 +12,7 @@ from images.cloud.sizes import Size
 
 TAG = "pintune"  # each resource has this tag, with the VM's name as its value
 USER = "pintune"  # of the VM
-HOME = "/srv/pintune"  # the checkout on the VM
 CONTAINER = "runs"  # of blobs
-PORTS = (8888, 7860, 8000, 6006)  # notebook, webui, serve, tensorboard: reached through SSH alone
 STORAGE = "Microsoft.Storage/storageAccounts"
 DISK_GIB = 256  # the system, an image of 10 GB, a model of 7B with its merge, and runs
 FIREWALL = "SSH from your address, and nothing else from outside"
@@ -61,41 +58,41 @@ def container_registry(registry: str) -> str:
 
 def login() -> Command:
     """Who is logged in, and which subscription pays."""
-    return _az("the subscription that pays", "account", "show", "--query", "name", "--output", "tsv")
+    return az("the subscription that pays", "account", "show", "--query", "name", "--output", "tsv")
 
 
 def offers(location: str, size: Size) -> Command:
     """Whether a region has a size: a list, empty if it does not."""
     words = ("--location", location, "--size", size.name, "--resource-type", "virtualMachines", "--output", "json")
-    return _az("whether the region has this size for you", "vm", "list-skus", *words)
+    return az("whether the region has this size for you", "vm", "list-skus", *words)
 
 
 def usage(location: str) -> Command:
     """How many vCPUs of each family are used, and the quota."""
-    return _az("whether the quota is enough", "vm", "list-usage", "--location", location, "--output", "json")
+    return az("whether the quota is enough", "vm", "list-usage", "--location", location, "--output", "json")
 
 
 def group(name: str) -> Command:
     """The resource group."""
-    return _az("the resource group, if there is one", "group", "show", "--name", name, "--output", "json")
+    return az("the resource group, if there is one", "group", "show", "--name", name, "--output", "json")
 
 
 def resources(name: str) -> Command:
     """What is in the resource group."""
     listed = "[].{id:id,name:name,type:type,tags:tags}"
     words = ("--resource-group", name, "--query", listed, "--output", "json")
-    return _az("what there is", "resource", "list", *words)
+    return az("what there is", "resource", "list", *words)
 
 
 def vm(name: str) -> Command:
     """The VM, with its addresses and whether it runs."""
     words = ("--show-details", "--resource-group", name, "--name", name, "--output", "json")
-    return _az("the VM", "vm", "show", *words)
+    return az("the VM", "vm", "show", *words)
 
 
 def start(name: str) -> Command:
     """Start a VM that is stopped; its unit resumes the job."""
-    return _az("start the VM again; its job resumes", "vm", "start", "--resource-group", name, "--name", name)
+    return az("start the VM again; its job resumes", "vm", "start", "--resource-group", name, "--name", name)
 
 
 def address() -> Command:
@@ -133,11 +130,11 @@ def foundation(wanted: Wanted) -> list[Command]:
     group_words = ("--name", name, "--location", wanted.location, *wanted.tags, "--output", "none")
     container = ("--storage-account", storage, "--name", CONTAINER, *wanted.group, "--output", "none")
     return [
-        _az("one resource group, tagged", "group", "create", *group_words),
-        _az(FIREWALL, "network", "nsg", "create", "--name", f"{name}-nsg", *made),
+        az("one resource group, tagged", "group", "create", *group_words),
+        az(FIREWALL, "network", "nsg", "create", "--name", f"{name}-nsg", *made),
         rule(wanted),
-        _az(runs, "storage", "account", "create", "--name", storage, *safe, *made),
-        _az(runs, "storage", "container-rm", "create", *container),
+        az(runs, "storage", "account", "create", "--name", storage, *safe, *made),
+        az(runs, "storage", "container-rm", "create", *container),
         *_identity(wanted),
     ]
 
@@ -157,7 +154,7 @@ def rule(wanted: Wanted) -> Command:
     )
     words += ("--access", "Allow", "--protocol", "Tcp", "--source-address-prefixes", source)
     words += ("--destination-port-ranges", "22", *wanted.group, "--output", "none")
-    return _az(FIREWALL, "network", "nsg", "rule", "create", *words)
+    return az(FIREWALL, "network", "nsg", "rule", "create", *words)
 
 
 def _identity(wanted: Wanted) -> list[Command]:
@@ -168,21 +165,21 @@ def _identity(wanted: Wanted) -> list[Command]:
     show = ("identity", "show", *own, "--query")
     storage = ("storage", "account", "show", "--name", wanted.account, *wanted.group, "--query", "id")
     commands = [
-        _az(why, "identity", "create", *made, into="IDENTITY"),
-        _az(why, *show, "principalId", "--output", "tsv", into="PRINCIPAL"),
-        _az(why, *storage, "--output", "tsv", into="STORAGE"),
+        az(why, "identity", "create", *made, into="IDENTITY"),
+        az(why, *show, "principalId", "--output", "tsv", into="PRINCIPAL"),
+        az(why, *storage, "--output", "tsv", into="STORAGE"),
         _role(why, "Storage Blob Data Contributor", "$STORAGE"),
     ]
     if name := container_registry(wanted.registry):
         may = "and pull images"
         shown = ("acr", "show", "--name", name, "--query", "id", "--output", "tsv")
-        commands += [_az(may, *shown, into="REGISTRY"), _role(may, "AcrPull", "$REGISTRY")]
+        commands += [az(may, *shown, into="REGISTRY"), _role(may, "AcrPull", "$REGISTRY")]
     return commands
 
 
 def _role(why: str, role: str, scope: str) -> Command:
     who = ("--assignee-object-id", "$PRINCIPAL", "--assignee-principal-type", "ServicePrincipal")
-    return _az(why, "role", "assignment", "create", *who, "--role", role, "--scope", scope, "--output", "none")
+    return az(why, "role", "assignment", "create", *who, "--role", role, "--scope", scope, "--output", "none")
 
 
 def machine(wanted: Wanted) -> list[Command]:
@@ -214,15 +211,15 @@ def machine(wanted: Wanted) -> list[Command]:
         Command(prepare, ("mkdir", "-p", wanted.folder)),
         Command(prepare, ("rm", "-f", f"{wanted.folder}/known_hosts")),
         Command(prepare, cloud_init.command(values), output=file),
-        _az("the VM", "vm", "create", *words, *wanted.tags, "--output", "none"),
+        az("the VM", "vm", "create", *words, *wanted.tags, "--output", "none"),
     ]
     if wanted.shutdown:
         words = (*own, "--location", wanted.location, "--time", wanted.shutdown, "--output", "none")
-        commands.append(_az(f"switched off each day at {wanted.shutdown} UTC", "vm", "auto-shutdown", *words))
+        commands.append(az(f"switched off each day at {wanted.shutdown} UTC", "vm", "auto-shutdown", *words))
     if size.driver == "grid":
         extension = ("--vm-name", wanted.name, *wanted.group, "--name", "NvidiaGpuDriverLinux")
         extension += ("--publisher", "Microsoft.HpcCompute", "--output", "none")
-        commands.append(_az("the driver for virtual GPUs", "vm", "extension", "set", *extension))
+        commands.append(az("the driver for virtual GPUs", "vm", "extension", "set", *extension))
     return commands
 
 
@@ -232,54 +229,6 @@ def _security(size: Size) -> tuple[str, ...]:
         return ("--security-type", "Standard")
     secure = "false" if size.driver == "grid" else "true"
     return ("--security-type", "TrustedLaunch", "--enable-vtpm", "true", "--enable-secure-boot", secure)
-
-
-def ip(name: str) -> Command:
-    """The address of the VM."""
-    words = ("--show-details", "--resource-group", name, "--name", name, "--query", "publicIps", "--output", "tsv")
-    return _az("the address of the VM", "vm", "show", *words, into="IP")
-
-
-def ssh(folder: str, *remote: str, why: str, options: tuple[str, ...] = ()) -> Command:
-    """A command on the VM, or a shell. The VM's host key is kept from the first connection on, and compared later."""
-    return Command(why, ("ssh", *_ssh_options(folder), *options, f"{USER}@$IP", *remote))
-
-
-def tunnels() -> tuple[str, ...]:
-    """Options of ssh with which the ports of services on the VM are those of this machine."""
-    return tuple(word for port in PORTS for word in ("-L", f"{port}:127.0.0.1:{port}"))
-
-
-def _ssh_options(folder: str) -> tuple[str, ...]:
-    known = f"UserKnownHostsFile={folder}/known_hosts"
-    return ("-o", "StrictHostKeyChecking=accept-new", "-o", known, "-o", "ConnectTimeout=20")
-
-
-def folder(name: str) -> str:
-    """Where the files of a VM are, below the checkout."""
-    return f".pintune/azure/{name}"
-
-
-def send(name: str, folder: str, lines: list[str]) -> list[Command]:
-    """Send the checkout's commit and a job, a line for each verb, to the VM, and start the job."""
-    push = ("git", "-c", f"core.sshCommand={_over(folder)}", "push", "--quiet", "--force", f"ssh://{USER}@$IP{HOME}")
-    start = shlex.join(["sudo", "pintune-job", "start", *lines])  # for the shell on the other side
-    return [
-        ip(name),
-        ssh(folder, "sudo", "pintune-job", "ready", why="wait until the VM can take a job; it has at most one"),
-        Command("send the commit", (*push, "HEAD:refs/heads/sent")),
-        ssh(folder, start, why="start the job"),
-    ]
-
-
-def fetch(folder: str) -> Command:
-    """Copy runs from the VM; nothing here is removed."""
-    copy = ("rsync", "--archive", "--partial", "--rsh", _over(folder), f"{USER}@$IP:{HOME}/runs/", "runs/")
-    return Command("copy runs; none that is here is removed", copy)
-
-
-def _over(folder: str) -> str:
-    return " ".join(("ssh", *_ssh_options(folder)))
 
 
 def cost(name: str, since: str, until: str) -> list[Command]:
@@ -296,21 +245,16 @@ def cost(name: str, since: str, until: str) -> list[Command]:
     used = ("consumption", "usage", "list", "--start-date", since, "--end-date", until, "--query", mine)
     listed = "list prices by the hour, in US dollars"
     return [
-        _az(listed, "vm", "show", *of, "location", into="LOCATION"),
-        _az(listed, "vm", "show", *of, "hardwareProfile.vmSize", into="SIZE"),
-        _az(listed, *price),
-        _az("what it has cost; Azure reports with a delay of a day", *used, "--output", "table"),
+        az(listed, "vm", "show", *of, "location", into="LOCATION"),
+        az(listed, "vm", "show", *of, "hardwareProfile.vmSize", into="SIZE"),
+        az(listed, *price),
+        az("what it has cost; Azure reports with a delay of a day", *used, "--output", "table"),
     ]
-
-
-def save(name: str, folder: str) -> list[Command]:
-    """Copy runs from the VM's disk to the blobs."""
-    return [ip(name), ssh(folder, "sudo", "systemctl", "start", "pintune-save", why="copy runs to the blobs first")]
 
 
 def remove_vm(name: str) -> Command:
     """Remove the VM, with its disk and network interface."""
-    return _az("the VM, with its disk", "vm", "delete", "--resource-group", name, "--name", name, "--yes")
+    return az("the VM, with its disk", "vm", "delete", "--resource-group", name, "--name", name, "--yes")
 
 
 def roles(name: str) -> list[Command]:
@@ -319,14 +263,14 @@ def roles(name: str) -> list[Command]:
     shown = ("--name", f"{name}-identity", "--resource-group", name, "--query", "principalId", "--output", "tsv")
     listed = ("--assignee", "$PRINCIPAL", "--all", "--query", "[].id", "--output", "tsv")
     return [
-        _az(why, "identity", "show", *shown, into="PRINCIPAL"),
-        _az(why, "role", "assignment", "list", *listed, into="ROLE_IDS"),
+        az(why, "identity", "show", *shown, into="PRINCIPAL"),
+        az(why, "role", "assignment", "list", *listed, into="ROLE_IDS"),
     ]
 
 
 def remove_roles() -> Command:
     """Remove role assignments."""
-    return _az("what the VM's identity may do", "role", "assignment", "delete", "--ids", "$ROLE_IDS")
+    return az("what the VM's identity may do", "role", "assignment", "delete", "--ids", "$ROLE_IDS")
 
 
 def tagged(name: str, runs: bool) -> Command:
@@ -334,18 +278,19 @@ def tagged(name: str, runs: bool) -> Command:
     kept = "" if runs else f" && type!='{STORAGE}'"
     query = f"[?tags.{TAG}=='{name}'{kept}].id"
     words = ("--resource-group", name, "--query", query, "--output", "tsv")
-    return _az("what else has the tag", "resource", "list", *words, into="IDS")
+    return az("what else has the tag", "resource", "list", *words, into="IDS")
 
 
 def remove_resources() -> Command:
     """Remove resources by id; `az` removes those first that others depend on."""
-    return _az("what else has the tag", "resource", "delete", "--ids", "$IDS", "--output", "none")
+    return az("what else has the tag", "resource", "delete", "--ids", "$IDS", "--output", "none")
 
 
 def remove_group(name: str) -> Command:
     """Remove the resource group."""
-    return _az("the resource group, once it is empty", "group", "delete", "--name", name, "--yes")
+    return az("the resource group, once it is empty", "group", "delete", "--name", name, "--yes")
 
 
-def _az(why: str, *words: str, into: str = "") -> Command:
+def az(why: str, *words: str, into: str = "") -> Command:
+    """A command of Azure's command line."""
     return Command(why, ("az", *words), into)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
-STAGED = ".restoring"  # ends the name of a file that is being restored
+STAGED = ".restoring"  # ends the name of a file that is being restored; in a run that is, a file of this name
 
 
 def save(container: Any, folder: Path) -> int:
@@ -22,9 +22,11 @@ def save(container: Any, folder: Path) -> int:
     there = {blob.name: blob for blob in container.list_blobs()}
     count = 0
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file() or path.name.endswith(STAGED):
+        within = path.relative_to(folder)
+        unfinished = path.name.endswith(STAGED) or any(part.startswith(".") for part in within.parts)
+        if path.is_symlink() or not path.is_file() or unfinished:  # such as .staging/, which is not a checkpoint yet
             continue
-        name = path.relative_to(folder).as_posix()
+        name = within.as_posix()
         try:
             seen = path.stat()
             known = there.get(name)
@@ -39,19 +41,42 @@ def save(container: Any, folder: Path) -> int:
 
 
 def restore(container: Any, folder: Path) -> int:
-    """Download each file that is not here, under another name until it is whole; returns how many."""
-    count = 0
+    """Download the runs that are not here; returns how many files. A run that is here is left as it is.
+
+    A run whose restore was cut off has a mark, and is gone on with. `latest` is made where it is missing.
+    """
+    runs: dict[Path, list[str]] = {}
     for blob in container.list_blobs():
-        path = folder / blob.name
-        if path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+        parts = Path(blob.name).parts
+        if ".." not in parts and not Path(blob.name).is_absolute() and len(parts) > 2:
+            runs.setdefault(folder / parts[0] / parts[1], []).append(blob.name)
+    count = 0
+    for run, names in sorted(runs.items()):
+        mark = run / STAGED
+        if run.exists() and not mark.exists():
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(path.name + STAGED)
-        with staged.open("wb") as file:
-            container.download_blob(blob.name).readinto(file)
-        staged.replace(path)
-        count += 1
+        run.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        for name in names:
+            count += _download(container, name, folder / name)
+        mark.unlink()
+    for recipe in {run.parent for run in runs}:
+        finished = sorted(path.parent.name for path in recipe.glob("*/manifest.json") if not path.parent.is_symlink())
+        if finished and not (recipe / "latest").is_symlink():
+            (recipe / "latest").symlink_to(finished[-1])
     return count
+
+
+def _download(container: Any, name: str, path: Path) -> int:
+    """Download a blob unless it is here, under another name until it is whole; returns how many files."""
+    if path.exists():
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(path.name + STAGED)
+    with staged.open("wb") as file:
+        container.download_blob(name).readinto(file)
+    staged.replace(path)
+    return 1
 
 
 def main(verb: str, account: str, name: str) -> None:

@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from images import git, matrix
-from images.cloud import az, azure
+from images.cloud import az, azure, remote
 from images.cloud import sizes as all_sizes
 from images.cloud.command import Command, script
 from images.errors import Stop, reported
@@ -99,15 +99,15 @@ def logs(c: Context, follow: bool = False, name: str = "pintune") -> None:
     """Show what the VM's set-up and job say."""
     with reported():
         units = ("--unit", "pintune-setup", "--unit", "pintune", "--lines", "200", "--output", "cat")
-        remote = ("sudo", "journalctl", *units, *(("--follow",) if follow else ("--no-pager",)))
-        _connect(c, name, azure.ssh(azure.folder(name), *remote, why="the log"))
+        words = ("sudo", "journalctl", *units, *(("--follow",) if follow else ("--no-pager",)))
+        _connect(c, name, remote.ssh(remote.folder(name), *words, why="the log"))
 
 
 @task(help={"name": NAME})
 def fetch(c: Context, name: str = "pintune") -> None:
     """Copy the VM's runs into runs/."""
     with reported():
-        _connect(c, name, azure.fetch(azure.folder(name)))
+        _connect(c, name, remote.fetch(remote.folder(name)))
         if not c.config.run.dry:
             print("azure  runs/ has the VM's runs; next: invoke runs")
 
@@ -117,8 +117,8 @@ def ssh(c: Context, command: str = "", name: str = "pintune") -> None:
     """Open a shell on the VM; ports of notebook, webui, serve and tensorboard lead there meanwhile."""
     with reported():
         words = (command,) if command else ()
-        options = () if command else azure.tunnels()
-        _connect(c, name, azure.ssh(azure.folder(name), *words, why="a shell, with tunnels", options=options))
+        options = () if command else remote.tunnels()
+        _connect(c, name, remote.ssh(remote.folder(name), *words, why="a shell, with tunnels", options=options))
 
 
 @task(
@@ -172,12 +172,12 @@ def _connect(c: Context, name: str, command: Command) -> None:
     """
     azure_up.need_name(name)
     if c.config.run.dry:
-        print(script([azure.ip(name), command]))
+        print(script([remote.ip(name), command]))
         return
     az.need_az()
-    (matrix.ROOT / azure.folder(name)).mkdir(parents=True, exist_ok=True)
+    (matrix.ROOT / remote.folder(name)).mkdir(parents=True, exist_ok=True)
     try:
-        status = az.attached(command, az.run([azure.ip(name)], show=False))
+        status = az.attached(command, az.run([remote.ip(name)], show=False))
     except KeyboardInterrupt:  # Ctrl-C ends what follows the log
         raise Exit(code=130) from None
     if status:
@@ -196,12 +196,12 @@ def _send(c: Context, name: str, lines: list[str], yes: bool) -> None:
         raise Stop("a commit to send", "no git repository here", str(matrix.ROOT), "git clone the repository")
     if dirty:
         print("# what is not committed is not sent" if _prints(c, yes) else "azure  what is not committed is not sent")
-    commands = azure.send(name, azure.folder(name), lines)
+    commands = remote.send(name, remote.folder(name), lines)
     if _prints(c, yes):
         print(f"{script(commands)}\n# with --yes these are run")
         return
     az.need_az()
-    (matrix.ROOT / azure.folder(name)).mkdir(parents=True, exist_ok=True)
+    (matrix.ROOT / remote.folder(name)).mkdir(parents=True, exist_ok=True)
     az.run(commands)
     print(f"azure  the VM works on {revision[:12]}: {'; '.join(lines)}")
     print("azure  next: invoke azure.logs --follow, then invoke azure.fetch", flush=True)

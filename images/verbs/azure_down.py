@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from images.cloud import az, azure
+from images.cloud import az, azure, remote
 from images.cloud.command import script
 from images.errors import Stop
 from images.table import aligned
@@ -55,7 +55,7 @@ def status(name: str) -> None:
 
 def shown(name: str, runs: bool) -> str:
     """The commands of `down` as a script."""
-    first = [azure.resources(name), *azure.save(name, azure.folder(name)), azure.remove_vm(name)]
+    first = [azure.resources(name), *remote.save(name, remote.folder(name)), azure.remove_vm(name)]
     rest = [*azure.roles(name), azure.remove_roles(), azure.tagged(name, runs), azure.remove_resources()]
     ends = [azure.resources(name), azure.remove_group(name)]
     return f"{script([*first, *rest, *ends])}\n# invoke azure.down --yes runs these, each only for what there is"
@@ -118,6 +118,6 @@ def _save(name: str) -> None:
         wanted = "a VM that runs, to copy runs from its disk before that is removed"
         raise Stop(wanted, str(there.get("powerState")), name, todo)
     try:
-        az.run(azure.save(name, azure.folder(name)))
+        az.run(remote.save(name, remote.folder(name)))
     except Stop as stop:
         raise Stop("runs copied from the VM's disk before that is removed", stop.found, stop.where, todo) from None

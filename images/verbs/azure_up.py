@@ -9,7 +9,7 @@ import platform
 import re
 from typing import Any
 
-from images.cloud import az, azure, quota, sizes
+from images.cloud import az, azure, quota, remote, sizes
 from images.cloud.azure import Wanted
 from images.cloud.command import script
 from images.errors import Stop
@@ -53,7 +53,7 @@ def wanted(
             raise Stop("an IPv4 address", repr(address), "--address", todo) from None
     time = "" if shutdown == "never" else shutdown
     return Wanted(
-        name, location, sizes.get(size), spot, address, registry.rstrip("/"), account, time, key, azure.folder(name)
+        name, location, sizes.get(size), spot, address, registry.rstrip("/"), account, time, key, remote.folder(name)
     )
 
 

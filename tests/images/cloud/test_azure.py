@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from images.cloud import azure, command, sizes
+from images.cloud import azure, command, remote, sizes
 from images.cloud.azure import Wanted
 from images.cloud.command import Command
 
@@ -46,7 +46,7 @@ def every_command() -> Iterator[Command]:
     yield azure.vm("pintune")
     yield azure.start("pintune")
     yield azure.resources("pintune")
-    yield from azure.save("pintune", PLAIN.folder)
+    yield from remote.save("pintune", PLAIN.folder)
     yield azure.remove_vm("pintune")
     yield from azure.roles("pintune")
     yield azure.remove_roles()
@@ -54,8 +54,8 @@ def every_command() -> Iterator[Command]:
     yield azure.remove_resources()
     yield azure.remove_group("pintune")
     yield from azure.cost("pintune", "2026-11-01", "2026-11-08")
-    yield from azure.send("pintune", PLAIN.folder, ["build", "train --set a=b"])
-    yield azure.fetch(PLAIN.folder)
+    yield from remote.send("pintune", PLAIN.folder, ["build", "train --set a=b"])
+    yield remote.fetch(PLAIN.folder)
 
 
 def test_the_vm_of_the_default_size() -> None:
@@ -143,7 +143,7 @@ def test_a_storage_account_is_another_for_another_person() -> None:
 
 
 def test_a_job_reaches_the_vm_quoted_for_its_shell() -> None:
-    made = azure.send("pintune", "f", ["train --set 'data.source=my file.csv'"])[-1]
+    made = remote.send("pintune", "f", ["train --set 'data.source=my file.csv'"])[-1]
     assert command.filled(made.argv, VALUES)[-1] == (
         "sudo pintune-job start 'train --set '\"'\"'data.source=my file.csv'\"'\"''"
     )

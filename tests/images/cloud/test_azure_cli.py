@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from images import matrix
-from images.cloud import azure
+from images.cloud import remote
 from images.cloud.command import Command, filled
 from tests.images.cloud.test_azure import VALUES, every_command
 
@@ -68,7 +68,7 @@ def _answer(cli: Path, environment: dict[str, str], words: list[str]) -> subproc
 
 
 def test_every_command_ends_where_a_login_is_asked_for(cli: Path, environment: dict[str, str]) -> None:
-    (matrix.ROOT / azure.folder("pintune")).mkdir(parents=True, exist_ok=True)
+    (matrix.ROOT / remote.folder("pintune")).mkdir(parents=True, exist_ok=True)
     bad = []
     for words in _words():
         done = _answer(cli, environment, words)

@@ -71,6 +71,15 @@ def test_what_is_saved_is_restored(runs: Path, tmp_path: Path) -> None:
     assert runs_copy.restore(container, tmp_path / "new") == 0
 
 
+def test_what_is_being_written_is_not_saved(runs: Path) -> None:
+    (runs / "q/1/checkpoints/.staging/checkpoint-3").mkdir(parents=True)
+    (runs / "q/1/checkpoints/.staging/checkpoint-3/adapter").write_text("half", encoding="utf-8")
+    (runs / f"q/1/x{runs_copy.STAGED}").write_text("half", encoding="utf-8")
+    container = Container()
+    assert runs_copy.save(container, runs) == 3
+    assert not [name for name in container.blobs if "stag" in name or name.endswith(runs_copy.STAGED)]
+
+
 def test_only_what_changed_is_saved_again(runs: Path) -> None:
     container = Container()
     runs_copy.save(container, runs)
@@ -104,9 +113,30 @@ def test_a_restore_that_is_cut_off_leaves_no_half_file_and_goes_on(runs: Path, t
     assert not list((tmp_path / "new").rglob(f"*{runs_copy.STAGED}"))
 
 
-def test_a_blob_that_leads_out_of_the_folder_is_not_restored(tmp_path: Path) -> None:
+def test_a_run_that_is_here_does_not_get_its_old_checkpoints_back(runs: Path) -> None:
+    container = Container()
+    runs_copy.save(container, runs)
+    (runs / "q/1/checkpoint-2/seal.json").unlink()
+    assert runs_copy.restore(container, runs) == 0
+    assert not (runs / "q/1/checkpoint-2/seal.json").exists()
+
+
+def test_a_restored_recipe_has_its_newest_finished_run_as_latest(runs: Path, tmp_path: Path) -> None:
+    container = Container()
+    for name in ("1", "2"):
+        (runs / "q" / name).mkdir(exist_ok=True)
+        (runs / "q" / name / "manifest.json").write_text("{}", encoding="utf-8")
+    (runs / "q/3").mkdir()
+    (runs / "q/3/unfinished.json").write_text("{}", encoding="utf-8")
+    runs_copy.save(container, runs)
+    runs_copy.restore(container, tmp_path / "new")
+    assert (tmp_path / "new/q/latest").readlink() == Path("2")
+
+
+@pytest.mark.parametrize("name", ["../out/x/y", "a/../../out", "/out/x/y"])
+def test_a_blob_that_leads_out_of_the_folder_is_not_restored(tmp_path: Path, name: str) -> None:
     container = Container()
     now = datetime.datetime.now(datetime.timezone.utc)
-    container.blobs["../out"] = Blob("../out", b"x", now)
+    container.blobs[name] = Blob(name, b"x", now)
     assert runs_copy.restore(container, tmp_path / "runs") == 0
     assert not (tmp_path / "out").exists()
