@@ -12,7 +12,7 @@ from images import matrix
 from images.building import registry as registries
 from images.errors import reported
 from images.running.choices import Choices
-from images.verbs import azure, builds, checks, cli, overview, serving, stages, workbench
+from images.verbs import azure, builds, checks, cli, launch, overview, serving, stages, workbench
 from images.verbs import clean as cleaning
 from images.verbs import doctor as doctors
 from images.verbs import llama_board as board
@@ -326,4 +326,5 @@ ns = cli.collection(
     help,
     version,
     azure.collection(),
+    launch.verbs,
 )

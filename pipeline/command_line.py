@@ -38,6 +38,9 @@ def parser(description: str, helps: Mapping[str, str]) -> argparse.ArgumentParse
             added.add_argument("--node", type=int, default=0, help="which node this is, from 0")
             added.add_argument("--master", default="127.0.0.1:29500", help="HOST:PORT at which node 0 listens")
     parsers["train"].add_argument("--resume", action="store_true", help="resume the newest unfinished run")
+    parsers["train"].add_argument(
+        "--resume-or-start", action="store_true", help="resume an unfinished run of this recipe, or else start one"
+    )
     parsers["export"].add_argument("--adapter", default="", help="a folder of PEFT, instead of a run's adapter")
     parsers["gguf"].add_argument(
         "--quantize", choices=("q8_0",), default="", help="write a quantized file too, 8.5 bits a weight"

@@ -93,7 +93,8 @@ def _train(args: argparse.Namespace) -> None:
     """Train a LoRA adapter in a new run, or resume one."""
     from pipeline.training.run import train
 
-    run, manifest = train(_job(args), args.resume, distributed.print_once)
+    resume = args.resume or args.resume_or_start
+    run, manifest = train(_job(args), resume, distributed.print_once, or_start=args.resume_or_start)
     if distributed.rank() > 0:
         return
     done = manifest["training"]

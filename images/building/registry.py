@@ -106,6 +106,21 @@ def pull(image: str, flavor: str, registry: str, dry: bool) -> str:
     return f"pull   {build.tag(image, flavor)}: {known['digest']}{stale}"
 
 
+def reference(image: str, flavor: str) -> tuple[str, str]:
+    """REGISTRY/IMAGE@DIGEST of the image that was released as this version, and the commit it was made from.
+
+    Raises:
+        Stop: no release is recorded, or no such image or flavor.
+    """
+    tag = f"{flavor}-{git.version()}"
+    if not (known := released(image, flavor)):
+        todo = (
+            f"--image REGISTRY/{image}@sha256:…, or invoke build --release --flavor {flavor} push --registry REGISTRY"
+        )
+        raise Stop(f"a digest of {image}:{tag}", "none recorded", str(RECORD.relative_to(matrix.ROOT)), todo)
+    return f"{known['registry']}/{image}@{known['digest']}", known["revision"]
+
+
 def released(image: str, flavor: str) -> dict[str, Any]:
     """The record of the release of this version; empty if there is none.
 

@@ -33,6 +33,12 @@ def variables(choices: Choices, runner: str, image: str) -> dict[str, str]:
     return made
 
 
+def of_process(choices: Choices, runner: str, image: str = "train") -> dict[str, str]:
+    """The variables that a step outside a container is told."""
+    python = {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
+    return {**variables(choices, runner, image), **python}
+
+
 def provenance(image: str) -> dict[str, str]:
     """The variables that say what only the engine knows: an image's ID, and its base with digest."""
     name, digest = (engine.image_label(image, f"org.opencontainers.image.base.{key}") for key in ("name", "digest"))
@@ -157,8 +163,7 @@ def for_process(choices: Choices, runner: str, call: StepCall, image: str = "") 
     python = str(venv.python(image, choices.flavor)) if runner == "venv" else sys.executable
     left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", *(limits.NAMES if runner == "venv" else ()))
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
-    environment |= {**variables(choices, runner, image), "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
-    environment["PYTHONUNBUFFERED"] = "1"
+    environment |= of_process(choices, runner, image)
     if runner == "here":
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     if call.step.network and (bundle := pip_config.read().certificates):

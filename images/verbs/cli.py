@@ -66,6 +66,13 @@ def choices(c: Context, recipe: str = "", flavor: str = "", runner: str = "", se
     return Choices(_flags["recipe"], chosen, _flags["runner"], tuple(_overrides), bool(c.config.run.dry))
 
 
+def need_named_flavor(todo: str) -> None:
+    """Raise Stop unless this call names a flavor: `auto` looks at this machine's GPUs, not at those of the cluster."""
+    if _flags["flavor"] == "auto":
+        wanted = "the flavor that fits the GPUs that the job will run on: cpu, cu128 or cu130"
+        raise Stop(wanted, "auto, which sees this machine only", "--flavor or PINTUNE_FLAVOR", todo)
+
+
 def collection(*verbs: Any) -> Collection:
     """The verbs as invoke takes them."""
     made = Collection(*verbs)

@@ -120,6 +120,11 @@ def unfinished(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]
     return mark.parent, started
 
 
+def is_unfinished(runs: Path, recipe: dict[str, Any]) -> bool:
+    """Whether there is an unfinished run with exactly these recipe values."""
+    return any(not (mark.parent / MANIFEST).exists() for mark in _with_recipe(recipe, _marks(runs)))
+
+
 def finished_already(runs: Path, recipe: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     """The newest run of these recipe values, if it was killed between manifest and unfinished.json: it is complete."""
     newest = next(iter(_with_recipe(recipe, _marks(runs))), None)

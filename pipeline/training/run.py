@@ -20,11 +20,14 @@ _SPACE = 512 * 2**20  # bytes: adapter, optimizer state, a few checkpoints
 Say = Callable[[str], None]
 
 
-def train(job: Job, resume: bool, say: Say, newest: bool = True) -> tuple[Path, dict[str, Any]]:
+def train(
+    job: Job, resume: bool, say: Say, newest: bool = True, or_start: bool = False
+) -> tuple[Path, dict[str, Any]]:
     """Train in a new run folder, or resume the newest unfinished one. Every rank calls this, and rank 0 alone records.
 
     Args:
         newest: whether `latest` is to name the run.
+        or_start: with `resume`, start a run if none of exactly this recipe is unfinished, as an engine's restart needs.
 
     Returns:
         The run's folder and its manifest.
@@ -48,6 +51,8 @@ def train(job: Job, resume: bool, say: Say, newest: bool = True) -> tuple[Path, 
     if finished:
         say(f"train  {finished[0]} had finished already")
         return Path(finished[0]), dict(finished[1])
+    if or_start:
+        resume = distributed.on_rank_zero(lambda: resume and store.is_unfinished(job.runs, values))
     now = {"inputs": inputs, "environment": environment, "processes": distributed.world_size()}
     with contextlib.ExitStack() as locks:  # no other process trains in the run's folder
         run, checkpoint = distributed.on_rank_zero(lambda: _place(job, resume, now, say, locks))

@@ -12,6 +12,7 @@ import tasks
 from tests.marks import Invoke
 
 RUN = "quickstart/20260101-000000-abcdef"
+IMAGE = "r.example/train@sha256:" + "a" * 64
 BOTH = (("--runner", "docker"), ("--runner", "venv"))
 WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "build": (("--runner", "docker"), ("--runner", "venv"), ("--runner", "docker", "--image", "dev")),
@@ -22,6 +23,7 @@ WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "llamafactory": (("--runner", "docker"), ("--from", "mkdocs.yml", "--runner", "venv")),
     "azure.run": (("train",),),
     "sweep": (("--set", "lora.r=8,16", "--runner", "docker"), ("--set", "lora.r=8,16", "--runner", "venv")),
+    "launch.slurm": (("--flavor", "cpu"), ("--flavor", "cpu", "--container", "enroot", "--image", IMAGE)),
     **dict.fromkeys(("fetch", "data", "train", "evaluate", "export", "ask", "serve", "mcp", "webui"), BOTH),
 }  # a call without further words for every other verb
 DOCTOR = ("doctor",)  # reports what is missing here by its exit status, and has nothing to run
