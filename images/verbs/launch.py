@@ -12,7 +12,10 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from images import matrix
+from images.cloud import azureml as aml
 from images.cloud import job as jobs
+from images.cloud import kubernetes as k8s
+from images.cloud import skypilot as sky
 from images.cloud import slurm as batch
 from images.cloud.job import Job
 from images.errors import StepFailed, Stop, reported
@@ -133,4 +136,109 @@ def _submit(command: list[str]) -> None:
         raise StepFailed(command[0], done.returncode)
 
 
-verbs = Collection("launch", slurm)
+@task(
+    help={
+        **_SHARED,
+        **_NODES,
+        "storage": "a volume claim that all nodes mount, with data/, models/ and runs/",
+        "plain": "an indexed Job and a Service, where there is no Kubeflow Trainer",
+        "cpus": "cores of each process (default 4)",
+        "memory": "of each node, as Kubernetes takes it (default 32Gi)",
+    },
+    iterable=["set_"],
+)
+def kubernetes(
+    c: Context,
+    recipe: str = "",
+    flavor: str = "",
+    set_: list[str] | None = None,
+    nodes: int = 1,
+    gpus_per_node: int = 1,
+    storage: str = "",
+    plain: bool = False,
+    cpus: int = 4,
+    memory: str = "32Gi",
+    image: str = "",
+    name: str = "",
+    to: str = "",
+) -> None:
+    """Write a TrainJob of Kubeflow Trainer, or an indexed Job, and the Job that fetches data and model before it."""
+    with reported():
+        needs = k8s.Needs(cpus, memory)
+        job = jobs.make(_choices(c, recipe, flavor, set_), image, nodes, gpus_per_node, storage, name)
+        k8s.need_names(job, needs)
+        jobs.need_on_storage(job)
+        job = jobs.with_image(job)
+        file = Path(to).resolve() if to else FOLDER / f"{job.name}.yaml"
+        first = file.with_stem(f"{file.stem}-prepare")
+        spec = (k8s.indexed_job if plain else k8s.train_job)(job, needs)
+        _write(job, {first: k8s.prepare(job, needs), file: spec}, k8s.submit(str(first), str(file), job))
+
+
+@task(
+    help={
+        **_SHARED,
+        "gpus_per_node": "GPUs of the machine (default 1)",
+        "storage": "a bucket that keeps the runs, such as s3://BUCKET",
+        "gpu": f"the GPU: {', '.join(jobs.GPUS)}",
+        "infra": "cloud and region, such as azure/eastus (default: the cheapest)",
+    },
+    iterable=["set_"],
+)
+def skypilot(
+    c: Context,
+    recipe: str = "",
+    flavor: str = "",
+    set_: list[str] | None = None,
+    gpus_per_node: int = 1,
+    storage: str = "",
+    gpu: str = "",
+    infra: str = "",
+    image: str = "",
+    name: str = "",
+    to: str = "",
+) -> None:
+    """Write a task for SkyPilot: a managed job on a Spot machine, which goes on when the machine is lost."""
+    with reported():
+        job = jobs.make(_choices(c, recipe, flavor, set_), image, 1, gpus_per_node, storage, name)
+        sky.need(job, gpu, infra)
+        jobs.need_on_storage(job)
+        job = jobs.with_image(job)
+        file = Path(to).resolve() if to else FOLDER / f"{job.name}-sky.yaml"
+        _write(job, {file: sky.task(job, gpu, infra)}, sky.submit(str(file), job))
+
+
+@task(
+    help={
+        **_SHARED,
+        "gpus_per_node": "GPUs of the machine (default 1)",
+        "storage": "a datastore's path that keeps the runs, such as azureml://datastores/workspaceblobstore/paths/pintune",
+        "compute": "the compute cluster's name in the workspace",
+        "to": "the folder to write (default: in .pintune/launch/)",
+    },
+    iterable=["set_"],
+)
+def azureml(
+    c: Context,
+    recipe: str = "",
+    flavor: str = "",
+    set_: list[str] | None = None,
+    gpus_per_node: int = 1,
+    storage: str = "",
+    compute: str = "",
+    image: str = "",
+    name: str = "",
+    to: str = "",
+) -> None:
+    """Write a command job for Azure Machine Learning, which goes on when a machine of low priority is lost."""
+    with reported():
+        job = jobs.make(_choices(c, recipe, flavor, set_), image, 1, gpus_per_node, storage, name)
+        aml.need(job, compute)
+        jobs.need_on_storage(job)
+        job = jobs.with_image(job)
+        folder = Path(to).resolve() if to else FOLDER / f"{job.name}-azureml"
+        specs = {folder / "job.yml": aml.command_job(job, compute), folder / "code" / "train.sh": aml.script(job)}
+        _write(job, specs, aml.submit(str(folder / "job.yml")))
+
+
+verbs = Collection("launch", slurm, kubernetes, skypilot, azureml)

@@ -20,7 +20,7 @@ GROUPS = {
     "Azure": tuple(
         f"azure.{verb}" for verb in ("up", "status", "train", "run", "logs", "fetch", "ssh", "cost", "down")
     ),
-    "other machines": ("launch.slurm",),
+    "other machines": ("launch.slurm", "launch.kubernetes", "launch.skypilot", "launch.azureml"),
     "work on Pintune": ("test", "lint", "docs", "lock"),
     "help": ("help", "version"),
 }

@@ -12,7 +12,7 @@ import tasks
 from tests.marks import Invoke
 
 RUN = "quickstart/20260101-000000-abcdef"
-IMAGE = "r.example/train@sha256:" + "a" * 64
+LAUNCH = ("--flavor", "cpu", "--image", "r.example/train@sha256:" + "a" * 64)
 BOTH = (("--runner", "docker"), ("--runner", "venv"))
 WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "build": (("--runner", "docker"), ("--runner", "venv"), ("--runner", "docker", "--image", "dev")),
@@ -23,7 +23,10 @@ WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "llamafactory": (("--runner", "docker"), ("--from", "mkdocs.yml", "--runner", "venv")),
     "azure.run": (("train",),),
     "sweep": (("--set", "lora.r=8,16", "--runner", "docker"), ("--set", "lora.r=8,16", "--runner", "venv")),
-    "launch.slurm": (("--flavor", "cpu"), ("--flavor", "cpu", "--container", "enroot", "--image", IMAGE)),
+    "launch.slurm": (("--flavor", "cpu"), (*LAUNCH, "--container", "enroot")),
+    "launch.kubernetes": ((*LAUNCH, "--storage", "claim"), (*LAUNCH, "--storage", "claim", "--plain")),
+    "launch.skypilot": ((*LAUNCH, "--storage", "s3://bucket"),),
+    "launch.azureml": ((*LAUNCH, "--compute", "gpu", "--storage", "azureml://datastores/store/paths/pintune"),),
     **dict.fromkeys(("fetch", "data", "train", "evaluate", "export", "ask", "serve", "mcp", "webui"), BOTH),
 }  # a call without further words for every other verb
 DOCTOR = ("doctor",)  # reports what is missing here by its exit status, and has nothing to run
