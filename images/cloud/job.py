@@ -106,7 +106,10 @@ def with_image(made: Job) -> Job:
 
 def need_on_storage(job: Job) -> None:
     """Raise Stop if the job reads a file of the caller's that is not under data/, and so not on its storage."""
-    for file in step_call.make(job.choices, "fetch").inputs:
+    read = list(step_call.make(job.choices, "fetch").inputs)
+    if data := user_files.data_file(job.choices.recipe, job.choices.overrides):
+        read.append(data)  # which may be a folder, or not be here
+    for file in read:
         if PurePosixPath(file.name).parts[0] != "data":
             wanted = "files that the job reads from its storage: those under data/"
             todo = f"move it to data/, copy data/ to the storage, and name it data/{PurePosixPath(file.name).name}"

@@ -53,6 +53,9 @@ def test_a_recipe_outside_of_data_is_refused_where_only_the_storage_is_there(tmp
     recipe.write_text('[data]\nsource = "sample"\n')
     with pytest.raises(Stop, match=r"those under data/\n found: .*mine\.toml"):
         jobs.need_on_storage(jobs.make(Choices(str(recipe), "cpu", "auto")))
+    with pytest.raises(Stop, match=r"those under data/\n found: mine/rows\.jsonl"):
+        jobs.need_on_storage(jobs.make(Choices("quickstart", "cpu", "auto", ("data.source=mine/rows.jsonl",))))
+    jobs.need_on_storage(jobs.make(Choices("quickstart", "cpu", "auto", ("data.source=data/rows.jsonl",))))
     jobs.need_on_storage(jobs.make(CHOICES))
 
 
