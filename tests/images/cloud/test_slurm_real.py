@@ -117,7 +117,7 @@ def test_two_nodes_make_the_steps_of_one_process(site: Site, undisturbed: Path) 
     assert len(_losses(alone)) == STEPS
 
 
-def test_a_job_goes_on_to_the_same_adapter_after_its_time_limit_a_requeue_and_a_cancel(
+def test_a_job_goes_on_to_the_same_adapter_after_its_time_limit_a_lost_node_and_a_cancel(
     site: Site, undisturbed: Path
 ) -> None:
     before, slurm = site.runs(), site.cluster
@@ -126,8 +126,9 @@ def test_a_job_goes_on_to_the_same_adapter_after_its_time_limit_a_requeue_and_a_
     slurm.run("scancel", "--signal=TERM", first)  # as --signal does before the time limit, to the same processes
     site.wait_for_start(2, first)
     site.wait_for_checkpoint(_last_saved(site, first) + 2, first, before)
-    slurm.run("scontrol", "requeue", first)  # as after a preemption, or by an administrator
-    site.wait_for_start(3, first)
+    slurm.run("scontrol", "update", "nodename=n2", "state=down", "reason=lost")
+    site.wait_for_start(3, first)  # SLURM requeues it itself, as after a preemption; the node registers again
+    assert "DUE TO NODE FAILURE" in site.log(first)
     site.wait_for_checkpoint(_last_saved(site, first) + 2, first, before)
     slurm.run("scancel", first)
     slurm.wait(first, "CANCELLED")
