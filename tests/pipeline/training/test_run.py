@@ -139,3 +139,30 @@ def test_a_resume_takes_the_unfinished_run_with_its_recipe(place: Path, capsys: 
     assert step("resolve", "--set", "lora.r=8") == 0
     resolved = json.loads(capsys.readouterr().out)
     assert (resolved["name"], resolved["recipe"]["lora"]["r"]) == ("tiny", 8)
+
+
+def test_an_engine_repeats_one_command_that_resumes_or_starts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The unfinished run of another recipe is left alone; a finished one is not trained again into the same folder."""
+    words = ("train", "--resume-or-start", "--set", "training.epochs=1")
+    killed = train_until_killed(5, monkeypatch)  # of two epochs
+    assert step(*words) == 0
+    started, out = latest(), capsys.readouterr().out
+    assert (started != killed.resolve(), "resuming" in out, manifest()["training"]["resumed"]) == (True, False, False)
+    assert step("train", "--resume-or-start") == 0
+    assert f"resuming from {killed}" in capsys.readouterr().out
+    assert (latest(), manifest()["training"]["resumed"]) == (killed.resolve(), True)
+    assert step("train", "--resume-or-start") == 0
+    assert latest() not in (killed.resolve(), started)
+
+
+def test_a_start_that_fails_before_its_first_step_leaves_no_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.training import loop
+
+    def fail(*positional: object) -> None:
+        raise RuntimeError("before the first step")
+
+    monkeypatch.setattr(loop, "train", fail)
+    assert step("train", "--resume-or-start") == 1
+    assert not list(Path("runs/tiny").glob("[0-9]*"))
