@@ -20,9 +20,7 @@ _SPACE = 512 * 2**20  # bytes: adapter, optimizer state, a few checkpoints
 Say = Callable[[str], None]
 
 
-def train(
-    job: Job, resume: bool, say: Say, newest: bool = True, or_start: bool = False
-) -> tuple[Path, dict[str, Any]]:
+def train(job: Job, resume: bool, say: Say, newest: bool = True, or_start: bool = False) -> tuple[Path, dict[str, Any]]:
     """Train in a new run folder, or resume the newest unfinished one. Every rank calls this, and rank 0 alone records.
 
     Args:
