@@ -45,6 +45,7 @@ def test_every_verb_and_flag_has_help(call: Invoke) -> None:
         "webui",
         "wheelhouse",
         *(f"azure.{name}" for name in ("cost", "down", "fetch", "logs", "run", "ssh", "status", "train", "up")),
+        *(f"launch.{name}" for name in ("azureml", "kubernetes", "skypilot", "slurm")),
     ]
     for verb in verbs:
         text = call("--help", verb).stdout

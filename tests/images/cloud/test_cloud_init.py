@@ -167,7 +167,9 @@ def test_a_job_runs_its_verbs_in_order_and_once(vm: Vm) -> None:
 
 
 def test_an_interrupted_training_is_resumed_and_what_was_done_is_not_repeated(vm: Vm) -> None:
-    home = _checkout(vm, 'case "$*" in train) mkdir -p runs/q/1; touch runs/q/1/unfinished.json; exit 75;; esac')
+    home = _checkout(
+        vm, 'case "$*" in train) sleep 0.1; mkdir -p runs/q/1; touch runs/q/1/unfinished.json; exit 75;; esac'
+    )
     vm.run("pintune-job", "start", "data", "train", "export")
     assert vm.run("pintune-job", "run").returncode == 75
     assert vm.run("pintune-job", "run").returncode == 0
