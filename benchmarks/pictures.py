@@ -4,7 +4,7 @@
     python -m benchmarks.pictures notebook          one verb's
 
 Needs the images or environments of the verbs (`invoke build --image dev`, `--image webui`), a finished run with its
-evaluation, and Chromium. Starts each verb, draws its pages and stops it. Writes docs/assets/workbench-NAME-WIDTH.png.
+evaluation, and Chromium. Starts each verb, draws its pages and stops it. Writes docs/assets/workbench-NAME.png.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGES = {  # by verb: the picture's name, and what follows the link's address
     "tensorboard": {"tensorboard": "/#timeseries", "reports": "/#reports"},
     "webui": {"webui": "/"},
 }
-WIDTHS = {1280: 860, 420: 860}  # CSS pixels, and the height of each
+WIDTH, HEIGHT = 1280, 860  # CSS pixels
 COLOURS = 128  # of a palette: a page of text and lines needs no more, and the file is a third as large
 
 
@@ -38,8 +38,7 @@ def main() -> None:
         (link,) = set(re.findall(r"http://\S+", started.stdout))
         try:
             for name, path in PAGES[verb].items():
-                for width, height in WIDTHS.items():
-                    _draw(_page(link, path), ROOT / "docs" / "assets" / f"workbench-{name}-{width}.png", width, height)
+                _draw(_page(link, path), ROOT / "docs" / "assets" / f"workbench-{name}.png")
         finally:
             subprocess.run([sys.executable, "-m", "invoke", "down", "--name", verb], cwd=ROOT, check=True)
 
@@ -50,7 +49,7 @@ def _page(link: str, path: str) -> str:
     return "/".join(base.split("/")[:3]) + path + (f"?{query}" if query else "")
 
 
-def _draw(url: str, picture: Path, width: int, height: int) -> None:
+def _draw(url: str, picture: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
         raise SystemExit("wanted: Chromium (Debian: apt-get install chromium)")
@@ -58,7 +57,7 @@ def _draw(url: str, picture: Path, width: int, height: int) -> None:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
         options += ["--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={profile}"]
         # time passes quickly for the page while nothing is loading
-        options += [f"--window-size={width},{height}", "--virtual-time-budget=60000", f"--screenshot={picture}"]
+        options += [f"--window-size={WIDTH},{HEIGHT}", "--virtual-time-budget=60000", f"--screenshot={picture}"]
         subprocess.run([chromium, *options, url], check=True, capture_output=True, timeout=300)
     with Image.open(picture) as drawn:
         drawn.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(picture, optimize=True)
