@@ -111,7 +111,7 @@ def _measured(servers: dict[str, tuple[openai.OpenAI, str]], rounds: int) -> dic
 
 def _asked(client: openai.OpenAI, model: str, question: str) -> tuple[int, float, float]:
     """An answer's tokens, and the seconds to its first token and to its end."""
-    begun, first, tokens = time.monotonic(), 0.0, 0
+    begun, first, tokens, parts = time.monotonic(), 0.0, 0, 0
     messages: Any = [{"role": "user", "content": question}]
     for part in client.chat.completions.create(
         model=model,
@@ -123,9 +123,10 @@ def _asked(client: openai.OpenAI, model: str, question: str) -> tuple[int, float
     ):
         if part.choices and part.choices[0].delta.content:
             first = first or time.monotonic() - begun
+            parts += 1
         if part.usage:
             tokens = part.usage.completion_tokens
-    return tokens, first, time.monotonic() - begun
+    return tokens or parts, first, time.monotonic() - begun  # llama_cpp.server streams a token a part, and no usage
 
 
 def _round(client: openai.OpenAI, model: str, questions: list[str], clients: int) -> dict[str, float]:
