@@ -81,6 +81,8 @@ def for_container(choices: Choices, call: StepCall, scratch: Path, capture: bool
         if not choices.dry and writable:
             container.hand_over(folder)
         mounts.append(Mount(folder, f"{user_files.WORKDIR}/{name}", writable))
+    if choices.image == "dev":  # which has no code of the pipeline, as the devcontainer has the checkout's
+        mounts.append(Mount(matrix.ROOT / "pipeline", f"{user_files.WORKDIR}/pipeline"))
     if not choices.dry:
         environment |= provenance(image)
     if call.interactive:  # how its terminal shows text

@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def _stay_here(names: Sequence[str], run: Path) -> None:
         os.environ |= {"WANDB_MODE": "offline", "WANDB_DIR": str(stores["wandb"].parent), "WANDB_SILENT": "true"}
         os.environ |= {"WANDB_PROJECT": run.parent.name, "WANDB_RUN_ID": run.name, "WANDB_ERROR_REPORTING": "false"}
         os.environ |= {"WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
+        own = dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"), tempfile.gettempdir())
+        os.environ |= own  # a container's home is read-only, and W&B then logs to the terminal
 
 
 def _mlflow_run(store: Path, run: Path) -> str:

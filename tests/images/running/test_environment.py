@@ -150,3 +150,11 @@ def test_a_link_to_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "runs").symlink_to("/gone/runs")
     with pytest.raises(Stop, match="mkdir -p /gone/runs"):
         environment.need_folders()
+
+
+def test_the_image_dev_gets_the_pipelines_code() -> None:
+    for image, mounted in (("train", False), ("dev", True)):
+        chosen = dataclasses.replace(DRY, image=image)
+        made = environment.for_container(chosen, step_call.make(chosen, "train"), Path("scratch"), capture=False)
+        assert made.image == f"pintune/{image}:cpu"
+        assert ("/pintune/pipeline" in [each.target for each in made.mounts if not each.writable]) is mounted

@@ -232,3 +232,17 @@ def test_a_shell_has_the_walls_of_its_step(built: Path, invoke: Invoke, image: s
     assert shell.returncode == 0, text
     assert "it may write to runs/, without a network" in text and "usage: python -m pipeline" in text
     assert "Read-only file system" in text and "\nwritten" in text.replace("\r", "") and "eth0" not in text
+
+
+def test_trackers_write_in_a_container_of_the_image_dev(built: Path, invoke: Invoke, tiny_model: Path) -> None:
+    from tests.steps import RECIPE  # needs what the host side's own environment lacks
+
+    shutil.copytree(tiny_model, built / "models" / "tiny", dirs_exist_ok=True)
+    (built / "tracked.toml").write_text(RECIPE, encoding="utf-8")
+    tracked = ("--set", 'training.trackers=["mlflow","trackio","wandb"]')
+    done = invoke("train", "--image", "dev", "--recipe", "tracked.toml", *FLAGS, *tracked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tracks no more" not in done.stdout and "read-only" not in done.stdout + done.stderr
+    runs = built / "runs" / "tracked"
+    assert [*runs.glob("mlflow/*/*/metrics/loss")] and [*runs.glob("trackio/*.db")]
+    assert [*runs.glob("wandb/offline-run-*/run-*.wandb")]
