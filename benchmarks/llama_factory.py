@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tomllib
+
 from benchmarks.machine import RESULTS, ROOT, facts
 
 FILE, PICTURE = RESULTS / "llama-factory.json", ROOT / "docs" / "assets" / "llama-factory-loss.svg"
@@ -71,8 +73,9 @@ def _trained(runner: str) -> dict[str, Any]:
         }
         versions = json.loads((run / "manifest.json").read_text())["environment"]["packages"]
     kept = {name: versions[name] for name in ("torch", "transformers", "peft")}
+    pinned = tomllib.loads((ROOT / "images" / "matrix.toml").read_text())["images"]["webui"]["requirements"][0]
     seconds = {"Pintune": ours, "LLaMA Factory": theirs}
-    return {"versions": {**kept, "llamafactory": "0.9.5"}, "seconds": seconds, "losses": losses}
+    return {"versions": {**kept, "llamafactory": pinned.partition("==")[2]}, "seconds": seconds, "losses": losses}
 
 
 def _draw(made: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The pictures in docs/workbench.md and docs/llama-factory.md: what each verb opens, drawn by a headless Chromium.
+"""The pictures in docs/workbench.md: what each verb opens, drawn by a headless Chromium.
 
     python -m benchmarks.pictures                   all of them, from this checkout's newest runs
     python -m benchmarks.pictures notebook          one verb's
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.machine import ROOT
+
 PAGES = {  # by verb: the picture's name, and what follows the link's address
     "notebook": {"notebook": "/lab/tree/notebooks/look_at_the_data.ipynb"},
     "tensorboard": {"tensorboard": "/#timeseries", "reports": "/#reports"},
@@ -34,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verbs", nargs="*", choices=[*PAGES, []], help="default: all")
     for verb in parser.parse_args().verbs or PAGES:
-        started = subprocess.run([sys.executable, "-m", "invoke", verb], cwd=ROOT, check=True, text=True, stdout=-1)
+        started = subprocess.run(
+            [sys.executable, "-m", "invoke", verb], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+        )
         (link,) = set(re.findall(r"http://\S+", started.stdout))
         try:
             for name, path in PAGES[verb].items():

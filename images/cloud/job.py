@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from images import matrix
 from images.building import registry
+from images.cloud.gpus import GPUS
 from images.errors import Stop
 from images.running import flavor as flavors
 from images.running import step_call, user_files
@@ -25,22 +26,6 @@ GRACE = 120  # seconds from SIGTERM to the end: a training finishes its step and
 RESTARTS = 20  # of a job whose nodes fail, before it counts as broken
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")  # a label of DNS, with room for what engines append
 _TRAIN = {"--resume-or-start": True}
-
-# compute capability by NVIDIA's list, https://developer.nvidia.com/cuda-gpus; names as SkyPilot's catalog has them
-GPUS = {
-    "V100": (7, 0),
-    "V100-32GB": (7, 0),
-    "T4": (7, 5),
-    "A100": (8, 0),
-    "A100-80GB": (8, 0),
-    "A10": (8, 6),
-    "A10G": (8, 6),
-    "L4": (8, 9),
-    "L40S": (8, 9),
-    "H100": (9, 0),
-    "H200": (9, 0),
-    "B200": (10, 0),
-}
 
 
 @dataclass(frozen=True)

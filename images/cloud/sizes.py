@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from images import matrix
+from images.cloud.gpus import GPUS
 from images.errors import Stop, line
 from images.table import aligned
 
@@ -20,7 +21,6 @@ else:
 
 FILE = matrix.ROOT / "images" / "cloud" / "azure.toml"
 PRICES = {1: "below $1/h", 2: "$1 to $5/h", 3: "$5 to $20/h", 4: "above $20/h"}
-CAPABILITIES = {"T4": "7.5", "A10": "8.6", "A100": "8.0", "H100": "9.0", "H200": "9.0"}  # NVIDIA, CUDA GPUs
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def load(path: Path = FILE) -> dict[str, Size]:
         if not isinstance(body, dict):
             raise Stop("a table of keys", repr(body), f"{path}, sizes.{name}", "fix that size")
         size = Size(**_values({"name": name, **body}, Size, path, f"sizes.{name}"))
-        for key, known in (("price", set(PRICES)), ("driver", {"server", "grid"}), ("gpu", set(CAPABILITIES))):
+        for key, known in (("price", set(PRICES)), ("driver", {"server", "grid"}), ("gpu", set(GPUS))):
             if getattr(size, key) not in known:
                 wanted = f"one of {', '.join(map(str, sorted(known)))}"
                 raise Stop(wanted, repr(getattr(size, key)), f"{path}, sizes.{name}.{key}", "fix that key")

@@ -39,7 +39,7 @@ def task(job: Job, gpu: str, infra: str = "") -> str:
     """The task.
 
     Args:
-        gpu: the GPU's name, one of job.GPUS.
+        gpu: the GPU's name, one of gpus.GPUS.
         infra: cloud and region as SkyPilot takes them, such as azure/eastus; "" for the cheapest.
     """
     head, _, rest = bucket.script(job, MOUNT, "SKYPILOT_TASK_ID").partition("\n")

@@ -17,6 +17,7 @@ from images.cloud import job as jobs
 from images.cloud import kubernetes as k8s
 from images.cloud import skypilot as sky
 from images.cloud import slurm as batch
+from images.cloud.gpus import GPUS
 from images.cloud.job import Job
 from images.errors import StepFailed, Stop, reported
 from images.running import environment, runner, venv
@@ -180,7 +181,7 @@ def kubernetes(
         **_SHARED,
         "gpus_per_node": "GPUs of the machine (default 1)",
         "storage": "a bucket that keeps the runs, such as s3://BUCKET",
-        "gpu": f"the GPU: {', '.join(jobs.GPUS)}",
+        "gpu": f"the GPU: {', '.join(GPUS)}",
         "infra": "cloud and region, such as azure/eastus (default: the cheapest)",
     },
     iterable=["set_"],

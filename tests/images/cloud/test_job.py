@@ -10,6 +10,7 @@ import pytest
 from images import git, matrix
 from images.building import registry
 from images.cloud import job as jobs
+from images.cloud.gpus import GPUS
 from images.errors import Stop
 from images.running.choices import Choices
 from tests.images.cloud.golden import IMAGE, job
@@ -72,7 +73,7 @@ def test_a_gpu_that_does_not_exist_or_fit_is_refused(flavor: str, gpu: str, mess
         jobs.need_gpu(job(flavor), gpu)
 
 
-@pytest.mark.parametrize("gpu", [name for name in jobs.GPUS if not name.startswith("V100")])
+@pytest.mark.parametrize("gpu", [name for name in GPUS if not name.startswith("V100")])
 def test_every_other_gpu_fits_the_newest_flavor(gpu: str) -> None:
     jobs.need_gpu(job("cu130"), gpu)
 

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from images import matrix
 from images.cloud import sizes
+from images.cloud.gpus import GPUS
 from images.errors import Stop
 from images.running import flavor as flavors
 from images.running.gpu import Gpu, Seen
@@ -18,7 +19,7 @@ GRID = "535.161.08"  # the oldest of Microsoft's drivers for NVadsA10_v5 that th
 
 @pytest.mark.parametrize("size", sizes.load().values(), ids=lambda size: size.name)
 def test_the_flavor_of_a_size_is_the_one_that_its_gpu_and_driver_get(size: sizes.Size) -> None:
-    major, minor = map(int, sizes.CAPABILITIES[size.gpu].split("."))
+    major, minor = GPUS[size.gpu]
     driver = GRID if size.driver == "grid" else matrix.load().flavor("cu130").driver
     assert Version(driver).major == int(sizes.vm().driver) or size.driver == "grid"
     seen = Seen(driver, (Gpu(size.gpu, (major, minor), size.gpu_gib * 2**30),))

@@ -16,7 +16,7 @@ import yaml
 
 from images import pip_config
 from images.cloud import azureml, kubernetes, skypilot
-from images.cloud import job as jobs
+from images.cloud.gpus import GPUS
 from images.cloud.kubernetes import Needs
 from tests.images.cloud.golden import job
 
@@ -119,11 +119,11 @@ def test_skypilot_takes_the_task(tmp_path: Path) -> None:
     python = _environment(tmp_path / "sky", "skypilot==0.14.1")
     made = job(nodes=1, storage=BUCKET)
     (tmp_path / "task.yaml").write_text(skypilot.task(made, "A100", "azure/eastus"))
-    done = python(SKY, str(tmp_path / "task.yaml"), json.dumps([*jobs.GPUS, "A1000"]))
+    done = python(SKY, str(tmp_path / "task.yaml"), json.dumps([*GPUS, "A1000"]))
     assert done.returncode == 0, done.stderr[-2000:]
     accelerators, spot, image, known = json.loads(done.stdout.splitlines()[-1])
     assert (accelerators, spot, image) == ({"A100": 4}, True, made.image)
-    assert known == list(jobs.GPUS)  # from_yaml takes any name
+    assert known == list(GPUS)  # from_yaml takes any name
     (tmp_path / "task.yaml").write_text(skypilot.task(made, "A100").replace("use_spot", "spot"))
     assert python(SKY, str(tmp_path / "task.yaml"), "[]").returncode != 0
 
